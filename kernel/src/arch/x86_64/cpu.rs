@@ -1,0 +1,234 @@
+//! Per-CPU data, reached through GS, and what CPUID says about this processor.
+
+use core::arch::asm;
+use core::cell::Cell;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use x86_64::registers::control::{Cr4, Cr4Flags};
+use x86_64::registers::model_specific::Msr;
+
+use crate::task::Thread;
+
+/// Model-specific registers used here (Intel SDM volume 4).
+pub const MSR_EFER: u32 = 0xc000_0080;
+pub const MSR_STAR: u32 = 0xc000_0081;
+pub const MSR_LSTAR: u32 = 0xc000_0082;
+pub const MSR_FMASK: u32 = 0xc000_0084;
+pub const MSR_FS_BASE: u32 = 0xc000_0100;
+pub const MSR_GS_BASE: u32 = 0xc000_0101;
+pub const MSR_KERNEL_GS_BASE: u32 = 0xc000_0102;
+pub const MSR_TSC_AUX: u32 = 0xc000_0103;
+
+/// Most processors that one machine may have.
+pub const MAX_CPUS: usize = 64;
+
+/// One processor's data. Only its own CPU touches the `Cell` fields, with interrupts off.
+///
+/// The first fields are read by the entry assembly at fixed offsets, see `entry.rs`.
+#[repr(C)]
+pub struct PerCpu {
+    this: Cell<*const PerCpu>,
+    /// The running thread.
+    pub current: AtomicPtr<Thread>,
+    /// Where a syscall or a trap from the program starts to push: the slot below the frame's SS.
+    pub kernel_stack_top: Cell<usize>,
+    /// The program's RSP, for the few instructions until it is on the kernel stack.
+    pub user_rsp: Cell<usize>,
+    /// System calls whose number is beyond the table, and the last such number.
+    pub unknown_syscalls: AtomicU64,
+    pub last_unknown_syscall: AtomicU64,
+    pub id: Cell<u32>,
+    pub online: AtomicU32,
+    /// Free lists of the kernel heap.
+    pub heap: crate::mm::heap::CpuCache,
+    /// Free single frames.
+    pub frames: crate::mm::frame::CpuCache,
+    /// PML4 that CR3 holds.
+    pub page_table: Cell<u64>,
+}
+
+// SAFETY: a PerCpu's Cell fields are only used by the CPU that owns it, with interrupts off; the rest are atomics.
+unsafe impl Sync for PerCpu {}
+
+impl PerCpu {
+    const fn new() -> Self {
+        Self {
+            this: Cell::new(core::ptr::null()),
+            current: AtomicPtr::new(core::ptr::null_mut()),
+            kernel_stack_top: Cell::new(0),
+            user_rsp: Cell::new(0),
+            unknown_syscalls: AtomicU64::new(0),
+            last_unknown_syscall: AtomicU64::new(0),
+            id: Cell::new(0),
+            online: AtomicU32::new(0),
+            heap: crate::mm::heap::CpuCache::new(),
+            frames: crate::mm::frame::CpuCache::new(),
+            page_table: Cell::new(0),
+        }
+    }
+}
+
+static BOOT_CPU: PerCpu = PerCpu::new();
+
+/// This CPU's data. Callers run with interrupts off, so they stay on this CPU until they give it up.
+#[inline(always)]
+pub fn per_cpu() -> &'static PerCpu {
+    let this: *const PerCpu;
+    // SAFETY: `init_boot_cpu` set GS before anything else ran, and every entry from the program does swapgs first.
+    unsafe {
+        asm!("mov {}, gs:[0]", out(reg) this, options(nostack, preserves_flags, readonly));
+        &*this
+    }
+}
+
+/// The boot processor's data, for code that can't trust GS.
+pub fn boot_cpu() -> &'static PerCpu {
+    &BOOT_CPU
+}
+
+/// Points GS at the boot CPU's data. First thing in `kernel_main`.
+pub fn init_boot_cpu() {
+    BOOT_CPU.this.set(&raw const BOOT_CPU);
+    BOOT_CPU.online.store(1, Ordering::Relaxed);
+    write_msr(MSR_GS_BASE, (&raw const BOOT_CPU).addr() as u64);
+    write_msr(MSR_KERNEL_GS_BASE, 0);
+}
+
+pub fn write_msr(register: u32, value: u64) {
+    // SAFETY: callers name a register of the list above with a value of its format.
+    unsafe { Msr::new(register).write(value) }
+}
+
+pub fn read_msr(register: u32) -> u64 {
+    // SAFETY: reading the registers of the list above has no side effect.
+    unsafe { Msr::new(register).read() }
+}
+
+/// `CPUID` leaf and sub-leaf: `(eax, ebx, ecx, edx)`. Leaves beyond the maximum are all zero.
+pub fn cpuid(leaf: u32, subleaf: u32) -> (u32, u32, u32, u32) {
+    let r = core::arch::x86_64::__cpuid_count(leaf, subleaf);
+    (r.eax, r.ebx, r.ecx, r.edx)
+}
+
+bitflags::bitflags! {
+    /// What this kernel asks of, and uses from, the processor.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Features: u32 {
+        const FSGSBASE = 1 << 0;
+        const SMEP = 1 << 1;
+        const SMAP = 1 << 2;
+        const UMIP = 1 << 3;
+        const XSAVE = 1 << 4;
+        const RDRAND = 1 << 5;
+        const RDTSCP = 1 << 6;
+        const GIGA_PAGES = 1 << 7;
+        const TSC_DEADLINE = 1 << 8;
+        const RDPID = 1 << 9;
+        const XSAVEOPT = 1 << 10;
+    }
+}
+
+static FEATURES: AtomicU32 = AtomicU32::new(0);
+
+/// Features found at boot.
+pub fn features() -> Features {
+    Features::from_bits_truncate(FEATURES.load(Ordering::Relaxed))
+}
+
+/// Reads CPUID and turns on what both modes use: FSGSBASE and XSAVE; SMEP, SMAP and UMIP are `protect_kernel`'s.
+pub fn detect_features() -> Features {
+    let mut found = Features::empty();
+    let (max, ..) = cpuid(0, 0);
+    let (_, _, ecx1, _) = cpuid(1, 0);
+    found.set(Features::XSAVE, ecx1 & (1 << 26) != 0);
+    found.set(Features::RDRAND, ecx1 & (1 << 30) != 0);
+    found.set(Features::TSC_DEADLINE, ecx1 & (1 << 24) != 0);
+    if max >= 7 {
+        let (_, ebx, ecx, _) = cpuid(7, 0);
+        found.set(Features::FSGSBASE, ebx & 1 != 0);
+        found.set(Features::SMEP, ebx & (1 << 7) != 0);
+        found.set(Features::SMAP, ebx & (1 << 20) != 0);
+        found.set(Features::UMIP, ecx & (1 << 2) != 0);
+        found.set(Features::RDPID, ecx & (1 << 22) != 0);
+    }
+    let (max_extended, ..) = cpuid(0x8000_0000, 0);
+    if max_extended >= 0x8000_0001 {
+        let (_, _, _, edx) = cpuid(0x8000_0001, 0);
+        found.set(Features::GIGA_PAGES, edx & (1 << 26) != 0);
+        found.set(Features::RDTSCP, edx & (1 << 27) != 0);
+    }
+    FEATURES.store(found.bits(), Ordering::Relaxed);
+    let mut cr4 = Cr4Flags::empty();
+    cr4.set(Cr4Flags::FSGSBASE, found.contains(Features::FSGSBASE));
+    cr4.set(Cr4Flags::OSXSAVE, found.contains(Features::XSAVE));
+    // SAFETY: both bits are set only where CPUID offers them; neither changes memory access.
+    unsafe { Cr4::update(|value| *value |= cr4) };
+    found
+}
+
+/// Guarded mode: the program can't be executed by, or read behind the back of, the kernel, nor read descriptor-table addresses.
+pub fn protect_kernel() {
+    let found = features();
+    let mut cr4 = Cr4Flags::empty();
+    cr4.set(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, found.contains(Features::SMEP));
+    cr4.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, found.contains(Features::SMAP));
+    cr4.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, found.contains(Features::UMIP));
+    if found.contains(Features::SMAP) {
+        super::usercopy::enable_smap_windows();
+    }
+    // SAFETY: set only where CPUID offers them; the kernel touches program memory through `usercopy`, which opens SMAP windows.
+    unsafe { Cr4::update(|value| *value |= cr4) };
+}
+
+/// The running program's FS base (thread pointer).
+pub fn fs_base() -> u64 {
+    if features().contains(Features::FSGSBASE) {
+        let value;
+        // SAFETY: CR4.FSGSBASE is on.
+        unsafe { asm!("rdfsbase {}", out(reg) value, options(nomem, nostack, preserves_flags)) };
+        value
+    } else {
+        read_msr(MSR_FS_BASE)
+    }
+}
+
+pub fn set_fs_base(value: u64) {
+    if features().contains(Features::FSGSBASE) {
+        // SAFETY: CR4.FSGSBASE is on; callers pass canonical addresses (`arch_prctl` checks).
+        unsafe { asm!("wrfsbase {}", in(reg) value, options(nomem, nostack, preserves_flags)) };
+    } else {
+        write_msr(MSR_FS_BASE, value);
+    }
+}
+
+/// The running program's GS base: while the kernel runs it stands in `KERNEL_GS_BASE`.
+pub fn user_gs_base() -> u64 {
+    read_msr(MSR_KERNEL_GS_BASE)
+}
+
+pub fn set_user_gs_base(value: u64) {
+    write_msr(MSR_KERNEL_GS_BASE, value);
+}
+
+/// Waits for an interrupt with interrupts open, and comes back with them closed.
+pub fn idle_once() {
+    // SAFETY: `sti` takes effect after `hlt` began, so a wake-up can't be lost; the kernel's stubs run on their own stacks.
+    unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
+}
+
+/// A random word from the processor, if it has the instruction and the instruction delivers.
+pub fn rdrand() -> Option<u64> {
+    if !features().contains(Features::RDRAND) {
+        return None;
+    }
+    for _ in 0..10 {
+        let value: u64;
+        let ok: u8;
+        // SAFETY: CPUID offers RDRAND.
+        unsafe { asm!("rdrand {}", "setc {}", out(reg) value, out(reg_byte) ok, options(nomem, nostack)) };
+        if ok != 0 {
+            return Some(value);
+        }
+    }
+    None
+}

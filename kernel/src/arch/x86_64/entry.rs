@@ -1,0 +1,432 @@
+//! The ways into the kernel and out of it: `syscall`, interrupts and exceptions.
+//!
+//! Rules (docs/ARCHITECTURE.md, "Entry and exit"):
+//! * Nothing is ever pushed on the program's stack. Programs have a red zone below RSP, and in flat mode they run in ring 0.
+//! * Every vector starts on an interrupt stack, which the stub leaves at once: for the thread's kernel stack when it came from the
+//!   program, for 128 bytes below the interrupted RSP when it came from the kernel (core's code has a red zone too).
+//! * "From the kernel" means: CPL 0 and RIP inside the kernel's text. A program in flat mode has CPL 0 as well, and may jump anywhere.
+//! * Kernel code runs with interrupts off. They are on in the program and in the idle loop only.
+//! * Debug exceptions inside the kernel's text (a program's TF or watchpoint) are passed over without looking at GS.
+//!
+//! Both ways in build the same `TrapFrame` at the top of the thread's kernel stack.
+
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+use super::cpu::{self, PerCpu};
+use super::gdt;
+use crate::task::Thread;
+
+/// The program's registers, as they stand at the top of a thread's kernel stack while it is in the kernel.
+///
+/// On the `syscall` path RAX, RCX, R11 and SS are left unwritten: `rcx` is `rip` and `r11` is `rflags` there, and `complete` fills them in for
+/// those who need the whole frame.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TrapFrame {
+    pub r15: u64,
+    pub r14: u64,
+    pub r13: u64,
+    pub r12: u64,
+    pub rbp: u64,
+    pub rbx: u64,
+    pub r9: u64,
+    pub r8: u64,
+    pub r10: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    pub r11: u64,
+    pub rcx: u64,
+    pub rax: u64,
+    /// The system call's number, or -1 when this frame isn't a system call's.
+    pub orig_rax: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub rflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+}
+
+/// RFLAGS bits.
+pub const FLAG_TRAP: u64 = 1 << 8;
+pub const FLAG_INTERRUPT: u64 = 1 << 9;
+pub const FLAG_DIRECTION: u64 = 1 << 10;
+pub const FLAG_NESTED: u64 = 1 << 14;
+pub const FLAG_RESUME: u64 = 1 << 16;
+pub const FLAG_ALIGNMENT: u64 = 1 << 18;
+const FLAG_IOPL: u64 = 3 << 12;
+
+/// Flags cleared on `syscall`.
+const SYSCALL_FLAG_MASK: u64 =
+    FLAG_TRAP | FLAG_INTERRUPT | FLAG_DIRECTION | FLAG_NESTED | FLAG_ALIGNMENT | FLAG_IOPL | FLAG_RESUME;
+
+unsafe extern "C" {
+    fn syscall_entry_flat();
+    fn syscall_entry_guarded();
+    fn syscall_entry_traced_flat();
+    fn syscall_entry_traced_guarded();
+    static __text_start: u8;
+    static __text_end: u8;
+}
+
+/// Whether an address is in the kernel's code.
+pub fn is_kernel_text(address: u64) -> bool {
+    let start = (&raw const __text_start).addr() as u64;
+    let end = (&raw const __text_end).addr() as u64;
+    (start..end).contains(&address)
+}
+
+/// Which of the entries `syscall` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracing {
+    Off,
+    On,
+}
+
+/// Points `syscall` at the entry for this mode.
+pub fn init_syscall(mode: crate::Mode, tracing: Tracing) {
+    let entry: unsafe extern "C" fn() = match (mode, tracing) {
+        (crate::Mode::Flat, Tracing::Off) => syscall_entry_flat,
+        (crate::Mode::Guarded, Tracing::Off) => syscall_entry_guarded,
+        (crate::Mode::Flat, Tracing::On) => syscall_entry_traced_flat,
+        (crate::Mode::Guarded, Tracing::On) => syscall_entry_traced_guarded,
+    };
+    // SYSRET adds 16 and 8 to the base for CS and SS.
+    cpu::write_msr(cpu::MSR_STAR, 0x23 << 48 | u64::from(gdt::KERNEL_CS) << 32);
+    cpu::write_msr(cpu::MSR_LSTAR, (entry as *const ()).addr() as u64);
+    cpu::write_msr(cpu::MSR_FMASK, SYSCALL_FLAG_MASK);
+}
+
+global_asm!(
+    r#"
+    .section .text.entry, "ax"
+
+    /* ---- syscall ---------------------------------------------------------------------------------------------- */
+
+    .macro SYSCALL_ENTRY name, selector, is_flat, traced
+    .globl \name
+    .balign 64
+\name:
+    swapgs
+    mov gs:[{user_rsp}], rsp
+    mov rsp, gs:[{stack_top}]
+    .if \traced == 0
+    cmp eax, {table_len}
+    jae 3f
+    .endif
+    push qword ptr gs:[{user_rsp}]
+    push r11
+    push \selector
+    push rcx
+    push rax
+    sub rsp, 24                     /* rax, rcx, r11: see TrapFrame::complete */
+    push rdi
+    push rsi
+    push rdx
+    push r10
+    push r8
+    push r9
+    push rbx
+    push rbp
+    push r12
+    push r13
+    push r14
+    push r15
+    .if \traced
+    mov rdi, rsp
+    call syscall_traced
+    .else
+    mov eax, eax
+    mov rcx, r10
+    call [syscall_table + rax * 8]
+    .endif
+    mov rcx, gs:[{current}]
+    test dword ptr [rsp + {f_rflags}], 0x100
+    jnz 2f
+    cmp dword ptr [rcx + {work}], 0
+    jne 2f
+    add rsp, 48
+    pop r9
+    pop r8
+    pop r10
+    pop rdx
+    pop rsi
+    pop rdi
+    add rsp, 32
+    pop rcx
+    add rsp, 8
+    .if \is_flat
+    mov r11, [rsp]
+    and dword ptr [rsp], ~0x200
+    popfq
+    pop rsp
+    swapgs
+    sti                             /* opens interrupts after the jump */
+    jmp rcx
+    .else
+    pop r11
+    pop rsp
+    swapgs
+    sysretq
+    .endif
+2:
+    mov [rsp + {f_rax}], rax
+    mov rdi, rsp
+    call syscall_slow_exit
+    jmp return_to_user
+3:  /* a number beyond the table */
+    mov gs:[{last_unknown}], rax
+    inc qword ptr gs:[{unknown}]
+    mov rax, -38
+    .if \is_flat
+    push r11
+    and dword ptr [rsp], ~0x200
+    popfq
+    mov rsp, gs:[{user_rsp}]
+    swapgs
+    sti
+    jmp rcx
+    .else
+    mov rsp, gs:[{user_rsp}]
+    swapgs
+    sysretq
+    .endif
+    .endm
+
+    SYSCALL_ENTRY syscall_entry_flat, {kernel_cs}, 1, 0
+    SYSCALL_ENTRY syscall_entry_guarded, {user_cs}, 0, 0
+    SYSCALL_ENTRY syscall_entry_traced_flat, {kernel_cs}, 1, 1
+    SYSCALL_ENTRY syscall_entry_traced_guarded, {user_cs}, 0, 1
+
+    /* ---- a TrapFrame at RSP, on the thread's kernel stack: back to the program --------------------------------- */
+
+    .globl return_to_user
+return_to_user:
+    mov rax, gs:[{current}]
+    cmp dword ptr [rax + {work}], 0
+    jne 1f
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbp
+    pop rbx
+    pop r9
+    pop r8
+    pop r10
+    pop rdx
+    pop rsi
+    pop rdi
+    pop r11
+    pop rcx
+    pop rax
+    add rsp, 8
+    swapgs
+    iretq
+1:
+    mov rdi, rsp
+    call exit_to_user_work
+    jmp return_to_user
+
+    /* ---- interrupts and exceptions ------------------------------------------------------------------------------ */
+
+    .balign 16
+    .globl trap_stubs
+trap_stubs:
+    .set vector, 0
+    .rept 256
+    .balign 16
+    .if vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30
+    .else
+    push 0
+    .endif
+    push vector
+    .if vector == 2 || vector == 8 || vector == 18
+    jmp trap_paranoid
+    .elseif vector == 1
+    jmp trap_debug
+    .else
+    jmp trap_common
+    .endif
+    .set vector, vector + 1
+    .endr
+
+    .macro PUSH_REST rbx_value
+    push rcx
+    push r11
+    push rdi
+    push rsi
+    push rdx
+    push r10
+    push r8
+    push r9
+    push \rbx_value
+    push rbp
+    push r12
+    push r13
+    push r14
+    push r15
+    .endm
+
+trap_debug:
+    /* Stack: vector, 0, rip, cs, rflags, rsp, ss. In the kernel's text: pass over it. */
+    push rax
+    test byte ptr [rsp + 32], 3
+    jnz trap_from_user
+    mov rax, [rsp + 24]
+    sub rax, offset __text_start
+    cmp rax, offset __text_size
+    jae trap_from_user
+    pop rax
+    add rsp, 16
+    iretq
+
+    .balign 16
+trap_common:
+    push rax                        /* stack: rax, vector, error, rip, cs, rflags, rsp, ss */
+    test byte ptr [rsp + 32], 3
+    jnz trap_from_user
+    mov rax, [rsp + 24]
+    sub rax, offset __text_start
+    cmp rax, offset __text_size
+    jb trap_from_kernel
+trap_from_user:
+    cld
+77: .byte 0x0f, 0x1f, 0x00          /* CLAC in guarded mode: interrupt gates leave the program's AC as it is */
+    .pushsection .alt_smap, "a"
+    .quad 77b, 0
+    .popsection
+    swapgs
+    mov rax, rsp
+    mov rsp, gs:[{stack_top}]
+    add rsp, 8
+    push qword ptr [rax + 56]
+    push qword ptr [rax + 48]
+    push qword ptr [rax + 40]
+    push qword ptr [rax + 32]
+    push qword ptr [rax + 24]
+    push -1
+    push qword ptr [rax]
+    PUSH_REST rbx
+    mov rdi, rsp
+    mov rsi, [rax + 8]
+    mov rdx, [rax + 16]
+    call trap_user
+    jmp return_to_user
+
+trap_from_kernel:
+    push rbx
+    mov rbx, rsp                    /* rbx, rax, vector, error, rip, cs, rflags, rsp, ss */
+    mov rsp, [rbx + 56]
+    sub rsp, 128
+    and rsp, -16
+    sub rsp, 8
+    push qword ptr [rbx + 64]
+    push qword ptr [rbx + 56]
+    push qword ptr [rbx + 48]
+    push qword ptr [rbx + 40]
+    push qword ptr [rbx + 32]
+    push -1
+    push qword ptr [rbx + 8]
+    PUSH_REST qword ptr [rbx]
+    cld
+    mov rdi, rsp
+    mov rsi, [rbx + 16]
+    mov rdx, [rbx + 24]
+    call trap_kernel
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbp
+    pop rbx
+    pop r9
+    pop r8
+    pop r10
+    pop rdx
+    pop rsi
+    pop rdi
+    pop r11
+    pop rcx
+    pop rax
+    add rsp, 8
+    iretq
+
+    /* NMI, double fault, machine check: may come anywhere, GS can't be trusted, handled where they are. */
+trap_paranoid:
+    push rax                        /* rax, vector, error, rip, cs, rflags, rsp, ss */
+    push rcx
+    push rdx
+    push rbx
+    cld
+    mov ecx, 0xc0000101
+    rdmsr
+    xor ebx, ebx
+    test edx, edx
+    js 1f
+    swapgs
+    mov ebx, 1
+1:
+    push rdi
+    push rsi
+    push r8
+    push r9
+    push r10
+    push r11
+    mov rdi, [rsp + 88]
+    lea rsi, [rsp + 104]
+    mov rdx, rbp
+    call trap_paranoid_handler
+    pop r11
+    pop r10
+    pop r9
+    pop r8
+    pop rsi
+    pop rdi
+    test ebx, ebx
+    jz 2f
+    swapgs
+2:
+    pop rbx
+    pop rdx
+    pop rcx
+    pop rax
+    add rsp, 16
+    iretq
+"#,
+    user_rsp = const offset_of!(PerCpu, user_rsp),
+    stack_top = const offset_of!(PerCpu, kernel_stack_top),
+    current = const offset_of!(PerCpu, current),
+    unknown = const offset_of!(PerCpu, unknown_syscalls),
+    last_unknown = const offset_of!(PerCpu, last_unknown_syscall),
+    work = const offset_of!(Thread, work),
+    f_rax = const offset_of!(TrapFrame, rax),
+    f_rflags = const offset_of!(TrapFrame, rflags),
+    table_len = const crate::syscall::TABLE_LEN,
+    kernel_cs = const gdt::KERNEL_CS,
+    user_cs = const gdt::USER_CS,
+);
+
+impl TrapFrame {
+    /// Fills in what the `syscall` path leaves out. `mode` gives the selectors to return with.
+    pub fn complete(&mut self, mode: crate::Mode) {
+        self.rcx = self.rip;
+        self.r11 = self.rflags;
+        self.ss = u64::from(mode.selectors().1);
+    }
+
+    /// The frame from which a program starts: all registers zero but RIP and RSP, interrupts on.
+    pub fn start(mode: crate::Mode, entry: u64, stack: u64) -> Self {
+        let (cs, ss) = mode.selectors();
+        Self {
+            rip: entry,
+            rsp: stack,
+            cs: u64::from(cs),
+            ss: u64::from(ss),
+            rflags: FLAG_INTERRUPT | 2,
+            orig_rax: u64::MAX,
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Floating-point and vector state. The kernel never uses it: it is saved when threads switch and in signal frames only.
+//!
+//! The area is XSAVE's standard format, sized from CPUID leaf 0xD sub-leaf 0 (EBX); processors without XSAVE get FXSAVE's 512 bytes.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::cpu::{Features, cpuid, features};
+
+/// XCR0 bits that are turned on where CPUID offers them: x87, SSE, AVX, and the three AVX-512 components. AMX needs Linux's permission
+/// calls, and PKRU needs protection keys: both stay off.
+const WANTED: u64 = 0x7 | 0xe0;
+/// Offset of MXCSR in the legacy area, and its value at program start.
+const MXCSR_OFFSET: usize = 24;
+const MXCSR_DEFAULT: u32 = 0x1f80;
+const FCW_DEFAULT: u16 = 0x37f;
+const LEGACY_SIZE: usize = 512;
+const HEADER_SIZE: usize = 64;
+pub const XSAVE_ALIGN: usize = 64;
+
+static MASK: AtomicU64 = AtomicU64::new(0);
+static SIZE: AtomicU32 = AtomicU32::new(LEGACY_SIZE as u32);
+
+/// Turns the components on. On each CPU, after `detect_features`.
+pub fn init() {
+    if !features().contains(Features::XSAVE) {
+        return;
+    }
+    let (low, _, _, high) = cpuid(0xd, 0);
+    let mask = (u64::from(low) | u64::from(high) << 32) & WANTED;
+    // AVX-512's three components are only valid together.
+    let mask = if mask & 0xe0 == 0xe0 { mask } else { mask & !0xe0 };
+    // SAFETY: CR4.OSXSAVE is on and every bit is offered by CPUID.
+    unsafe {
+        asm!("xsetbv", in("ecx") 0, in("eax") mask as u32, in("edx") (mask >> 32) as u32, options(nomem, nostack, preserves_flags));
+    }
+    let (_, size, ..) = cpuid(0xd, 0);
+    MASK.store(mask, Ordering::Relaxed);
+    SIZE.store(size, Ordering::Relaxed);
+}
+
+/// Bytes that a saved state takes.
+pub fn state_size() -> usize {
+    SIZE.load(Ordering::Relaxed) as usize
+}
+
+/// XCR0 as set, 0 without XSAVE.
+pub fn state_mask() -> u64 {
+    MASK.load(Ordering::Relaxed)
+}
+
+/// A thread's saved state, 64-byte aligned.
+#[derive(Debug)]
+pub struct State {
+    area: core::ptr::NonNull<u8>,
+}
+
+// SAFETY: the area is owned memory; the thread that owns the state is the only one that uses it.
+unsafe impl Send for State {}
+// SAFETY: as above.
+unsafe impl Sync for State {}
+
+impl State {
+    fn layout() -> core::alloc::Layout {
+        core::alloc::Layout::from_size_align(state_size(), XSAVE_ALIGN).expect("a valid XSAVE size")
+    }
+
+    /// The state in which a program starts.
+    pub fn initial() -> Option<Self> {
+        // SAFETY: the layout isn't empty.
+        let area = core::ptr::NonNull::new(unsafe { alloc::alloc::alloc_zeroed(Self::layout()) })?;
+        let state = Self { area };
+        // SAFETY: both fields lie in the legacy area.
+        unsafe {
+            area.as_ptr().cast::<u16>().write(FCW_DEFAULT);
+            area.as_ptr().add(MXCSR_OFFSET).cast::<u32>().write(MXCSR_DEFAULT);
+        }
+        Some(state)
+    }
+
+    /// Saves this CPU's registers here.
+    pub fn save(&self) {
+        let mask = state_mask();
+        // SAFETY: the area is large and aligned enough for every component of the mask.
+        unsafe {
+            if mask == 0 {
+                asm!("fxsave64 [{}]", in(reg) self.area.as_ptr(), options(nostack, preserves_flags));
+            } else {
+                asm!("xsave64 [{}]", in(reg) self.area.as_ptr(), in("eax") mask as u32, in("edx") (mask >> 32) as u32, options(nostack, preserves_flags));
+            }
+        }
+    }
+
+    /// Loads this CPU's registers from here.
+    pub fn restore(&self) {
+        let mask = state_mask();
+        // SAFETY: the area holds what `save`, `initial` or `set_bytes` (which sanitises) put there.
+        unsafe {
+            if mask == 0 {
+                asm!("fxrstor64 [{}]", in(reg) self.area.as_ptr(), options(readonly, nostack, preserves_flags));
+            } else {
+                asm!("xrstor64 [{}]", in(reg) self.area.as_ptr(), in("eax") mask as u32, in("edx") (mask >> 32) as u32, options(readonly, nostack, preserves_flags));
+            }
+        }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the area is initialised and of that size.
+        unsafe { core::slice::from_raw_parts(self.area.as_ptr(), state_size()) }
+    }
+
+    /// Takes a state that a program wrote (sigreturn), made harmless: reserved MXCSR bits, unknown components and header bytes
+    /// would raise #GP at XRSTOR.
+    pub fn set_bytes(&mut self, bytes: &[u8]) {
+        let size = state_size();
+        // SAFETY: the area is initialised and of that size, and `self` is borrowed mutably.
+        let area = unsafe { core::slice::from_raw_parts_mut(self.area.as_ptr(), size) };
+        let len = bytes.len().min(size);
+        if let (Some(to), Some(from)) = (area.get_mut(..len), bytes.get(..len)) {
+            to.copy_from_slice(from);
+        }
+        let mut mxcsr = u32::from_le_bytes([area[24], area[25], area[26], area[27]]);
+        mxcsr &= 0xffff;
+        area[MXCSR_OFFSET..MXCSR_OFFSET + 4].copy_from_slice(&mxcsr.to_le_bytes());
+        if state_mask() != 0 {
+            let header = &mut area[LEGACY_SIZE..LEGACY_SIZE + HEADER_SIZE];
+            let mut features = u64::from_le_bytes([
+                header[0], header[1], header[2], header[3], header[4], header[5], header[6], header[7],
+            ]);
+            // A bare FXSAVE image carries no header: its x87 and SSE parts are meant.
+            if len <= LEGACY_SIZE {
+                features = 3;
+            }
+            header.fill(0);
+            header[..8].copy_from_slice(&(features & state_mask()).to_le_bytes());
+        }
+    }
+}
+
+impl Clone for State {
+    fn clone(&self) -> Self {
+        // SAFETY: the layout isn't empty; the new area is filled whole before it is used.
+        unsafe {
+            let area = core::ptr::NonNull::new(alloc::alloc::alloc(Self::layout()))
+                .unwrap_or_else(|| alloc::alloc::handle_alloc_error(Self::layout()));
+            core::ptr::copy_nonoverlapping(self.area.as_ptr(), area.as_ptr(), state_size());
+            Self { area }
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout.
+        unsafe { alloc::alloc::dealloc(self.area.as_ptr(), Self::layout()) };
+    }
+}
+
+/// Loads the state in which a program starts.
+pub fn reset() {
+    #[repr(C, align(64))]
+    struct Initial([u8; LEGACY_SIZE + HEADER_SIZE]);
+    const fn initial() -> Initial {
+        let mut area = [0; LEGACY_SIZE + HEADER_SIZE];
+        area[0] = FCW_DEFAULT as u8;
+        area[1] = (FCW_DEFAULT >> 8) as u8;
+        area[MXCSR_OFFSET] = MXCSR_DEFAULT as u8;
+        area[MXCSR_OFFSET + 1] = (MXCSR_DEFAULT >> 8) as u8;
+        Initial(area)
+    }
+    static INITIAL: Initial = initial();
+    let mask = state_mask();
+    let area = (&raw const INITIAL).cast::<u8>();
+    // SAFETY: with an empty component mask in its header, XRSTOR reads nothing beyond the header (and MXCSR), and initialises the rest.
+    unsafe {
+        if mask == 0 {
+            asm!("fxrstor64 [{}]", in(reg) area, options(readonly, nostack, preserves_flags));
+        } else {
+            asm!("xrstor64 [{}]", in(reg) area, in("eax") mask as u32, in("edx") (mask >> 32) as u32, options(readonly, nostack, preserves_flags));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Switching between kernel stacks.
+
+use core::arch::global_asm;
+
+global_asm!(
+    r#"
+    .section .text.entry, "ax"
+    .globl switch_stacks
+    .balign 16
+switch_stacks:
+    push rbx
+    push rbp
+    push r12
+    push r13
+    push r14
+    push r15
+    mov [rdi], rsp
+    mov rsp, rsi
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbp
+    pop rbx
+    ret
+
+    .globl new_thread_entry
+new_thread_entry:
+    call finish_first_switch
+    jmp return_to_user
+
+    .globl new_kernel_thread_entry
+new_kernel_thread_entry:
+    call finish_first_switch
+    mov rdi, r12
+    call rbx
+    ud2
+"#
+);
+
+unsafe extern "C" {
+    /// Saves the callee-saved registers and RSP at `*save`, and goes on where the stack `next` was left.
+    pub fn switch_stacks(save: *mut usize, next: usize);
+    fn new_thread_entry();
+    fn new_kernel_thread_entry();
+}
+
+/// What `switch_stacks` pops.
+#[repr(C)]
+struct SavedRegisters {
+    r15: u64,
+    r14: u64,
+    r13: u64,
+    r12: u64,
+    rbp: u64,
+    rbx: u64,
+    rip: u64,
+}
+
+/// Prepares a stack (whose top holds a `TrapFrame` at `frame`) so that the first switch to it returns to the program.
+///
+/// # Safety
+/// There is room below `frame` on a stack that nobody runs on.
+pub unsafe fn prepare_user_stack(frame: usize) -> usize {
+    let at = frame - size_of::<SavedRegisters>();
+    let saved = SavedRegisters {
+        r15: 0,
+        r14: 0,
+        r13: 0,
+        r12: 0,
+        rbp: 0,
+        rbx: 0,
+        rip: (new_thread_entry as *const ()).addr() as u64,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { core::ptr::with_exposed_provenance_mut::<SavedRegisters>(at).write(saved) };
+    at
+}
+
+/// Prepares a stack so that the first switch to it calls `function(argument)` in the kernel.
+///
+/// # Safety
+/// There is room below `top` on a stack that nobody runs on.
+pub unsafe fn prepare_kernel_stack(top: usize, function: extern "C" fn(usize) -> !, argument: usize) -> usize {
+    let at = top - size_of::<SavedRegisters>() - 8;
+    let saved = SavedRegisters {
+        r15: 0,
+        r14: 0,
+        r13: 0,
+        r12: argument as u64,
+        rbp: 0,
+        rbx: (function as *const ()).addr() as u64,
+        rip: (new_kernel_thread_entry as *const ()).addr() as u64,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { core::ptr::with_exposed_provenance_mut::<SavedRegisters>(at).write(saved) };
+    at
+}

@@ -1,0 +1,276 @@
+//! Copies between the kernel and the program's memory, with an exception table.
+//!
+//! Every instruction here that touches the program's memory stands in `.ex_table` with the address to go on at when the access
+//! can't be made good (`mm::fault` tries first). The callers have checked that the range lies in the lower half.
+//! Around each access SMAP's window is opened: `STAC`/`CLAC` are three-byte NOPs until `enable_smap_windows` patches them.
+
+use core::arch::{asm, global_asm};
+
+#[repr(C)]
+struct ExceptionEntry {
+    instruction: u64,
+    fixup: u64,
+}
+
+/// A place to patch: kind 0 is CLAC, 1 is STAC.
+#[repr(C)]
+struct SmapSite {
+    address: u64,
+    kind: u64,
+}
+
+unsafe extern "C" {
+    static __ex_table_start: ExceptionEntry;
+    static __ex_table_end: ExceptionEntry;
+    static __alt_smap_start: SmapSite;
+    static __alt_smap_end: SmapSite;
+    fn copy_to_user(dst: usize, src: *const u8, len: usize) -> usize;
+    fn copy_from_user(dst: *mut u8, src: usize, len: usize) -> usize;
+    fn fill_user(dst: usize, byte: u8, len: usize) -> usize;
+}
+
+global_asm!(
+    r#"
+    .section .text.usercopy, "ax"
+
+    .macro EX instruction, fixup
+    .pushsection .ex_table, "a"
+    .quad \instruction, \fixup
+    .popsection
+    .endm
+
+    .macro STAC
+780: .byte 0x0f, 0x1f, 0x00
+    .pushsection .alt_smap, "a"
+    .quad 780b, 1
+    .popsection
+    .endm
+
+    .macro CLAC
+781: .byte 0x0f, 0x1f, 0x00
+    .pushsection .alt_smap, "a"
+    .quad 781b, 0
+    .popsection
+    .endm
+
+    /* rdi = to, rsi = from, rdx = length; rax = bytes not copied */
+    .macro USER_COPY name
+    .globl \name
+    .balign 16
+\name:
+    STAC
+    mov ecx, edx
+    and ecx, 7
+    jnz 2f
+    mov rcx, rdx
+    shr rcx, 3
+10: rep movsq
+    CLAC
+    xor eax, eax
+    ret
+2:  cmp rdx, 8
+    jae 4f
+    /* up to seven bytes */
+    cmp edx, 4
+    jb 6f
+11: mov eax, [rsi]
+12: mov [rdi], eax
+    add rsi, 4
+    add rdi, 4
+    sub edx, 4
+    jz 5f
+6:  mov ecx, edx
+13: rep movsb
+5:  CLAC
+    xor eax, eax
+    ret
+4:  mov rcx, rdx
+    shr rcx, 3
+    and edx, 7
+14: rep movsq
+    mov ecx, edx
+15: rep movsb
+    CLAC
+    xor eax, eax
+    ret
+    /* rep movsq of a multiple of eight: finish byte by byte, so that the count is exact */
+20: lea rcx, [rcx * 8]
+    jmp 22f
+21: lea rcx, [rcx * 8 + rdx]
+22: mov rax, rcx
+23: rep movsb
+24: mov rax, rcx
+    CLAC
+    ret
+25: mov eax, edx
+    mov ecx, edx
+    jmp 23b
+    EX 10b, 20b
+    EX 11b, 25b
+    EX 12b, 25b
+    EX 13b, 24b
+    EX 14b, 21b
+    EX 15b, 24b
+    EX 23b, 24b
+    .endm
+
+    USER_COPY copy_to_user
+    USER_COPY copy_from_user
+
+    .globl fill_user
+    .balign 16
+fill_user:
+    STAC
+    movzx eax, sil
+    movabs r8, 0x0101010101010101
+    imul rax, r8
+    mov rcx, rdx
+    shr rcx, 3
+    and edx, 7
+10: rep stosq
+    mov ecx, edx
+11: rep stosb
+    CLAC
+    xor eax, eax
+    ret
+20: lea rcx, [rcx * 8 + rdx]
+12: rep stosb
+21: mov rax, rcx
+    CLAC
+    ret
+    EX 10b, 20b
+    EX 11b, 21b
+    EX 12b, 21b
+"#
+);
+
+/// The address to go on at when the kernel's access at `instruction` can't be made good, if it is one of ours.
+pub fn fixup_for(instruction: u64) -> Option<u64> {
+    let start = &raw const __ex_table_start;
+    let count = ((&raw const __ex_table_end).addr() - start.addr()) / size_of::<ExceptionEntry>();
+    // SAFETY: the linker script bounds the table, which consists of such entries.
+    let table = unsafe { core::slice::from_raw_parts(start, count) };
+    table.iter().find(|entry| entry.instruction == instruction).map(|entry| entry.fixup)
+}
+
+/// Turns the NOPs around user accesses into STAC and CLAC. Before the kernel's text is write-protected.
+pub fn enable_smap_windows() {
+    let start = &raw const __alt_smap_start;
+    let count = ((&raw const __alt_smap_end).addr() - start.addr()) / size_of::<SmapSite>();
+    // SAFETY: the linker script bounds the table.
+    let sites = unsafe { core::slice::from_raw_parts(start, count) };
+    for site in sites {
+        let last = if site.kind == 1 { 0xcb } else { 0xca };
+        let code = core::ptr::with_exposed_provenance_mut::<[u8; 3]>(super::paging::writable_alias(site.address));
+        // SAFETY: the site is three bytes of NOP in the kernel's text, patched before anything runs there in guarded mode.
+        unsafe { code.write([0x0f, 0x01, last]) };
+    }
+}
+
+/// Copies `src` to the program's memory at `dst`. Returns how many bytes could not be copied.
+#[inline]
+pub fn to_user(dst: usize, src: &[u8]) -> usize {
+    // SAFETY: a bad destination ends in the exception table.
+    unsafe { copy_to_user(dst, src.as_ptr(), src.len()) }
+}
+
+/// Copies from kernel memory that no reference may name (frames that programs share). As `to_user`.
+///
+/// # Safety
+/// `src` is valid for `len` bytes.
+#[inline]
+pub unsafe fn to_user_raw(dst: usize, src: *const u8, len: usize) -> usize {
+    // SAFETY: as above.
+    unsafe { copy_to_user(dst, src, len) }
+}
+
+/// Copies from the program's memory at `src`. Returns how many bytes could not be copied.
+#[inline]
+pub fn from_user(dst: &mut [u8], src: usize) -> usize {
+    // SAFETY: a bad source ends in the exception table.
+    unsafe { copy_from_user(dst.as_mut_ptr(), src, dst.len()) }
+}
+
+/// As `from_user`, into memory that no reference may name.
+///
+/// # Safety
+/// `dst` is valid for writes of `len` bytes.
+#[inline]
+pub unsafe fn from_user_raw(dst: *mut u8, src: usize, len: usize) -> usize {
+    // SAFETY: as above.
+    unsafe { copy_from_user(dst, src, len) }
+}
+
+/// Fills the program's memory. Returns how many bytes could not be written.
+#[inline]
+pub fn fill(dst: usize, byte: u8, len: usize) -> usize {
+    // SAFETY: a bad destination ends in the exception table.
+    unsafe { fill_user(dst, byte, len) }
+}
+
+macro_rules! single {
+    ($read:ident, $write:ident, $type:ty, $load:literal, $store:literal) => {
+        /// Reads one word from the program's memory, `None` on a fault.
+        #[inline]
+        pub fn $read(src: usize) -> Option<$type> {
+            let value: u64;
+            let failed: u64;
+            // SAFETY: a bad address goes on at the fix-up with `failed` set.
+            unsafe {
+                asm!(
+                    "780: .byte 0x0f, 0x1f, 0x00",
+                    "xor {failed:e}, {failed:e}",
+                    $load,
+                    "3: .byte 0x0f, 0x1f, 0x00",
+                    ".pushsection .alt_smap, \"a\"",
+                    ".quad 780b, 1, 3b, 0",
+                    ".popsection",
+                    ".pushsection .ex_table, \"a\"",
+                    ".quad 2b, 4f",
+                    ".popsection",
+                    ".pushsection .text.fixup, \"ax\"",
+                    "4: mov {failed:e}, 1",
+                    "jmp 3b",
+                    ".popsection",
+                    src = in(reg) src,
+                    value = lateout(reg) value,
+                    failed = out(reg) failed,
+                    options(nostack),
+                );
+            }
+            (failed == 0).then_some(value as $type)
+        }
+
+        /// Writes one word to the program's memory, `None` on a fault.
+        #[inline]
+        pub fn $write(dst: usize, value: $type) -> Option<()> {
+            let failed: u64;
+            // SAFETY: a bad address goes on at the fix-up with `failed` set.
+            unsafe {
+                asm!(
+                    "780: .byte 0x0f, 0x1f, 0x00",
+                    "xor {failed:e}, {failed:e}",
+                    $store,
+                    "3: .byte 0x0f, 0x1f, 0x00",
+                    ".pushsection .alt_smap, \"a\"",
+                    ".quad 780b, 1, 3b, 0",
+                    ".popsection",
+                    ".pushsection .ex_table, \"a\"",
+                    ".quad 2b, 4f",
+                    ".popsection",
+                    ".pushsection .text.fixup, \"ax\"",
+                    "4: mov {failed:e}, 1",
+                    "jmp 3b",
+                    ".popsection",
+                    dst = in(reg) dst,
+                    value = in(reg) u64::from(value),
+                    failed = out(reg) failed,
+                    options(nostack),
+                );
+            }
+            (failed == 0).then_some(())
+        }
+    };
+}
+single!(read_u64, write_u64, u64, "2: mov {value}, [{src}]", "2: mov [{dst}], {value}");
+single!(read_u32, write_u32, u32, "2: mov {value:e}, [{src}]", "2: mov [{dst}], {value:e}");

@@ -1,0 +1,494 @@
+//! Physical memory: a buddy allocator over one record per frame, with per-CPU caches of single frames in front.
+//!
+//! Records are made when the frontier passes over their frames, so booting touches next to nothing however large memory is:
+//! each usable region has a *frontier*, below which records are valid and free blocks stand in the lists, and above which memory
+//! has never been looked at.
+#![expect(unsafe_code, reason = "owns physical memory")]
+
+use core::cell::Cell;
+use core::fmt;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use abi::Errno;
+
+use super::PAGE_SIZE;
+use super::user::{Sink, Source};
+use crate::arch::per_cpu;
+use crate::arch::x86_64::paging::direct;
+use crate::sync::SpinLock;
+
+/// Blocks have 2^0 … 2^10 frames.
+const MAX_ORDER: usize = 10;
+/// Frames that the frontier takes in at once: their records fill a quarter of a page.
+const CHUNK: u32 = 64;
+const NIL: u32 = u32::MAX;
+const MAX_REGIONS: usize = 16;
+
+/// Programs can't have the last frames: the kernel needs some to end a program in good order. A 256th of memory, within these bounds.
+const RESERVE_MIN: usize = 16;
+const RESERVE_MAX: usize = 1024;
+
+/// One frame's record.
+#[repr(C)]
+struct Record {
+    /// Owners. 0 while free.
+    refs: AtomicU32,
+    /// `STATE_*`, or `STATE_FREE + order` for the first frame of a free block.
+    state: AtomicU32,
+    next: AtomicU32,
+    prev: AtomicU32,
+}
+
+const STATE_NONE: u32 = 0;
+const STATE_PERMANENT: u32 = 1;
+const STATE_FREE: u32 = 0x100;
+
+/// No free frame (for programs: none beyond the kernel's reserve).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+impl From<OutOfMemory> for Errno {
+    fn from(_: OutOfMemory) -> Self {
+        Errno::ENOMEM
+    }
+}
+
+/// A range of usable frames, and how far it has been taken in.
+#[derive(Clone, Copy)]
+struct Region {
+    start: u32,
+    frontier: u32,
+    end: u32,
+}
+
+struct Zone {
+    regions: [Region; MAX_REGIONS],
+    region_count: usize,
+    lists: [u32; MAX_ORDER + 1],
+}
+
+static ZONE: SpinLock<Zone> = SpinLock::new(Zone {
+    regions: [Region { start: 0, frontier: 0, end: 0 }; MAX_REGIONS],
+    region_count: 0,
+    lists: [NIL; MAX_ORDER + 1],
+});
+/// Virtual address of the records, and how many there are.
+static RECORDS: AtomicUsize = AtomicUsize::new(0);
+static RECORD_COUNT: AtomicUsize = AtomicUsize::new(0);
+/// Frames free in the zone (CPU caches not counted), frames in all, and the reserve.
+static FREE: AtomicUsize = AtomicUsize::new(0);
+static TOTAL: AtomicUsize = AtomicUsize::new(0);
+static RESERVE: AtomicUsize = AtomicUsize::new(0);
+
+#[inline(always)]
+fn record(frame: u32) -> &'static Record {
+    debug_assert!((frame as usize) < RECORD_COUNT.load(Ordering::Relaxed));
+    let base = RECORDS.load(Ordering::Relaxed) as *const Record;
+    // SAFETY: frame numbers come from the zone or from a Frame, so the record lies in the array, which is never freed; all of its
+    // fields are atomics, for which any bytes are valid.
+    unsafe { &*base.add(frame as usize) }
+}
+
+/// Takes over the usable ranges of physical memory (bytes), `taken` excluded: the kernel's image, the initrd.
+pub fn init(usable: &[Range<u64>], kernel_end: u64, taken: &[Range<u64>]) {
+    let max = usable.iter().map(|range| range.end).max().unwrap_or(0) / PAGE_SIZE as u64;
+    let records_size = (max * size_of::<Record>() as u64).next_multiple_of(PAGE_SIZE as u64);
+    // The records stand in the first hole behind the kernel that is large enough.
+    let fits = |start: u64| {
+        let range = start..start + records_size;
+        usable.iter().any(|u| u.start <= range.start && range.end <= u.end)
+            && taken.iter().all(|t| t.end <= range.start || range.end <= t.start)
+    };
+    let ends = taken.iter().map(|t| t.end.next_multiple_of(PAGE_SIZE as u64));
+    let at = core::iter::once(kernel_end).chain(ends).find(|&start| fits(start)).expect("room for the frame records");
+    RECORDS.store(direct(at), Ordering::Relaxed);
+    RECORD_COUNT.store(max as usize, Ordering::Relaxed);
+    let records = at..at + records_size;
+
+    let mut zone = ZONE.lock();
+    let mut total = 0;
+    for range in usable {
+        let mut start = range.start.max(0x10_0000).next_multiple_of(PAGE_SIZE as u64);
+        let end = range.end & !(PAGE_SIZE as u64 - 1);
+        while start < end {
+            // Up to the next thing that is taken.
+            let blocked = |t: &&Range<u64>| t.end > start && t.start < end;
+            let next = taken.iter().chain(core::iter::once(&records)).filter(blocked).min_by_key(|t| t.start);
+            let stop = next.map_or(end, |t| t.start.max(start) & !(PAGE_SIZE as u64 - 1));
+            if stop > start && zone.region_count < MAX_REGIONS {
+                let slot = zone.region_count;
+                let first = (start / PAGE_SIZE as u64) as u32;
+                zone.regions[slot] =
+                    Region { start: first, frontier: first, end: (stop / PAGE_SIZE as u64) as u32 };
+                zone.region_count += 1;
+                total += ((stop - start) / PAGE_SIZE as u64) as usize;
+            }
+            start = next.map_or(end, |t| t.end.next_multiple_of(PAGE_SIZE as u64));
+        }
+    }
+    FREE.store(total, Ordering::Relaxed);
+    TOTAL.store(total, Ordering::Relaxed);
+    RESERVE.store((total / 256).clamp(RESERVE_MIN, RESERVE_MAX), Ordering::Relaxed);
+}
+
+/// Frames that the allocator has, and those free now.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    pub total: usize,
+    pub free: usize,
+}
+
+pub fn usage() -> Usage {
+    let cached = per_cpu().frames.count.get();
+    Usage { total: TOTAL.load(Ordering::Relaxed), free: FREE.load(Ordering::Relaxed) + cached }
+}
+
+impl Zone {
+    fn push(&mut self, frame: u32, order: usize) {
+        let head = self.lists[order];
+        let r = record(frame);
+        r.refs.store(0, Ordering::Relaxed);
+        r.state.store(STATE_FREE + order as u32, Ordering::Relaxed);
+        r.next.store(head, Ordering::Relaxed);
+        r.prev.store(NIL, Ordering::Relaxed);
+        if head != NIL {
+            record(head).prev.store(frame, Ordering::Relaxed);
+        }
+        self.lists[order] = frame;
+    }
+
+    fn unlink(&mut self, frame: u32, order: usize) {
+        let r = record(frame);
+        let (next, prev) = (r.next.load(Ordering::Relaxed), r.prev.load(Ordering::Relaxed));
+        if prev == NIL {
+            self.lists[order] = next;
+        } else {
+            record(prev).next.store(next, Ordering::Relaxed);
+        }
+        if next != NIL {
+            record(next).prev.store(prev, Ordering::Relaxed);
+        }
+        r.state.store(STATE_NONE, Ordering::Relaxed);
+    }
+
+    /// Takes in more of a region, until there is a free block of this order (or nothing is left).
+    fn grow(&mut self, order: usize) -> bool {
+        let want = CHUNK.max(1 << order);
+        for slot in 0..self.region_count {
+            let Region { frontier, end, .. } = self.regions[slot];
+            if frontier >= end {
+                continue;
+            }
+            let stop = (frontier.next_multiple_of(want) + if frontier.is_multiple_of(want) { want } else { 0 }).min(end);
+            self.regions[slot].frontier = stop;
+            for frame in frontier..stop {
+                let r = record(frame);
+                r.refs.store(0, Ordering::Relaxed);
+                r.state.store(STATE_NONE, Ordering::Relaxed);
+            }
+            let mut at = frontier;
+            while at < stop {
+                let fit = (at.trailing_zeros() as usize).min((stop - at).ilog2() as usize).min(MAX_ORDER);
+                self.push(at, fit);
+                at += 1 << fit;
+            }
+            return true;
+        }
+        false
+    }
+
+    fn alloc(&mut self, order: usize) -> Option<u32> {
+        loop {
+            if let Some(found) = (order..=MAX_ORDER).find(|&o| self.lists[o] != NIL) {
+                let frame = self.lists[found];
+                self.unlink(frame, found);
+                for half in (order..found).rev() {
+                    self.push(frame + (1 << half), half);
+                }
+                return Some(frame);
+            }
+            if !self.grow(order) {
+                return None;
+            }
+        }
+    }
+
+    /// Whether records around this frame are valid: it lies below its region's frontier.
+    fn is_taken_in(&self, frame: u32) -> bool {
+        (frame as usize) < RECORD_COUNT.load(Ordering::Relaxed)
+            && self.regions[..self.region_count].iter().any(|r| (r.start..r.frontier).contains(&frame))
+    }
+
+    fn free(&mut self, mut frame: u32, mut order: usize) {
+        while order < MAX_ORDER {
+            let buddy = frame ^ (1 << order);
+            if !self.is_taken_in(buddy) || record(buddy).state.load(Ordering::Relaxed) != STATE_FREE + order as u32 {
+                break;
+            }
+            self.unlink(buddy, order);
+            frame = frame.min(buddy);
+            order += 1;
+        }
+        self.push(frame, order);
+    }
+}
+
+/// A CPU's own free frames.
+pub struct CpuCache {
+    slots: [Cell<u32>; CpuCache::SIZE],
+    count: Cell<usize>,
+}
+
+impl CpuCache {
+    const SIZE: usize = 64;
+    const BATCH_ORDER: usize = 4;
+
+    pub const fn new() -> Self {
+        Self { slots: [const { Cell::new(0) }; Self::SIZE], count: Cell::new(0) }
+    }
+
+    #[inline]
+    fn pop(&self) -> Option<u32> {
+        let count = self.count.get();
+        let slot = self.slots.get(count.wrapping_sub(1))?;
+        self.count.set(count - 1);
+        Some(slot.get())
+    }
+
+    #[inline]
+    fn push(&self, frame: u32) -> bool {
+        let count = self.count.get();
+        let Some(slot) = self.slots.get(count) else { return false };
+        slot.set(frame);
+        self.count.set(count + 1);
+        true
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn refill(cache: &CpuCache) -> Option<u32> {
+    let mut zone = ZONE.lock();
+    if let Some(first) = zone.alloc(CpuCache::BATCH_ORDER) {
+        FREE.fetch_sub(1 << CpuCache::BATCH_ORDER, Ordering::Relaxed);
+        for frame in (first + 1..first + (1 << CpuCache::BATCH_ORDER)).rev() {
+            cache.push(frame);
+        }
+        return Some(first);
+    }
+    let frame = zone.alloc(0)?;
+    FREE.fetch_sub(1, Ordering::Relaxed);
+    Some(frame)
+}
+
+#[cold]
+#[inline(never)]
+fn drain(cache: &CpuCache) {
+    let mut zone = ZONE.lock();
+    for _ in 0..CpuCache::SIZE / 2 {
+        if let Some(frame) = cache.pop() {
+            zone.free(frame, 0);
+            FREE.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[inline]
+fn alloc_one() -> Option<u32> {
+    let cache = &per_cpu().frames;
+    let frame = match cache.pop() {
+        Some(frame) => frame,
+        None => refill(cache)?,
+    };
+    record(frame).refs.store(1, Ordering::Relaxed);
+    Some(frame)
+}
+
+#[inline]
+fn free_one(frame: u32) {
+    let cache = &per_cpu().frames;
+    if !cache.push(frame) {
+        drain(cache);
+        cache.push(frame);
+    }
+}
+
+/// `2^order` adjacent frames for the kernel itself, at their direct-map address. May use the reserve.
+pub fn alloc_block(order: usize) -> Option<usize> {
+    if order == 0 {
+        return alloc_one().map(|frame| direct(u64::from(frame) << 12));
+    }
+    if order > MAX_ORDER {
+        return None;
+    }
+    let mut zone = ZONE.lock();
+    let frame = zone.alloc(order)?;
+    FREE.fetch_sub(1 << order, Ordering::Relaxed);
+    Some(direct(u64::from(frame) << 12))
+}
+
+/// Gives back what `alloc_block` gave.
+pub fn free_block(address: usize, order: usize) {
+    let frame = ((address - direct(0)) >> 12) as u32;
+    if order == 0 {
+        free_one(frame);
+        return;
+    }
+    ZONE.lock().free(frame, order);
+    FREE.fetch_add(1 << order, Ordering::Relaxed);
+}
+
+/// An owning, counted handle on one frame: `Clone` adds an owner, `Drop` removes one, and the last one frees the frame.
+pub struct Frame(u32);
+
+impl Frame {
+    /// A frame with unspecified contents, for a program or a file. Err when only the kernel's reserve is left.
+    #[inline]
+    pub fn uninit() -> Result<Self, OutOfMemory> {
+        let cache = &per_cpu().frames;
+        let frame = match cache.pop() {
+            Some(frame) => frame,
+            None => {
+                if FREE.load(Ordering::Relaxed) <= RESERVE.load(Ordering::Relaxed) {
+                    return Err(OutOfMemory);
+                }
+                refill(cache).ok_or(OutOfMemory)?
+            }
+        };
+        record(frame).refs.store(1, Ordering::Relaxed);
+        Ok(Self(frame))
+    }
+
+    /// A frame of zeros.
+    #[inline]
+    pub fn zeroed() -> Result<Self, OutOfMemory> {
+        let frame = Self::uninit()?;
+        // SAFETY: the frame is ours alone.
+        unsafe { frame.pointer().write_bytes(0, PAGE_SIZE) };
+        Ok(frame)
+    }
+
+    /// A frame for the kernel's own tables, of zeros. May use the reserve.
+    pub fn zeroed_for_kernel() -> Result<Self, OutOfMemory> {
+        let frame = Self(alloc_one().ok_or(OutOfMemory)?);
+        // SAFETY: the frame is ours alone.
+        unsafe { frame.pointer().write_bytes(0, PAGE_SIZE) };
+        Ok(frame)
+    }
+
+    /// A new frame with the same contents.
+    pub fn copy_of(other: &Self) -> Result<Self, OutOfMemory> {
+        let frame = Self::uninit()?;
+        // SAFETY: two different frames, each one page long. A program that writes the source meanwhile gets what it deserves.
+        unsafe { core::ptr::copy_nonoverlapping(other.pointer(), frame.pointer(), PAGE_SIZE) };
+        Ok(frame)
+    }
+
+    /// A handle on boot memory (the initrd), which is never freed.
+    pub fn from_boot_memory(physical: u64) -> Self {
+        let frame = Self((physical >> 12) as u32);
+        let r = record(frame.0);
+        r.state.store(STATE_PERMANENT, Ordering::Relaxed);
+        r.refs.store(1 << 30, Ordering::Relaxed);
+        frame
+    }
+
+    /// Physical address.
+    #[inline]
+    pub fn physical(&self) -> u64 {
+        u64::from(self.0) << 12
+    }
+
+    /// Gives the reference to a page-table entry; `from_raw` takes it back.
+    #[inline]
+    pub fn into_raw(self) -> u64 {
+        let physical = self.physical();
+        core::mem::forget(self);
+        physical
+    }
+
+    /// Takes over a reference that `into_raw` gave away.
+    ///
+    /// # Safety
+    /// Each `into_raw` is matched by at most one `from_raw`.
+    #[inline]
+    pub unsafe fn from_raw(physical: u64) -> Self {
+        Self((physical >> 12) as u32)
+    }
+
+    /// How many owners there are.
+    #[inline]
+    pub fn ref_count(&self) -> u32 {
+        record(self.0).refs.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    fn pointer(&self) -> *mut u8 {
+        core::ptr::with_exposed_provenance_mut(direct(self.physical()))
+    }
+
+    fn check(offset: usize, len: usize) {
+        assert!(offset <= PAGE_SIZE && len <= PAGE_SIZE - offset, "beyond a frame");
+    }
+
+    pub fn zero_range(&self, range: Range<usize>) {
+        Self::check(range.start, range.len());
+        // SAFETY: inside the frame; no Rust reference ever points into one.
+        unsafe { self.pointer().add(range.start).write_bytes(0, range.len()) };
+    }
+
+    /// Copies out of the frame into kernel memory.
+    pub fn read(&self, offset: usize, dst: &mut [u8]) {
+        Self::check(offset, dst.len());
+        // SAFETY: inside the frame.
+        unsafe { core::ptr::copy_nonoverlapping(self.pointer().add(offset), dst.as_mut_ptr(), dst.len()) };
+    }
+
+    /// Copies kernel memory into the frame.
+    pub fn write(&self, offset: usize, src: &[u8]) {
+        Self::check(offset, src.len());
+        // SAFETY: inside the frame.
+        unsafe { core::ptr::copy_nonoverlapping(src.as_ptr(), self.pointer().add(offset), src.len()) };
+    }
+
+    /// Copies to a reader's buffer. EFAULT only when nothing could be copied.
+    #[inline]
+    pub fn copy_to(&self, offset: usize, len: usize, dst: &mut Sink<'_>) -> Result<usize, Errno> {
+        Self::check(offset, len);
+        // SAFETY: inside the frame.
+        unsafe { dst.write_raw(self.pointer().add(offset), len) }
+    }
+
+    /// Copies from a writer's buffer. EFAULT only when nothing could be copied.
+    #[inline]
+    pub fn copy_from(&self, offset: usize, len: usize, src: &mut Source<'_>) -> Result<usize, Errno> {
+        Self::check(offset, len);
+        // SAFETY: inside the frame.
+        unsafe { src.read_raw(self.pointer().add(offset), len) }
+    }
+}
+
+impl Clone for Frame {
+    #[inline]
+    fn clone(&self) -> Self {
+        record(self.0).refs.fetch_add(1, Ordering::Relaxed);
+        Self(self.0)
+    }
+}
+
+impl Drop for Frame {
+    #[inline]
+    fn drop(&mut self) {
+        let r = record(self.0);
+        if r.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
+            free_one(self.0);
+        }
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({:#x})", self.physical())
+    }
+}

@@ -1,0 +1,433 @@
+//! A program's memory as the kernel sees it: typed addresses, and cursors that a read fills or a write drains.
+//!
+//! No Rust reference ever points into it. A range outside the program's half is EFAULT without an access; a page that isn't there yet is
+//! faulted in on the way.
+#![expect(unsafe_code, reason = "owns the raw ends of user copies")]
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::marker::PhantomData;
+
+use abi::{Errno, IoVec};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+
+use super::{PAGE_SIZE, USER_TOP};
+use crate::arch::x86_64::usercopy;
+
+/// Most bytes that one read or write moves (`MAX_RW_COUNT` of Linux).
+pub const MAX_IO: usize = 0x7fff_f000;
+
+/// Whether `[address, address + len)` lies in the program's half.
+#[inline(always)]
+pub fn is_user_range(address: usize, len: usize) -> bool {
+    address <= USER_TOP && len <= USER_TOP - address
+}
+
+/// An address in the program's memory where a `T` is meant to be.
+#[repr(transparent)]
+pub struct UserPtr<T>(usize, PhantomData<*mut T>);
+
+// SAFETY: only an address.
+unsafe impl<T> Send for UserPtr<T> {}
+
+impl<T> Clone for UserPtr<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for UserPtr<T> {}
+
+impl<T> fmt::Debug for UserPtr<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 { f.write_str("NULL") } else { write!(f, "{:#x}", self.0) }
+    }
+}
+
+impl<T> UserPtr<T> {
+    #[inline(always)]
+    pub const fn new(address: usize) -> Self {
+        Self(address, PhantomData)
+    }
+
+    #[inline(always)]
+    pub const fn addr(self) -> usize {
+        self.0
+    }
+
+    #[inline(always)]
+    pub const fn is_null(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The address of the element `count` further on; wraps, since the access itself is checked.
+    #[must_use]
+    pub const fn add(self, count: usize) -> Self {
+        Self::new(self.0.wrapping_add(count.wrapping_mul(size_of::<T>())))
+    }
+
+    /// The address `bytes` further on, as another type.
+    pub const fn field<U>(self, bytes: usize) -> UserPtr<U> {
+        UserPtr::new(self.0.wrapping_add(bytes))
+    }
+
+    /// `None` for a null pointer.
+    pub const fn non_null(self) -> Option<Self> {
+        if self.0 == 0 { None } else { Some(self) }
+    }
+}
+
+impl<T: FromBytes> UserPtr<T> {
+    /// Reads the value. EFAULT.
+    #[inline]
+    pub fn read(self) -> Result<T, Errno> {
+        if !is_user_range(self.0, size_of::<T>()) {
+            return Err(Errno::EFAULT);
+        }
+        let mut value = core::mem::MaybeUninit::<T>::uninit();
+        // SAFETY: the destination is as large as the copy.
+        let left =
+            unsafe { usercopy::from_user_raw(value.as_mut_ptr().cast::<u8>(), self.0, size_of::<T>()) };
+        if left != 0 {
+            return Err(Errno::EFAULT);
+        }
+        // SAFETY: all bytes were written, and FromBytes says that any bytes make a value.
+        Ok(unsafe { value.assume_init() })
+    }
+}
+
+impl<T: IntoBytes + Immutable> UserPtr<T> {
+    /// Writes the value. EFAULT.
+    #[inline]
+    pub fn write(self, value: &T) -> Result<(), Errno> {
+        let bytes = value.as_bytes();
+        if !is_user_range(self.0, bytes.len()) || usercopy::to_user(self.0, bytes) != 0 {
+            return Err(Errno::EFAULT);
+        }
+        Ok(())
+    }
+}
+
+impl UserPtr<u8> {
+    /// Reads exactly `dst.len()` bytes. EFAULT.
+    pub fn read_bytes(self, dst: &mut [u8]) -> Result<(), Errno> {
+        if !is_user_range(self.0, dst.len()) || usercopy::from_user(dst, self.0) != 0 {
+            return Err(Errno::EFAULT);
+        }
+        Ok(())
+    }
+
+    /// Writes all bytes. EFAULT.
+    pub fn write_bytes(self, src: &[u8]) -> Result<(), Errno> {
+        if !is_user_range(self.0, src.len()) || usercopy::to_user(self.0, src) != 0 {
+            return Err(Errno::EFAULT);
+        }
+        Ok(())
+    }
+}
+
+impl UserPtr<u32> {
+    /// One atomic-sized load (futex words). EFAULT.
+    #[inline]
+    pub fn load(self) -> Result<u32, Errno> {
+        if !is_user_range(self.0, 4) {
+            return Err(Errno::EFAULT);
+        }
+        usercopy::read_u32(self.0).ok_or(Errno::EFAULT)
+    }
+}
+
+impl UserPtr<u64> {
+    /// One word. EFAULT.
+    #[inline]
+    pub fn load(self) -> Result<u64, Errno> {
+        if !is_user_range(self.0, 8) {
+            return Err(Errno::EFAULT);
+        }
+        usercopy::read_u64(self.0).ok_or(Errno::EFAULT)
+    }
+}
+
+/// Reads `count` values of an array. EFAULT; ENOMEM.
+pub fn read_array<T: FromBytes + FromZeros + IntoBytes + Clone>(
+    ptr: UserPtr<T>,
+    count: usize,
+) -> Result<Vec<T>, Errno> {
+    let bytes = count.checked_mul(size_of::<T>()).ok_or(Errno::EFAULT)?;
+    if !is_user_range(ptr.addr(), bytes) {
+        return Err(Errno::EFAULT);
+    }
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+    values.resize(count, T::new_zeroed());
+    if usercopy::from_user(values.as_mut_slice().as_mut_bytes(), ptr.addr()) != 0 {
+        return Err(Errno::EFAULT);
+    }
+    Ok(values)
+}
+
+/// Copies a NUL-terminated string of up to `dst.len()` bytes, the NUL included, into `dst`. Returns its length without the NUL.
+/// ENAMETOOLONG when no NUL came in time; EFAULT.
+pub fn read_cstr_into(ptr: UserPtr<u8>, dst: &mut [u8]) -> Result<usize, Errno> {
+    let mut done = 0;
+    while done < dst.len() {
+        let at = ptr.addr().wrapping_add(done);
+        if at >= USER_TOP {
+            return Err(Errno::EFAULT);
+        }
+        // Never across a page: what follows the string may not be mapped. Strings are short, so small steps first.
+        let step = if done == 0 { 32 } else { 256 };
+        let len = (PAGE_SIZE - at % PAGE_SIZE).min(step).min(dst.len() - done);
+        let Some(piece) = dst.get_mut(done..done + len) else { return Err(Errno::EFAULT) };
+        if usercopy::from_user(piece, at) != 0 {
+            return Err(Errno::EFAULT);
+        }
+        if let Some(end) = find_zero(piece) {
+            return Ok(done + end);
+        }
+        done += len;
+    }
+    Err(Errno::ENAMETOOLONG)
+}
+
+/// Index of the first zero byte, eight at a time.
+#[inline]
+fn find_zero(bytes: &[u8]) -> Option<usize> {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let value = u64::from_le_bytes(*word);
+        let zeros = value.wrapping_sub(LOW) & !value & (LOW << 7);
+        if zeros != 0 {
+            return Some(index * 8 + (zeros.trailing_zeros() / 8) as usize);
+        }
+    }
+    tail.iter().position(|&b| b == 0).map(|at| words.len() * 8 + at)
+}
+
+/// Copies a NUL-terminated string. ENAMETOOLONG beyond `max` bytes (NUL included), EFAULT.
+pub fn read_cstr(ptr: UserPtr<u8>, max: usize) -> Result<Vec<u8>, Errno> {
+    let mut out = Vec::new();
+    let mut buffer = [0u8; 256];
+    loop {
+        let room = (max - out.len()).min(buffer.len());
+        let Some(window) = buffer.get_mut(..room) else { return Err(Errno::ENAMETOOLONG) };
+        match read_cstr_into(ptr.field(out.len()), window) {
+            Ok(len) => {
+                out.try_reserve(len).map_err(|_| Errno::ENOMEM)?;
+                out.extend_from_slice(buffer.get(..len).unwrap_or_default());
+                return Ok(out);
+            }
+            Err(Errno::ENAMETOOLONG) if out.len() + room < max => {
+                out.try_reserve(room).map_err(|_| Errno::ENOMEM)?;
+                out.extend_from_slice(buffer.get(..room).unwrap_or_default());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The memory that a cursor walks over.
+#[derive(Clone, Copy)]
+struct Segment {
+    address: usize,
+    len: usize,
+    kernel: bool,
+}
+
+/// Segment by segment over a buffer or an I/O vector.
+struct Cursor<'a> {
+    now: Segment,
+    rest: &'a [IoVec],
+    remaining: usize,
+}
+
+impl<'a> Cursor<'a> {
+    #[inline]
+    fn user(address: usize, len: usize) -> Self {
+        let len = len.min(MAX_IO);
+        Self { now: Segment { address, len, kernel: false }, rest: &[], remaining: len }
+    }
+
+    fn kernel(address: usize, len: usize) -> Self {
+        Self { now: Segment { address, len, kernel: true }, rest: &[], remaining: len }
+    }
+
+    fn iovecs(vectors: &'a [IoVec]) -> Self {
+        let total = vectors.iter().fold(0usize, |sum, v| sum.saturating_add(v.len as usize)).min(MAX_IO);
+        Self { now: Segment { address: 0, len: 0, kernel: false }, rest: vectors, remaining: total }
+    }
+
+    /// Moves up to `len` bytes with `copy(user_or_kernel_address, is_kernel, done, piece) -> left`. EFAULT if none could be moved.
+    #[inline]
+    fn walk(
+        &mut self,
+        len: usize,
+        mut copy: impl FnMut(usize, bool, usize, usize) -> usize,
+    ) -> Result<usize, Errno> {
+        let len = len.min(self.remaining);
+        let mut done = 0;
+        while done < len {
+            if self.now.len == 0 {
+                let Some((first, rest)) = self.rest.split_first() else { break };
+                self.now = Segment { address: first.base as usize, len: first.len as usize, kernel: false };
+                self.rest = rest;
+                continue;
+            }
+            let piece = self.now.len.min(len - done);
+            let left = if self.now.kernel || is_user_range(self.now.address, piece) {
+                copy(self.now.address, self.now.kernel, done, piece)
+            } else {
+                // The part below the limit is still good, as on Linux when the fault comes in the middle.
+                let good = USER_TOP.saturating_sub(self.now.address).min(piece);
+                piece - good + if good > 0 { copy(self.now.address, false, done, good) } else { 0 }
+            };
+            let moved = piece - left.min(piece);
+            done += moved;
+            self.now.address = self.now.address.wrapping_add(moved);
+            self.now.len -= moved;
+            self.remaining -= moved;
+            if left > 0 {
+                return if done > 0 { Ok(done) } else { Err(Errno::EFAULT) };
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// Where a read's bytes go: a program's buffer or I/O vector, or kernel memory.
+pub struct Sink<'a>(Cursor<'a>);
+
+impl<'a> Sink<'a> {
+    #[inline]
+    pub fn user(ptr: UserPtr<u8>, len: usize) -> Self {
+        Self(Cursor::user(ptr.addr(), len))
+    }
+
+    pub fn kernel(buffer: &'a mut [u8]) -> Self {
+        Self(Cursor::kernel(buffer.as_mut_ptr().expose_provenance(), buffer.len()))
+    }
+
+    pub fn iovecs(vectors: &'a [IoVec]) -> Self {
+        Self(Cursor::iovecs(vectors))
+    }
+
+    /// Bytes that still fit.
+    #[inline]
+    pub fn remaining(&self) -> usize {
+        self.0.remaining
+    }
+
+    /// Shortens the room to at most `len` bytes.
+    pub fn limit(&mut self, len: usize) {
+        self.0.remaining = self.0.remaining.min(len);
+    }
+
+    /// Puts bytes, as many as fit. EFAULT only if none could be put.
+    #[inline]
+    pub fn write(&mut self, src: &[u8]) -> Result<usize, Errno> {
+        // SAFETY: the slice is valid for its length.
+        unsafe { self.write_raw(src.as_ptr(), src.len()) }
+    }
+
+    /// As `write`, from memory that no reference may name.
+    ///
+    /// # Safety
+    /// `src` is valid for reads of `len` bytes.
+    #[inline]
+    pub unsafe fn write_raw(&mut self, src: *const u8, len: usize) -> Result<usize, Errno> {
+        self.0.walk(len, |address, kernel, done, piece| {
+            // SAFETY: the caller's promise for the source; a kernel destination came from a mutable slice that the Sink borrows.
+            unsafe {
+                if kernel {
+                    core::ptr::copy_nonoverlapping(
+                        src.add(done),
+                        core::ptr::with_exposed_provenance_mut(address),
+                        piece,
+                    );
+                    0
+                } else {
+                    usercopy::to_user_raw(address, src.add(done), piece)
+                }
+            }
+        })
+    }
+
+    /// Puts `len` times the same byte, as far as they fit. EFAULT only if none could be put.
+    #[inline]
+    pub fn fill(&mut self, byte: u8, len: usize) -> Result<usize, Errno> {
+        self.0.walk(len, |address, kernel, _, piece| {
+            if kernel {
+                // SAFETY: a kernel destination came from a mutable slice that the Sink borrows.
+                unsafe { core::ptr::with_exposed_provenance_mut::<u8>(address).write_bytes(byte, piece) };
+                0
+            } else {
+                usercopy::fill(address, byte, piece)
+            }
+        })
+    }
+}
+
+/// Where a write's bytes come from: a program's buffer or I/O vector, or kernel memory.
+pub struct Source<'a>(Cursor<'a>);
+
+impl<'a> Source<'a> {
+    #[inline]
+    pub fn user(ptr: UserPtr<u8>, len: usize) -> Self {
+        Self(Cursor::user(ptr.addr(), len))
+    }
+
+    pub fn kernel(buffer: &'a [u8]) -> Self {
+        Self(Cursor::kernel(buffer.as_ptr().expose_provenance(), buffer.len()))
+    }
+
+    pub fn iovecs(vectors: &'a [IoVec]) -> Self {
+        Self(Cursor::iovecs(vectors))
+    }
+
+    /// Bytes that are left to take.
+    #[inline]
+    pub fn remaining(&self) -> usize {
+        self.0.remaining
+    }
+
+    /// Shortens what is left to at most `len` bytes.
+    pub fn limit(&mut self, len: usize) {
+        self.0.remaining = self.0.remaining.min(len);
+    }
+
+    /// Takes up to `dst.len()` bytes. EFAULT only if none could be taken.
+    #[inline]
+    pub fn read(&mut self, dst: &mut [u8]) -> Result<usize, Errno> {
+        // SAFETY: the slice is valid for its length.
+        unsafe { self.read_raw(dst.as_mut_ptr(), dst.len()) }
+    }
+
+    /// As `read`, into memory that no reference may name.
+    ///
+    /// # Safety
+    /// `dst` is valid for writes of `len` bytes.
+    #[inline]
+    pub unsafe fn read_raw(&mut self, dst: *mut u8, len: usize) -> Result<usize, Errno> {
+        self.0.walk(len, |address, kernel, done, piece| {
+            // SAFETY: the caller's promise for the destination; a kernel source came from a slice that the Source borrows.
+            unsafe {
+                if kernel {
+                    core::ptr::copy_nonoverlapping(
+                        core::ptr::with_exposed_provenance::<u8>(address),
+                        dst.add(done),
+                        piece,
+                    );
+                    0
+                } else {
+                    usercopy::from_user_raw(dst.add(done), address, piece)
+                }
+            }
+        })
+    }
+
+    /// Passes over up to `len` bytes without looking at them (`/dev/null`). Returns how many.
+    #[inline]
+    pub fn skip(&mut self, len: usize) -> usize {
+        self.0.walk(len, |_, _, _, _| 0).unwrap_or(0)
+    }
+}

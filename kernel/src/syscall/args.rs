@@ -1,0 +1,78 @@
+//! Argument types: how each is taken from a register, and how strace prints it.
+
+use core::fmt;
+
+use crate::mm::UserPtr;
+use crate::mm::user::read_cstr;
+
+/// A system call argument.
+pub trait Arg: Sized {
+    /// From the register, as the ABI says (`int` is the low half).
+    fn from_arg(raw: u64) -> Self;
+    /// For strace.
+    fn show(raw: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+/// `Arg::show` of an argument's type.
+pub type Show = fn(u64, &mut fmt::Formatter<'_>) -> fmt::Result;
+
+/// A file descriptor number, as passed: may be negative or not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fd(pub i32);
+
+impl Fd {
+    /// `AT_FDCWD`.
+    pub const CWD: Self = Self(-100);
+}
+
+impl Arg for Fd {
+    #[inline(always)]
+    fn from_arg(raw: u64) -> Self {
+        Self(raw as i32)
+    }
+    fn show(raw: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if raw as i32 == -100 { f.write_str("AT_FDCWD") } else { write!(f, "{}", raw as i32) }
+    }
+}
+
+/// A path in the program's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Path(pub UserPtr<u8>);
+
+impl Arg for Path {
+    #[inline(always)]
+    fn from_arg(raw: u64) -> Self {
+        Self(UserPtr::new(raw as usize))
+    }
+    fn show(raw: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match read_cstr(UserPtr::new(raw as usize), 256) {
+            Ok(bytes) => write!(f, "\"{}\"", bytes.escape_ascii()),
+            Err(_) => write!(f, "{raw:#x}"),
+        }
+    }
+}
+
+impl<T> Arg for UserPtr<T> {
+    #[inline(always)]
+    fn from_arg(raw: u64) -> Self {
+        Self::new(raw as usize)
+    }
+    fn show(raw: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if raw == 0 { f.write_str("NULL") } else { write!(f, "{raw:#x}") }
+    }
+}
+
+macro_rules! integer {
+    ($($type:ty: $format:literal),* $(,)?) => { $(
+        impl Arg for $type {
+            #[inline(always)]
+            fn from_arg(raw: u64) -> Self {
+                raw as Self
+            }
+            fn show(raw: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, $format, raw as Self)
+            }
+        }
+    )* };
+}
+integer!(i32: "{}", u32: "{:#x}", i64: "{}", u64: "{:#x}", usize: "{}", isize: "{}");

@@ -1,0 +1,128 @@
+//! System calls: one table, typed handlers, and what strace needs to print them.
+#![expect(unsafe_code, reason = "exports the dispatch table to the entry assembly")]
+
+pub mod args;
+pub mod table;
+pub mod trace;
+
+pub mod identity;
+pub mod memory;
+pub mod process;
+pub mod signal;
+pub mod time;
+
+use abi::Errno;
+
+pub use args::{Arg, Fd};
+pub use table::TABLE_LEN;
+
+use crate::task::WaitError;
+
+/// How a call that was interrupted by a signal goes on (the kernel's side of signal(7), "Interruption of system calls").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// Again if the handler has SA_RESTART or there is none, else EINTR.
+    IfAsked,
+    /// Again unless a handler runs, then EINTR.
+    NoHandler,
+    /// Again in any case.
+    Always,
+    /// Go on with the rest of the time by restart_syscall(2) if no handler runs, else EINTR.
+    WithRest,
+}
+
+/// Why a system call has no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SysError {
+    Errno(Errno),
+    Restart(Restart),
+}
+
+/// A handler's result: what the program finds in RAX.
+pub type SysResult = Result<usize, SysError>;
+
+impl From<Errno> for SysError {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl From<WaitError> for SysError {
+    /// The usual meaning: restart if the handler asks for it. Calls with timeouts map these themselves.
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::Interrupted => Self::Restart(Restart::IfAsked),
+            WaitError::TimedOut => Self::Errno(Errno::ETIMEDOUT),
+        }
+    }
+}
+
+impl From<crate::mm::OutOfMemory> for SysError {
+    fn from(_: crate::mm::OutOfMemory) -> Self {
+        Self::Errno(Errno::ENOMEM)
+    }
+}
+
+/// RAX values that only the way out sees.
+const RESTART_IF_ASKED: isize = -512;
+const RESTART_ALWAYS: isize = -513;
+const RESTART_NO_HANDLER: isize = -514;
+const RESTART_WITH_REST: isize = -516;
+
+/// A result as RAX.
+#[inline(always)]
+pub fn encode(result: SysResult) -> isize {
+    match result {
+        Ok(value) => value as isize,
+        Err(SysError::Errno(errno)) => -(errno.raw() as isize),
+        Err(SysError::Restart(kind)) => encode_restart(kind),
+    }
+}
+
+#[cold]
+fn encode_restart(kind: Restart) -> isize {
+    // Leave by the slow way, which makes something of this value.
+    crate::task::current().add_work(crate::task::thread::work::SIGNAL);
+    match kind {
+        Restart::IfAsked => RESTART_IF_ASKED,
+        Restart::Always => RESTART_ALWAYS,
+        Restart::NoHandler => RESTART_NO_HANDLER,
+        Restart::WithRest => RESTART_WITH_REST,
+    }
+}
+
+/// What a RAX of the above means.
+pub fn decode_restart(rax: u64) -> Option<Restart> {
+    match rax.cast_signed() as isize {
+        RESTART_IF_ASKED => Some(Restart::IfAsked),
+        RESTART_ALWAYS => Some(Restart::Always),
+        RESTART_NO_HANDLER => Some(Restart::NoHandler),
+        RESTART_WITH_REST => Some(Restart::WithRest),
+        _ => None,
+    }
+}
+
+/// How much of a call's man page is true here. `docs/SYSCALLS.md` is made from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    Full,
+    /// What is missing.
+    Partial(&'static str),
+}
+
+/// A row of the table, for strace.
+pub struct Call {
+    pub name: &'static str,
+    pub support: Support,
+    pub args: &'static [(&'static str, args::Show)],
+}
+
+/// A number without a row.
+pub extern "C" fn unknown() -> isize {
+    let number = crate::task::current().frame().orig_rax;
+    log::warn!("unknown system call {number}");
+    let cpu = crate::arch::per_cpu();
+    cpu.unknown_syscalls.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
+    cpu.last_unknown_syscall.store(number, core::sync::atomic::Ordering::Relaxed);
+    -(Errno::ENOSYS.raw() as isize)
+}

@@ -1,0 +1,211 @@
+//! A thread: its kernel stack, its saved registers, and what it owes before it may return to the program.
+#![expect(unsafe_code, reason = "owns kernel stacks")]
+
+use alloc::sync::Arc;
+use core::cell::{Cell, UnsafeCell};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::process::Process;
+use super::signal::ThreadSignals;
+use crate::arch::x86_64::{fpu, switch};
+use crate::arch::TrapFrame;
+use crate::mm::frame;
+use crate::sync::SpinLock;
+
+/// Kernel stacks have 16 KiB.
+const STACK_ORDER: usize = 2;
+const STACK_SIZE: usize = 4096 << STACK_ORDER;
+/// Stands at a kernel stack's lowest word, and is looked at on each switch.
+const STACK_CANARY: u64 = 0x57ac_c0de_57ac_c0de;
+
+/// Bits of `Thread::work`: what has to be done before the thread returns to the program.
+pub mod work {
+    /// A signal may be deliverable, or the process is ending.
+    pub const SIGNAL: u32 = 1;
+    /// Somebody else should run.
+    pub const RESCHEDULE: u32 = 2;
+    /// The frame was changed: return by IRET.
+    pub const FULL_RETURN: u32 = 4;
+    /// A restart-critical-section descriptor is registered and the thread was preempted or is to get a signal.
+    pub const RSEQ: u32 = 8;
+}
+
+/// Where a thread is in its life.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Running, or on a run queue.
+    Runnable = 0,
+    /// About to sleep: a wake-up turns it back.
+    Sleeping = 1,
+    /// Never to run again.
+    Dead = 2,
+}
+
+struct KernelStack {
+    bottom: usize,
+}
+
+impl KernelStack {
+    fn new() -> Option<Self> {
+        let bottom = frame::alloc_block(STACK_ORDER)?;
+        // SAFETY: the block is ours.
+        unsafe { core::ptr::with_exposed_provenance_mut::<u64>(bottom).write(STACK_CANARY) };
+        Some(Self { bottom })
+    }
+
+    /// The slot for SS, at the stack's very top; the rest of a `TrapFrame` is right below it.
+    fn top(&self) -> usize {
+        self.bottom + STACK_SIZE - 16
+    }
+
+    fn is_intact(&self) -> bool {
+        // SAFETY: the block is ours.
+        unsafe { core::ptr::with_exposed_provenance::<u64>(self.bottom).read() == STACK_CANARY }
+    }
+}
+
+impl Drop for KernelStack {
+    fn drop(&mut self) {
+        frame::free_block(self.bottom, STACK_ORDER);
+    }
+}
+
+/// One thread of a program, or a CPU's idle loop.
+#[repr(C)]
+pub struct Thread {
+    /// Work bits; read by the entry assembly.
+    pub work: AtomicU32,
+    state: AtomicU32,
+    pub tid: u32,
+    pub process: Arc<Process>,
+    pub signals: SpinLock<ThreadSignals>,
+    stack: Option<KernelStack>,
+    saved_rsp: UnsafeCell<usize>,
+    fpu: UnsafeCell<Option<fpu::State>>,
+    pub fs_base: Cell<u64>,
+    pub gs_base: Cell<u64>,
+    /// Address to clear and wake when the thread ends (`set_tid_address`).
+    pub clear_child_tid: Cell<usize>,
+    pub robust_list: Cell<usize>,
+    /// Registered rseq area: address, length and signature.
+    pub rseq: Cell<(usize, u32, u32)>,
+    /// CPU time used, TSC ticks, and when it last began to run.
+    pub run_time_ticks: AtomicU64,
+    pub run_since: Cell<u64>,
+}
+
+// SAFETY: the cells are used by the thread itself, or by the scheduler while the thread isn't running.
+unsafe impl Send for Thread {}
+// SAFETY: as above; everything else is atomic or locked.
+unsafe impl Sync for Thread {}
+
+impl Thread {
+    fn build(tid: u32, process: Arc<Process>, stack: Option<KernelStack>) -> Self {
+        Self {
+            work: AtomicU32::new(0),
+            state: AtomicU32::new(State::Runnable as u32),
+            tid,
+            process,
+            signals: SpinLock::new(ThreadSignals::default()),
+            stack,
+            saved_rsp: UnsafeCell::new(0),
+            fpu: UnsafeCell::new(None),
+            fs_base: Cell::new(0),
+            gs_base: Cell::new(0),
+            clear_child_tid: Cell::new(0),
+            robust_list: Cell::new(0),
+            rseq: Cell::new((0, 0, 0)),
+            run_time_ticks: AtomicU64::new(0),
+            run_since: Cell::new(0),
+        }
+    }
+
+    /// The thread that a CPU boots on and idles in: it lives on the boot stack.
+    pub fn idle(process: Arc<Process>) -> Arc<Self> {
+        Arc::new(Self::build(0, process, None))
+    }
+
+    /// A thread that will start in the program with these registers. `None` without memory for it.
+    pub fn new(tid: u32, process: Arc<Process>, frame: TrapFrame) -> Option<Arc<Self>> {
+        let thread = Self::build(tid, process, Some(KernelStack::new()?));
+        let at = thread.frame_address();
+        // SAFETY: the stack is the new thread's, and nobody runs on it.
+        unsafe {
+            core::ptr::with_exposed_provenance_mut::<TrapFrame>(at).write(frame);
+            *thread.saved_rsp.get() = switch::prepare_user_stack(at);
+            *thread.fpu.get() = Some(fpu::State::initial()?);
+        }
+        Some(Arc::new(thread))
+    }
+
+    fn frame_address(&self) -> usize {
+        self.stack_top() + 8 - size_of::<TrapFrame>()
+    }
+
+    /// Where traps and system calls start to push.
+    pub fn stack_top(&self) -> usize {
+        self.stack.as_ref().map_or(0, KernelStack::top)
+    }
+
+    /// The program's registers while the current thread is in the kernel.
+    pub fn frame(&self) -> &mut TrapFrame {
+        // SAFETY: the frame stands at the top of this thread's own kernel stack; only the thread itself asks for it, for the length of
+        // one expression or of a handler that doesn't call itself.
+        unsafe { &mut *core::ptr::with_exposed_provenance_mut::<TrapFrame>(self.frame_address()) }
+    }
+
+    pub fn add_work(&self, bits: u32) {
+        self.work.fetch_or(bits, Ordering::AcqRel);
+    }
+
+    pub fn clear_work(&self, bits: u32) {
+        self.work.fetch_and(!bits, Ordering::AcqRel);
+    }
+
+    pub fn has_work(&self, bits: u32) -> bool {
+        self.work.load(Ordering::Acquire) & bits != 0
+    }
+
+    pub fn state(&self) -> State {
+        match self.state.load(Ordering::Acquire) {
+            0 => State::Runnable,
+            1 => State::Sleeping,
+            _ => State::Dead,
+        }
+    }
+
+    pub(super) fn set_state(&self, state: State) {
+        self.state.store(state as u32, Ordering::Release);
+    }
+
+    /// Sleeping → Runnable; whether this call made the change.
+    pub(super) fn try_wake(&self) -> bool {
+        self.state
+            .compare_exchange(
+                State::Sleeping as u32,
+                State::Runnable as u32,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            )
+            .is_ok()
+    }
+
+    pub(super) fn saved_rsp(&self) -> *mut usize {
+        self.saved_rsp.get()
+    }
+
+    pub(super) fn check_stack(&self) {
+        assert!(self.stack.as_ref().is_none_or(KernelStack::is_intact), "kernel stack overflow");
+    }
+
+    /// The thread's own FPU area; the registers are live while it runs, so this is only current right after `save_fpu`.
+    ///
+    /// # Safety
+    /// Only the thread itself, or the scheduler while the thread isn't running, and not twice at once.
+    #[expect(clippy::mut_from_ref, reason = "exclusive by the caller's promise")]
+    pub unsafe fn fpu_state(&self) -> Option<&mut fpu::State> {
+        // SAFETY: the caller's promise.
+        unsafe { (*self.fpu.get()).as_mut() }
+    }
+}

@@ -1,0 +1,191 @@
+//! Interrupts and exceptions: what the entry assembly calls, and what each means to the program.
+#![expect(unsafe_code, reason = "names functions for the entry assembly")]
+
+use abi::{SigInfo, Signal};
+
+use super::sched::{self, current};
+use super::signal;
+use super::thread::work;
+use crate::arch::TrapFrame;
+use crate::arch::x86_64::{apic, entry, idt, paging, usercopy};
+use crate::mm::fault::{self, Access, FaultError};
+use crate::{console, drivers, time};
+
+/// `si_code` values of the fault signals (sigaction(2)).
+mod code {
+    pub(super) const FPE_INTDIV: i32 = 1;
+    pub(super) const ILL_ILLOPN: i32 = 2;
+    pub(super) const SEGV_MAPERR: i32 = 1;
+    pub(super) const SEGV_ACCERR: i32 = 2;
+    pub(super) const BUS_ADRALN: i32 = 1;
+    pub(super) const BUS_ADRERR: i32 = 2;
+    pub(super) const TRAP_BRKPT: i32 = 1;
+    pub(super) const TRAP_TRACE: i32 = 2;
+    pub(super) const SI_KERNEL: i32 = 0x80;
+}
+
+/// Page-fault error code bits (Intel SDM volume 3, 4.7).
+const ERROR_WRITE: u64 = 1 << 1;
+const ERROR_FETCH: u64 = 1 << 4;
+
+fn access_of(error: u64) -> Access {
+    if error & ERROR_FETCH != 0 {
+        Access::Execute
+    } else if error & ERROR_WRITE != 0 {
+        Access::Write
+    } else {
+        Access::Read
+    }
+}
+
+/// An interrupt or exception that came while the program ran. Interrupts are off; returning goes on to the program.
+#[unsafe(no_mangle)]
+extern "C" fn trap_user(frame: &mut TrapFrame, vector: u64, error: u64) {
+    let vector = vector as u8;
+    match vector {
+        idt::PAGE_FAULT => {
+            let address = paging::fault_address();
+            match fault::handle(address, access_of(error), frame.rsp as usize) {
+                Ok(()) => {}
+                Err(reason) => page_fault_signal(address, access_of(error), error, reason),
+            }
+        }
+        idt::FIRST_IRQ.. => interrupt(vector),
+        _ => exception(frame, vector, error),
+    }
+}
+
+fn page_fault_signal(address: usize, access: Access, error: u64, reason: FaultError) {
+    let (signal, code) = match reason {
+        FaultError::NotMapped => (Signal::SIGSEGV, code::SEGV_MAPERR),
+        FaultError::NotAllowed => (Signal::SIGSEGV, code::SEGV_ACCERR),
+        FaultError::BeyondFile => (Signal::SIGBUS, code::BUS_ADRERR),
+        FaultError::OutOfMemory => {
+            super::exit::out_of_memory();
+            return;
+        }
+    };
+    // What Linux reports in the signal frame: the present and user bits as the program's page tables would have them.
+    let protection = u64::from(matches!(reason, FaultError::NotAllowed));
+    let write = if access == Access::Write { ERROR_WRITE } else { 0 };
+    let fetch = error & ERROR_FETCH;
+    signal::force_fault(
+        SigInfo::fault(signal, code, address as u64),
+        signal::FaultContext {
+            vector: u64::from(idt::PAGE_FAULT),
+            error: protection | write | fetch | 4,
+            address: address as u64,
+        },
+    );
+}
+
+/// Exceptions other than page faults, as `arch/x86/kernel/traps.c` of Linux maps them.
+fn exception(frame: &mut TrapFrame, vector: u8, error: u64) {
+    let here = frame.rip;
+    let info = match vector {
+        0 => SigInfo::fault(Signal::SIGFPE, code::FPE_INTDIV, here),
+        idt::DEBUG => {
+            frame.rflags &= !entry::FLAG_TRAP;
+            SigInfo::fault(Signal::SIGTRAP, code::TRAP_TRACE, here)
+        }
+        idt::BREAKPOINT => SigInfo::fault(Signal::SIGTRAP, code::SI_KERNEL, 0),
+        6 => SigInfo::fault(Signal::SIGILL, code::ILL_ILLOPN, here),
+        16 | 19 => SigInfo::fault(Signal::SIGFPE, signal::fpu_code(vector), here),
+        11 => SigInfo::fault(Signal::SIGBUS, code::SI_KERNEL, 0),
+        12 => SigInfo::fault(Signal::SIGBUS, code::SI_KERNEL, 0),
+        17 => SigInfo::fault(Signal::SIGBUS, code::BUS_ADRALN, 0),
+        _ => SigInfo::fault(Signal::SIGSEGV, code::SI_KERNEL, 0),
+    };
+    let _ = code::TRAP_BRKPT;
+    signal::force_fault(info, signal::FaultContext { vector: u64::from(vector), error, address: 0 });
+}
+
+/// An interrupt or exception that came while the kernel ran: a user copy's page fault, an interrupt in the idle loop, or a bug.
+#[unsafe(no_mangle)]
+extern "C" fn trap_kernel(frame: &mut TrapFrame, vector: u64, error: u64) {
+    let vector = vector as u8;
+    if vector >= idt::FIRST_IRQ {
+        return interrupt(vector);
+    }
+    if matches!(vector, idt::PAGE_FAULT | idt::GENERAL_PROTECTION) {
+        let address = paging::fault_address();
+        if let Some(fixup) = usercopy::fixup_for(frame.rip) {
+            let resolved = vector == idt::PAGE_FAULT
+                && fault::handle(address, access_of(error), current().frame().rsp as usize).is_ok();
+            if !resolved {
+                frame.rip = fixup;
+            }
+            return;
+        }
+    }
+    let address = if vector == idt::PAGE_FAULT { Some(paging::fault_address()) } else { None };
+    crate::debug::fatal_exception(frame, vector, error, address)
+}
+
+/// NMI, double fault, machine check. `hardware` is the frame that the processor pushed.
+#[unsafe(no_mangle)]
+extern "C" fn trap_paranoid_handler(vector: u64, hardware: &[u64; 5], rbp: u64) {
+    let frame = TrapFrame {
+        rip: hardware[0],
+        cs: hardware[1],
+        rflags: hardware[2],
+        rsp: hardware[3],
+        ss: hardware[4],
+        rbp,
+        ..TrapFrame::default()
+    };
+    if vector as u8 == idt::NMI {
+        crate::debug::print_state("NMI", &frame);
+        return;
+    }
+    crate::debug::fatal_exception(&frame, vector as u8, 0, None)
+}
+
+fn interrupt(vector: u8) {
+    match vector {
+        idt::APIC_TIMER => {
+            apic::end_of_interrupt();
+            time::timer::interrupt();
+            sched::tick();
+        }
+        idt::IPI_WAKE => apic::end_of_interrupt(),
+        idt::APIC_SPURIOUS => {}
+        _ => {
+            drivers::interrupt(vector);
+            apic::end_of_interrupt();
+            console::poll_input();
+        }
+    }
+}
+
+/// A system call returned with work pending, or the program is being single-stepped: go on by the slow way out.
+#[unsafe(no_mangle)]
+extern "C" fn syscall_slow_exit(frame: &mut TrapFrame) {
+    let thread = current();
+    frame.complete(crate::mode());
+    thread.clear_work(work::FULL_RETURN);
+    // A call that wants to be restarted looks at signals even if none seems pending: the flag may have been seen and cleared.
+    if signal::is_restart(frame.rax) {
+        thread.add_work(work::SIGNAL);
+    }
+}
+
+/// Everything that `Thread::work` asks for, before a return to the program.
+#[unsafe(no_mangle)]
+extern "C" fn exit_to_user_work(frame: &mut TrapFrame) {
+    let thread = current();
+    if thread.has_work(work::FULL_RETURN) {
+        thread.clear_work(work::FULL_RETURN);
+    }
+    if thread.has_work(work::RESCHEDULE) {
+        thread.clear_work(work::RESCHEDULE);
+        sched::yield_now();
+    }
+    if thread.has_work(work::SIGNAL) {
+        thread.clear_work(work::SIGNAL);
+        signal::deliver(frame);
+    }
+    if thread.has_work(work::RSEQ) {
+        thread.clear_work(work::RSEQ);
+    }
+}

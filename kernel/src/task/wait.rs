@@ -1,0 +1,158 @@
+//! Waiting: queues of threads that sleep until something happens, with deadlines, and interruption by signals.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::sched;
+use super::thread::{State, Thread};
+use crate::sync::SpinLock;
+use crate::time;
+
+/// Why a wait ended without its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitError {
+    /// A signal is to be delivered.
+    Interrupted,
+    /// The deadline passed.
+    TimedOut,
+}
+
+/// Threads that wait for one thing. Whoever makes it happen calls `wake_all` (or `wake_one`) after having changed the state.
+#[derive(Default)]
+pub struct WaitQueue(SpinLock<VecDeque<Arc<Thread>>>);
+
+impl WaitQueue {
+    pub const fn new() -> Self {
+        Self(SpinLock::new(VecDeque::new()))
+    }
+
+    /// Wakes the first that still sleeps.
+    pub fn wake_one(&self) {
+        let mut waiters = self.0.lock();
+        while let Some(thread) = waiters.pop_front() {
+            if thread.try_wake() {
+                drop(waiters);
+                sched::enqueue(thread);
+                return;
+            }
+        }
+    }
+
+    pub fn wake_all(&self) {
+        if self.0.lock().is_empty() {
+            return;
+        }
+        let waiters = core::mem::take(&mut *self.0.lock());
+        for thread in &waiters {
+            sched::wake(thread);
+        }
+    }
+
+    fn add(&self, thread: Arc<Thread>) {
+        self.0.lock().push_back(thread);
+    }
+
+    fn remove(&self, thread: &Thread) {
+        let mut waiters = self.0.lock();
+        if let Some(at) = waiters.iter().position(|waiter| core::ptr::eq(Arc::as_ptr(waiter), thread)) {
+            waiters.remove(at);
+        }
+    }
+
+    /// Sleeps until `condition` gives a value. It is asked first, and again after each wake-up. `deadline` is on the monotonic clock, ns.
+    pub fn wait<T>(
+        &self,
+        deadline: Option<u64>,
+        mut condition: impl FnMut() -> Option<T>,
+    ) -> Result<T, WaitError> {
+        if let Some(value) = condition() {
+            return Ok(value);
+        }
+        let me = sched::current_arc();
+        loop {
+            me.set_state(State::Sleeping);
+            self.add(me.clone());
+            let outcome = match condition() {
+                Some(value) => Some(Ok(value)),
+                None => sleep_interruptibly(&me, deadline).err().map(Err),
+            };
+            me.set_state(State::Runnable);
+            self.remove(&me);
+            match outcome {
+                Some(Ok(value)) => return Ok(value),
+                // What came true meanwhile counts for more than the reason to stop.
+                Some(Err(error)) => return condition().ok_or(error),
+                None => {}
+            }
+            if let Some(value) = condition() {
+                return Ok(value);
+            }
+        }
+    }
+}
+
+/// Sleeps once, the state being `Sleeping` already.
+fn sleep_interruptibly(me: &Arc<Thread>, deadline: Option<u64>) -> Result<(), WaitError> {
+    if super::signal::is_pending(me) {
+        return Err(WaitError::Interrupted);
+    }
+    let timer = match deadline {
+        Some(at) if time::monotonic_ns() >= at => return Err(WaitError::TimedOut),
+        Some(at) => Some(time::timer::wake_at(at, me.clone())),
+        None => None,
+    };
+    sched::sleep();
+    if let Some(timer) = timer {
+        time::timer::cancel(timer);
+    }
+    Ok(())
+}
+
+/// Sleeps until the deadline, if any, or until a signal comes.
+pub fn sleep_until(deadline: Option<u64>) -> WaitError {
+    static NOTHING: WaitQueue = WaitQueue::new();
+    match NOTHING.wait(deadline, || None::<()>) {
+        Ok(()) => WaitError::TimedOut,
+        Err(error) => error,
+    }
+}
+
+/// A thread that polls several things at once: it registers on the queue of each, looks at all of them, and sleeps if none is ready.
+pub struct PollWaiter {
+    thread: Arc<Thread>,
+    queues: SpinLock<Vec<*const WaitQueue>>,
+}
+
+impl PollWaiter {
+    pub fn new() -> Self {
+        Self { thread: sched::current_arc(), queues: SpinLock::new(Vec::new()) }
+    }
+
+    /// Registers on a queue. The queue must outlive the waiter: callers hold the file (or whatever owns it) until the waiter is gone.
+    pub fn register(&self, queue: &WaitQueue) {
+        queue.add(self.thread.clone());
+        self.queues.lock().push(queue);
+    }
+
+    /// Before the first look.
+    pub fn prepare(&self) {
+        self.thread.set_state(State::Sleeping);
+    }
+
+    /// Sleeps until a queue woke this thread since `prepare`, a signal came, or the deadline passed.
+    pub fn sleep(&self, deadline: Option<u64>) -> Result<(), WaitError> {
+        sleep_interruptibly(&self.thread, deadline)
+    }
+}
+
+impl Drop for PollWaiter {
+    #[expect(unsafe_code, reason = "queues are kept alive by the poller's file references")]
+    fn drop(&mut self) {
+        self.thread.set_state(State::Runnable);
+        for &queue in self.queues.lock().iter() {
+            // SAFETY: `register`'s contract: the queue is still there.
+            unsafe { (*queue).remove(&self.thread) };
+        }
+    }
+}
