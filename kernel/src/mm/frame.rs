@@ -109,7 +109,8 @@ pub fn init(usable: &[Range<u64>], kernel_end: u64, taken: &[Range<u64>]) {
     let mut zone = ZONE.lock();
     let mut total = 0;
     for range in usable {
-        let mut start = range.start.max(0x10_0000).next_multiple_of(PAGE_SIZE as u64);
+        // Nothing below the image: the first MiB is for starting other processors.
+        let mut start = range.start.max(kernel_end).next_multiple_of(PAGE_SIZE as u64);
         let end = range.end & !(PAGE_SIZE as u64 - 1);
         while start < end {
             // Up to the next thing that is taken.

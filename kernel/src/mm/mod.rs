@@ -6,10 +6,13 @@ pub mod address_space;
 pub mod fault;
 pub mod frame;
 pub mod heap;
+pub mod object;
 pub mod page_table;
+pub mod regions;
 pub mod user;
 
 pub use address_space::AddressSpace;
+pub use object::MemoryObject;
 pub use frame::{Frame, OutOfMemory};
 pub use user::{Sink, Source, UserPtr, read_cstr};
 

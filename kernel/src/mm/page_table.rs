@@ -253,3 +253,8 @@ impl Drop for PageTable {
         drop(unsafe { Frame::from_raw(self.root.0) });
     }
 }
+
+/// The table that was in use at boot: the kernel's half alone.
+pub fn boot_root_address() -> u64 {
+    boot_root().0
+}

@@ -10,6 +10,7 @@ pub mod memory;
 pub mod process;
 pub mod signal;
 pub mod time;
+pub mod stub;
 
 use abi::Errno;
 

@@ -65,5 +65,20 @@ pub fn handler(number: u32) -> Handler {
 }
 
 syscalls! {
+    1 => write(fd: Fd, buf: UserPtr<u8>, len: usize) = crate::syscall::stub::write, Full;
+    9 => mmap(addr: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u64) = memory::mmap, Full;
+    10 => mprotect(addr: usize, len: usize, prot: u32) = memory::mprotect, Full;
+    11 => munmap(addr: usize, len: usize) = memory::munmap, Full;
+    12 => brk(addr: usize) = memory::brk, Full;
+    16 => ioctl() = crate::syscall::stub::enotty, Full;
+    20 => writev(fd: Fd, vec: UserPtr<abi::IoVec>, n: usize) = crate::syscall::stub::writev, Full;
+    25 => mremap(old: usize, old_len: usize, new_len: usize, flags: u32, new: usize) = memory::mremap, Full;
+    28 => madvise(addr: usize, len: usize, advice: i32) = memory::madvise, Full;
     39 => getpid() = identity::getpid, Full;
+    60 => exit(status: i32) = process::exit, Full;
+    110 => getppid() = identity::getppid, Full;
+    158 => arch_prctl(code: i32, addr: usize) = identity::arch_prctl, Full;
+    218 => set_tid_address(addr: UserPtr<u32>) = process::set_tid_address, Full;
+    231 => exit_group(status: i32) = process::exit_group, Full;
+    334 => rseq(area: UserPtr<u8>, len: u32, flags: u32, sig: u32) = process::rseq, Full;
 }

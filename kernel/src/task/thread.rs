@@ -9,7 +9,7 @@ use super::process::Process;
 use super::signal::ThreadSignals;
 use crate::arch::x86_64::{fpu, switch};
 use crate::arch::TrapFrame;
-use crate::mm::frame;
+use crate::mm::{AddressSpace, frame};
 use crate::sync::SpinLock;
 
 /// Kernel stacks have 16 KiB.
@@ -88,6 +88,8 @@ pub struct Thread {
     /// Address to clear and wake when the thread ends (`set_tid_address`).
     pub clear_child_tid: Cell<usize>,
     pub robust_list: Cell<usize>,
+    /// The process's address space, without a count: the process keeps it while its threads run in it.
+    space: Cell<*const AddressSpace>,
     /// Registered rseq area: address, length and signature.
     pub rseq: Cell<(usize, u32, u32)>,
     /// CPU time used, TSC ticks, and when it last began to run.
@@ -115,6 +117,7 @@ impl Thread {
             gs_base: Cell::new(0),
             clear_child_tid: Cell::new(0),
             robust_list: Cell::new(0),
+            space: Cell::new(core::ptr::null()),
             rseq: Cell::new((0, 0, 0)),
             run_time_ticks: AtomicU64::new(0),
             run_since: Cell::new(0),
@@ -137,6 +140,24 @@ impl Thread {
             *thread.fpu.get() = Some(fpu::State::initial()?);
         }
         Some(Arc::new(thread))
+    }
+
+    /// The address space that this thread runs in; none for idle threads and at the very end.
+    #[inline]
+    pub fn address_space(&self) -> Option<&AddressSpace> {
+        // SAFETY: set from an Arc that the process holds until it has no threads, or until `forget_address_space`.
+        unsafe { self.space.get().as_ref() }
+    }
+
+    /// Takes the process's address space as this thread's.
+    pub fn adopt_address_space(&self) {
+        let space = self.process.space();
+        self.space.set(space.as_ref().map_or(core::ptr::null(), Arc::as_ptr));
+    }
+
+    /// Before the process gives its address space up.
+    pub fn forget_address_space(&self) {
+        self.space.set(core::ptr::null());
     }
 
     fn frame_address(&self) -> usize {
@@ -208,4 +229,13 @@ impl Thread {
         // SAFETY: the caller's promise.
         unsafe { (*self.fpu.get()).as_mut() }
     }
+}
+
+/// CPU time that a thread has used, ns.
+pub fn cpu_time_ns(thread: &Thread) -> u64 {
+    let mut ticks = thread.run_time_ticks.load(Ordering::Relaxed);
+    if thread.state() == State::Runnable {
+        ticks += crate::arch::x86_64::tsc::read().saturating_sub(thread.run_since.get());
+    }
+    crate::time::ticks_to_ns(ticks)
 }

@@ -45,7 +45,7 @@ extern "C" fn trap_user(frame: &mut TrapFrame, vector: u64, error: u64) {
     match vector {
         idt::PAGE_FAULT => {
             let address = paging::fault_address();
-            match fault::handle(address, access_of(error), frame.rsp as usize) {
+            match fault::handle(address, access_of(error)) {
                 Ok(()) => {}
                 Err(reason) => page_fault_signal(address, access_of(error), error, reason),
             }
@@ -111,7 +111,7 @@ extern "C" fn trap_kernel(frame: &mut TrapFrame, vector: u64, error: u64) {
         let address = paging::fault_address();
         if let Some(fixup) = usercopy::fixup_for(frame.rip) {
             let resolved = vector == idt::PAGE_FAULT
-                && fault::handle(address, access_of(error), current().frame().rsp as usize).is_ok();
+                && fault::handle(address, access_of(error)).is_ok();
             if !resolved {
                 frame.rip = fixup;
             }

@@ -232,3 +232,8 @@ pub fn rdrand() -> Option<u64> {
     }
     None
 }
+
+/// Processors that run threads.
+pub fn online_count() -> usize {
+    1
+}

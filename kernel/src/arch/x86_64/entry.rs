@@ -252,7 +252,7 @@ trap_stubs:
     .set vector, vector + 1
     .endr
 
-    .macro PUSH_REST rbx_value
+    .macro PUSH_REST saved_rbx
     push rcx
     push r11
     push rdi
@@ -261,7 +261,11 @@ trap_stubs:
     push r10
     push r8
     push r9
-    push \rbx_value
+    .if \saved_rbx
+    push qword ptr [rbx]
+    .else
+    push rbx
+    .endif
     push rbp
     push r12
     push r13
@@ -308,7 +312,7 @@ trap_from_user:
     push qword ptr [rax + 24]
     push -1
     push qword ptr [rax]
-    PUSH_REST rbx
+    PUSH_REST 0
     mov rdi, rsp
     mov rsi, [rax + 8]
     mov rdx, [rax + 16]
@@ -329,7 +333,7 @@ trap_from_kernel:
     push qword ptr [rbx + 32]
     push -1
     push qword ptr [rbx + 8]
-    PUSH_REST qword ptr [rbx]
+    PUSH_REST 1
     cld
     mov rdi, rsp
     mov rsi, [rbx + 16]

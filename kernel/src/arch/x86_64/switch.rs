@@ -96,3 +96,24 @@ pub unsafe fn prepare_kernel_stack(top: usize, function: extern "C" fn(usize) ->
     unsafe { core::ptr::with_exposed_provenance_mut::<SavedRegisters>(at).write(saved) };
     at
 }
+
+/// This function's caller's frame pointer (RBP).
+#[inline(always)]
+pub fn frame_pointer() -> u64 {
+    let rbp;
+    // SAFETY: reads a register.
+    unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags)) };
+    rbp
+}
+
+/// The saved frame pointer and return address that a frame pointer refers to, if it can be one.
+pub fn caller(rbp: u64) -> Option<(u64, u64)> {
+    let is_kernel = rbp >= super::paging::DIRECT_MAP as u64 && rbp.is_multiple_of(8) && rbp <= u64::MAX - 16;
+    if !is_kernel {
+        return None;
+    }
+    let frame = core::ptr::with_exposed_provenance::<[u64; 2]>(rbp as usize);
+    // SAFETY: kernel stacks lie in mapped kernel memory; a wild value faults, and the second fault ends the machine at once.
+    let [next, address] = unsafe { frame.read() };
+    Some((next, address))
+}

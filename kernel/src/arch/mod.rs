@@ -1,0 +1,5 @@
+//! The processor. Only x86_64 exists.
+
+pub mod x86_64;
+
+pub use x86_64::{PerCpu, TrapFrame, per_cpu};

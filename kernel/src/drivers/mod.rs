@@ -1,0 +1,2 @@
+//! STUB
+pub fn init(_:&str){} pub fn interrupt(_:u8){}

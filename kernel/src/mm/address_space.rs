@@ -1,0 +1,732 @@
+//! One program's memory: its regions, its page table, and what mmap and its relatives do to both.
+//!
+//! A page that is present and read-only in a writable private region is shared (with a file, a child, or the zero page): the first write
+//! copies it, unless this address space turns out to be its only owner.
+#![expect(unsafe_code, reason = "moves frame references between page tables and handles")]
+
+use alloc::sync::Arc;
+use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use abi::Errno;
+
+use super::fault::{Access, FaultError};
+use super::frame::{Frame, OutOfMemory};
+use super::page_table::PageTable;
+use super::regions::{Backing, LOWEST, Region, RegionFlags, Regions, STACK_GAP};
+use super::{PAGE_SIZE, USER_TOP, page_ceil, page_floor};
+use crate::arch::x86_64::paging::{self, Entry, Table};
+use crate::sync::SpinLock;
+
+/// Pages mapped along with a faulting one when they are there already (64 KiB, as Linux's fault_around_bytes).
+const FAULT_AROUND: usize = 16;
+/// Frames collected before translations are flushed and they are freed.
+const GATHER: usize = 64;
+
+/// Where things go in a fresh address space.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Highest address for mmap.
+    pub mmap_top: usize,
+    pub stack_top: usize,
+    pub brk_start: usize,
+}
+
+/// What must be known under the lock.
+pub struct Inner {
+    pub regions: Regions,
+    pub layout: Layout,
+    pub brk: usize,
+    /// Bytes mapped in all, for RLIMIT_AS, and by private writable regions, for RLIMIT_DATA.
+    pub total: usize,
+    /// Ranges of argv, env and auxv for /proc.
+    pub args: Range<usize>,
+    pub env: Range<usize>,
+    /// Most bytes that the stack may take.
+    pub stack_limit: usize,
+}
+
+/// One address space; threads share it, and so do vfork children.
+pub struct AddressSpace {
+    inner: SpinLock<Inner>,
+    table: PageTable,
+    user: Entry,
+    /// Pages present, and the most there ever were.
+    resident: AtomicUsize,
+    peak: AtomicUsize,
+}
+
+/// How mmap chooses the address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Anywhere; near the hint if that is free (0: no hint).
+    Anywhere(usize),
+    /// Here, replacing what is there.
+    Fixed(usize),
+    /// Here, or EEXIST.
+    FixedNoReplace(usize),
+}
+
+/// One page of zeros that every read of untouched anonymous memory sees.
+fn zero_page() -> u64 {
+    #[repr(align(4096))]
+    struct Zeros(#[expect(dead_code, reason = "only its address is used")] [u8; PAGE_SIZE]);
+    static ZEROS: Zeros = Zeros([0; PAGE_SIZE]);
+    paging::image_to_physical((&raw const ZEROS).addr())
+}
+
+/// Frames taken out of the page table: freed after the translations are gone.
+struct Gather {
+    frames: [u64; GATHER],
+    count: usize,
+    pages: usize,
+    first: usize,
+}
+
+impl Gather {
+    fn new() -> Self {
+        Self { frames: [0; GATHER], count: 0, pages: 0, first: 0 }
+    }
+
+    /// Notes a page that was taken out.
+    #[inline]
+    fn add(&mut self, address: usize, entry: Entry) {
+        if self.pages == 0 {
+            self.first = address;
+        } else if self.pages == 1 {
+            paging::flush_page(self.first);
+        }
+        self.pages += 1;
+        if self.pages > 1 && self.pages <= 32 {
+            paging::flush_page(address);
+        }
+        if entry.contains(Entry::UNCOUNTED) {
+            return;
+        }
+        if self.count == GATHER {
+            self.flush();
+        }
+        if let Some(slot) = self.frames.get_mut(self.count) {
+            *slot = entry.address();
+            self.count += 1;
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.pages > 32 {
+            paging::flush_all();
+        } else if self.pages == 1 {
+            paging::flush_page(self.first);
+        }
+        self.pages = 0;
+        for &physical in self.frames.get(..self.count).unwrap_or_default() {
+            // SAFETY: the reference that the page-table entry held.
+            drop(unsafe { Frame::from_raw(physical) });
+        }
+        self.count = 0;
+    }
+}
+
+impl Drop for Gather {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+impl AddressSpace {
+    /// An empty address space.
+    pub fn new(layout: Layout, stack_limit: usize) -> Result<Arc<Self>, OutOfMemory> {
+        let mode = crate::mode();
+        let mut user = Entry::PRESENT | Entry::ACCESSED;
+        user.set(Entry::USER, mode == crate::Mode::Guarded);
+        Ok(Arc::new(Self {
+            inner: SpinLock::new(Inner {
+                regions: Regions::default(),
+                layout,
+                brk: layout.brk_start,
+                total: 0,
+                args: 0..0,
+                env: 0..0,
+                stack_limit,
+            }),
+            table: PageTable::new(mode)?,
+            user,
+            resident: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Physical address of the root table, for CR3.
+    pub fn root(&self) -> u64 {
+        self.table.root()
+    }
+
+    /// Looks at the regions under the lock.
+    pub fn with<T>(&self, look: impl FnOnce(&mut Inner) -> T) -> T {
+        look(&mut self.inner.lock())
+    }
+
+    /// Pages present now and at most.
+    pub fn resident(&self) -> (usize, usize) {
+        let now = self.resident.load(Ordering::Relaxed);
+        (now, self.peak.load(Ordering::Relaxed).max(now))
+    }
+
+    fn entry_flags(&self, flags: RegionFlags) -> Entry {
+        let mut entry = self.user;
+        entry.set(Entry::NO_EXECUTE, !flags.contains(RegionFlags::EXECUTE));
+        entry
+    }
+
+    fn count_in(&self, pages: usize) {
+        let before = self.resident.load(Ordering::Relaxed);
+        self.resident.store(before + pages, Ordering::Relaxed);
+    }
+
+    fn count_out(&self, pages: usize) {
+        let before = self.resident.load(Ordering::Relaxed);
+        self.peak.fetch_max(before, Ordering::Relaxed);
+        self.resident.store(before.saturating_sub(pages), Ordering::Relaxed);
+    }
+
+    // ---- faults -------------------------------------------------------------------------------------------------------------
+
+    /// Makes one page accessible, as its region allows.
+    pub fn fault(&self, address: usize, access: Access) -> Result<(), FaultError> {
+        let mut inner = self.inner.lock();
+        let page = page_floor(address);
+        let region = match inner.regions.find(address) {
+            Some(region) => region,
+            None => {
+                Self::grow_stack(&mut inner, address)?;
+                inner.regions.find(address).ok_or(FaultError::NotMapped)?
+            }
+        };
+        let flags = region.flags;
+        // On x86 what can be written or executed can be read.
+        let allowed = match access {
+            Access::Read => flags.intersects(RegionFlags::ACCESS),
+            Access::Write => flags.contains(RegionFlags::WRITE),
+            Access::Execute => flags.contains(RegionFlags::EXECUTE),
+        };
+        if !allowed {
+            return Err(FaultError::NotAllowed);
+        }
+        let (table, slot) = self.table.find_or_create(page)?;
+        let entry = table.get(slot);
+        if entry.contains(Entry::PRESENT) {
+            self.fault_present(page, table, slot, entry, access, flags)?;
+            return Ok(());
+        }
+        let base = self.entry_flags(flags);
+        match &region.backing {
+            Backing::Anonymous => {
+                if access == Access::Write {
+                    let frame = Frame::zeroed()?;
+                    table.set(slot, Entry::new(frame.into_raw(), base | Entry::WRITABLE | Entry::DIRTY));
+                    self.count_in(1);
+                } else {
+                    self.map_zeros_around(region, table, page, base | Entry::UNCOUNTED);
+                }
+            }
+            Backing::Object(object, first) => {
+                let index = first + ((page - region.start) / PAGE_SIZE) as u64;
+                let shared = flags.contains(RegionFlags::SHARED);
+                if shared {
+                    let writable = flags.contains(RegionFlags::WRITE);
+                    let frame = object.page(index, if writable { Access::Write } else { Access::Read })?;
+                    let mut new = base;
+                    new.set(Entry::WRITABLE | Entry::DIRTY, writable);
+                    table.set(slot, Entry::new(frame.into_raw(), new));
+                    self.count_in(1);
+                } else if access == Access::Write {
+                    let copy = Frame::copy_of(&object.page(index, Access::Read)?)?;
+                    table.set(slot, Entry::new(copy.into_raw(), base | Entry::WRITABLE | Entry::DIRTY));
+                    self.count_in(1);
+                } else {
+                    let frame = object.page(index, Access::Read)?;
+                    table.set(slot, Entry::new(frame.into_raw(), base));
+                    self.count_in(1);
+                    self.map_cached_around(region, &**object, *first, table, page, base);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The page is there: a first write to a shared frame, or somebody else was faster.
+    fn fault_present(
+        &self,
+        page: usize,
+        table: Table,
+        slot: usize,
+        entry: Entry,
+        access: Access,
+        flags: RegionFlags,
+    ) -> Result<(), FaultError> {
+        if access == Access::Write && !entry.contains(Entry::WRITABLE) {
+            let base = self.entry_flags(flags) | Entry::WRITABLE | Entry::DIRTY;
+            if flags.contains(RegionFlags::SHARED) {
+                table.set(slot, Entry::new(entry.address(), base | (entry & Entry::UNCOUNTED)));
+            } else if entry.contains(Entry::UNCOUNTED) && entry.address() == zero_page() {
+                let frame = Frame::zeroed()?;
+                table.set(slot, Entry::new(frame.into_raw(), base));
+            } else if entry.contains(Entry::UNCOUNTED) {
+                return Err(FaultError::NotAllowed);
+            } else {
+                // SAFETY: the entry's reference, taken over; it goes back below or is dropped with the old mapping.
+                let old = unsafe { Frame::from_raw(entry.address()) };
+                if old.ref_count() == 1 {
+                    table.set(slot, Entry::new(old.into_raw(), base));
+                } else {
+                    match Frame::copy_of(&old) {
+                        Ok(copy) => {
+                            table.set(slot, Entry::new(copy.into_raw(), base));
+                            paging::flush_page(page);
+                            drop(old);
+                            return Ok(());
+                        }
+                        Err(error) => {
+                            old.into_raw();
+                            return Err(error.into());
+                        }
+                    }
+                }
+            }
+        }
+        paging::flush_page(page);
+        Ok(())
+    }
+
+    /// Maps the zero page at a fault and at its neighbours that have nothing yet.
+    fn map_zeros_around(&self, region: &Region, table: Table, page: usize, flags: Entry) {
+        let window = page & !(FAULT_AROUND * PAGE_SIZE - 1);
+        let range = window.max(region.start)..(window + FAULT_AROUND * PAGE_SIZE).min(region.end);
+        let entry = Entry::new(zero_page(), flags);
+        let mut added = 0;
+        for at in range.step_by(PAGE_SIZE) {
+            let slot = paging::index(at, 0);
+            if table.get(slot) == Entry::empty() {
+                table.set(slot, entry);
+                added += 1;
+            }
+        }
+        self.count_in(added);
+    }
+
+    /// Maps a file's neighbouring pages that are in its cache.
+    fn map_cached_around(
+        &self,
+        region: &Region,
+        object: &dyn super::MemoryObject,
+        first: u64,
+        table: Table,
+        page: usize,
+        flags: Entry,
+    ) {
+        let window = page & !(FAULT_AROUND * PAGE_SIZE - 1);
+        let range = window.max(region.start)..(window + FAULT_AROUND * PAGE_SIZE).min(region.end);
+        let mut added = 0;
+        for at in range.step_by(PAGE_SIZE) {
+            let slot = paging::index(at, 0);
+            if at != page
+                && table.get(slot) == Entry::empty()
+                && let Some(frame) = object.cached_page(first + ((at - region.start) / PAGE_SIZE) as u64)
+            {
+                table.set(slot, Entry::new(frame.into_raw(), flags));
+                added += 1;
+            }
+        }
+        self.count_in(added);
+    }
+
+    /// Extends a stack down to a faulting address: within its limit, and keeping the gap to what lies below.
+    fn grow_stack(inner: &mut Inner, address: usize) -> Result<(), FaultError> {
+        let new_start = page_floor(address);
+        let above = inner.regions.find_from(address).ok_or(FaultError::NotMapped)?;
+        if !above.flags.contains(RegionFlags::GROWS_DOWN) || new_start < LOWEST {
+            return Err(FaultError::NotMapped);
+        }
+        let (start, end) = (above.start, above.end);
+        if end - new_start > inner.stack_limit {
+            return Err(FaultError::NotMapped);
+        }
+        if let Some(below) = inner.regions.find_before(address)
+            && !below.flags.contains(RegionFlags::GROWS_DOWN)
+            && below.flags.intersects(RegionFlags::ACCESS)
+            && new_start < below.end.saturating_add(STACK_GAP)
+        {
+            return Err(FaultError::NotMapped);
+        }
+        inner.regions.grow_down(start, new_start);
+        inner.total += start - new_start;
+        Ok(())
+    }
+
+    // ---- mapping ------------------------------------------------------------------------------------------------------------
+
+    /// Takes pages of a range out of the page table.
+    fn unmap_pages(&self, range: Range<usize>) {
+        let mut gather = Gather::new();
+        let mut removed = 0;
+        self.table.update(range, |address, entry| {
+            gather.add(address, entry);
+            removed += 1;
+            Entry::empty()
+        });
+        drop(gather);
+        self.count_out(removed);
+    }
+
+    fn remove_locked(&self, inner: &mut Inner, range: Range<usize>) -> Result<(), Errno> {
+        let mut freed = 0;
+        inner.regions.remove(range.clone(), |region| {
+            freed += region.len();
+            self.unmap_pages(region.range());
+            note_writable(&region, -1);
+        })?;
+        inner.total -= freed;
+        if freed >= 2 << 20 {
+            let floor = inner.regions.find_before(range.start + 1).map_or(0, |r| r.end);
+            let ceiling = inner.regions.find_from(range.end).map_or(USER_TOP, |r| r.start);
+            self.table.free_tables(floor, ceiling);
+        }
+        Ok(())
+    }
+
+    /// Adds a region. `len` is in bytes, rounded up by the caller; `limit` is RLIMIT_AS. Returns its address.
+    pub fn map(
+        &self,
+        place: Place,
+        len: usize,
+        align: usize,
+        flags: RegionFlags,
+        backing: Backing,
+        limit: usize,
+    ) -> Result<usize, Errno> {
+        let mut inner = self.inner.lock();
+        let start = match place {
+            Place::Fixed(at) | Place::FixedNoReplace(at) => {
+                let end = at.checked_add(len).filter(|&end| end <= USER_TOP).ok_or(Errno::ENOMEM)?;
+                if at < LOWEST {
+                    return Err(Errno::EPERM);
+                }
+                let occupied = inner.regions.find_from(at).is_some_and(|region| region.start < end);
+                if occupied {
+                    if matches!(place, Place::FixedNoReplace(_)) {
+                        return Err(Errno::EEXIST);
+                    }
+                    self.remove_locked(&mut inner, at..end)?;
+                }
+                at
+            }
+            Place::Anywhere(hint) => {
+                if len > USER_TOP {
+                    return Err(Errno::ENOMEM);
+                }
+                let hint = page_ceil(hint).unwrap_or(0);
+                let hint = if hint != 0 { hint.max(LOWEST) } else { 0 };
+                let wanted = hint..hint.saturating_add(len);
+                if hint != 0 && inner.regions.is_free(wanted) {
+                    hint
+                } else {
+                    inner.regions.find_free(len, inner.layout.mmap_top, align).ok_or(Errno::ENOMEM)?
+                }
+            }
+        };
+        if inner.total.saturating_add(len) > limit {
+            return Err(Errno::ENOMEM);
+        }
+        let region = Region { start, end: start + len, flags, backing };
+        note_writable(&region, 1);
+        inner.regions.insert(region)?;
+        inner.total += len;
+        Ok(start)
+    }
+
+    /// Makes all pages of a range present that can be (MAP_POPULATE, mlock). Stops at the first that can't.
+    pub fn populate(&self, range: Range<usize>) -> Result<(), FaultError> {
+        for page in range.step_by(PAGE_SIZE) {
+            let access = {
+                let inner = self.inner.lock();
+                let region = inner.regions.find(page).ok_or(FaultError::NotMapped)?;
+                if region.flags.contains(RegionFlags::WRITE) && !region.flags.contains(RegionFlags::SHARED) {
+                    Access::Write
+                } else {
+                    Access::Read
+                }
+            };
+            self.fault(page, access)?;
+        }
+        Ok(())
+    }
+
+    /// munmap(2). The range is page-aligned and within the program's half.
+    pub fn unmap(&self, range: Range<usize>) -> Result<(), Errno> {
+        let mut inner = self.inner.lock();
+        self.remove_locked(&mut inner, range)
+    }
+
+    /// mprotect(2): ENOMEM where nothing is mapped, EACCES where a shared file mapping may not be written.
+    pub fn protect(&self, range: Range<usize>, access: RegionFlags) -> Result<(), Errno> {
+        let mut inner = self.inner.lock();
+        let Some(first) = inner.regions.find(range.start) else { return Err(Errno::ENOMEM) };
+        // Exactly one region, alone or not, and no change at all: the commonest call of allocators.
+        if first.end >= range.end && first.flags & RegionFlags::ACCESS == access {
+            return Ok(());
+        }
+        // Linux changes region by region and stops at the first hole or refusal.
+        let mut covered = range.start;
+        for region in inner.regions.overlapping(range.clone()) {
+            if region.start > covered {
+                break;
+            }
+            covered = region.end.min(range.end);
+        }
+        let mut done = range.start;
+        let result = inner.regions.change(range.start..covered, |region| {
+            if access.contains(RegionFlags::WRITE) && !region.flags.contains(RegionFlags::MAY_WRITE) {
+                return Err(Errno::EACCES);
+            }
+            region.flags = region.flags.difference(RegionFlags::ACCESS) | access;
+            done = region.end;
+            Ok(())
+        });
+        let changed = range.start..done.min(covered).max(range.start);
+        self.apply_protection(changed, access);
+        result?;
+        if covered < range.end { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// Rewrites present entries for new rights. Write access comes back page by page, by faults.
+    fn apply_protection(&self, range: Range<usize>, access: RegionFlags) {
+        let mut gather = Gather::new();
+        self.table.update(range, |address, entry| {
+            let mut new = entry;
+            new.set(Entry::NO_EXECUTE, !access.contains(RegionFlags::EXECUTE));
+            new.set(Entry::PRESENT, access.intersects(RegionFlags::ACCESS));
+            if !access.contains(RegionFlags::WRITE) {
+                new.remove(Entry::WRITABLE);
+            }
+            if new != entry {
+                gather.add(address, Entry::UNCOUNTED);
+            }
+            new
+        });
+    }
+
+    /// Drops the pages of a range (MADV_DONTNEED): private memory reads as at first again.
+    pub fn discard(&self, range: Range<usize>) -> Result<(), Errno> {
+        let inner = self.inner.lock();
+        for region in inner.regions.overlapping(range.clone()) {
+            if region.flags.intersects(RegionFlags::LOCKED | RegionFlags::SPECIAL) {
+                return Err(Errno::EINVAL);
+            }
+            self.unmap_pages(range.start.max(region.start)..range.end.min(region.end));
+        }
+        if inner.regions.is_covered(range) { Ok(()) } else { Err(Errno::ENOMEM) }
+    }
+
+    /// brk(2): the new break if it could be had, else the old one.
+    pub fn set_brk(&self, wanted: usize, data_limit: usize, total_limit: usize) -> usize {
+        let mut inner = self.inner.lock();
+        let start = inner.layout.brk_start;
+        let old = inner.brk;
+        if wanted < start {
+            return old;
+        }
+        let (Some(old_end), Some(new_end)) = (page_ceil(old), page_ceil(wanted)) else { return old };
+        if wanted - start > data_limit {
+            return old;
+        }
+        if new_end < old_end {
+            if self.remove_locked(&mut inner, new_end..old_end).is_err() {
+                return old;
+            }
+        } else if new_end > old_end {
+            let len = new_end - old_end;
+            let free = inner.regions.is_free(old_end..new_end.saturating_add(PAGE_SIZE));
+            if !free || inner.total.saturating_add(len) > total_limit {
+                return old;
+            }
+            let region = Region {
+                start: old_end,
+                end: new_end,
+                flags: RegionFlags::READ | RegionFlags::WRITE | RegionFlags::MAY_WRITE | RegionFlags::HEAP,
+                backing: Backing::Anonymous,
+            };
+            if inner.regions.insert(region).is_err() {
+                return old;
+            }
+            inner.total += len;
+        }
+        inner.brk = wanted;
+        wanted
+    }
+
+    /// Moves the pages of one range to another place (mremap), entry by entry.
+    fn move_pages(&self, from: Range<usize>, to: usize) -> Result<(), OutOfMemory> {
+        let mut failed = false;
+        let mut gather = Gather::new();
+        self.table.update(from.clone(), |address, entry| {
+            match self.table.find_or_create(to + (address - from.start)) {
+                Ok((table, slot)) => {
+                    table.set(slot, entry);
+                    gather.add(address, Entry::UNCOUNTED);
+                    Entry::empty()
+                }
+                Err(_) => {
+                    failed = true;
+                    entry
+                }
+            }
+        });
+        if failed { Err(OutOfMemory) } else { Ok(()) }
+    }
+
+    /// mremap(2) after its argument checks: `old` lies in one region. Returns the new address.
+    pub fn remap(
+        &self,
+        old: Range<usize>,
+        new_len: usize,
+        target: RemapTarget,
+        limit: usize,
+    ) -> Result<usize, Errno> {
+        let mut inner = self.inner.lock();
+        let region = inner.regions.find(old.start).ok_or(Errno::EFAULT)?.clone();
+        if region.end < old.end {
+            return Err(Errno::EFAULT);
+        }
+        if region.flags.contains(RegionFlags::SPECIAL) {
+            return Err(Errno::EINVAL);
+        }
+        let old_len = old.len();
+        if let RemapTarget::InPlace | RemapTarget::MayMove = target {
+            if new_len <= old_len {
+                if new_len < old_len {
+                    self.remove_locked(&mut inner, old.start + new_len..old.end)?;
+                }
+                return Ok(old.start);
+            }
+            let grow = new_len - old_len;
+            if inner.total.saturating_add(grow) > limit {
+                return Err(Errno::ENOMEM);
+            }
+            let new_end = old.start.checked_add(new_len).ok_or(Errno::ENOMEM)?;
+            if region.end == old.end && new_end <= USER_TOP && inner.regions.is_free(old.end..new_end) {
+                inner.regions.grow_up(old.end, new_end);
+                inner.total += grow;
+                return Ok(old.start);
+            }
+            if target == RemapTarget::InPlace {
+                return Err(Errno::ENOMEM);
+            }
+        } else if inner.total.saturating_add(new_len) > limit {
+            return Err(Errno::ENOMEM);
+        }
+        // Only as much as fits moves along.
+        let kept = old_len.min(new_len);
+        let keep_old = matches!(target, RemapTarget::Keep(_));
+        let to = match target {
+            RemapTarget::Fixed(at) => {
+                self.remove_locked(&mut inner, at..at + new_len)?;
+                at
+            }
+            RemapTarget::Keep(at) if at != 0 => {
+                self.remove_locked(&mut inner, at..at + new_len)?;
+                at
+            }
+            _ => {
+                inner.regions.find_free(new_len, inner.layout.mmap_top, PAGE_SIZE).ok_or(Errno::ENOMEM)?
+            }
+        };
+        let mut moved = region.clone();
+        moved.start = to;
+        moved.end = to + new_len;
+        if let Backing::Object(_, page) = &mut moved.backing {
+            *page += ((old.start - region.start) / PAGE_SIZE) as u64;
+        }
+        inner.regions.insert(moved)?;
+        inner.total += new_len;
+        self.move_pages(old.start..old.start + kept, to)?;
+        if !keep_old {
+            self.remove_locked(&mut inner, old)?;
+        }
+        Ok(to)
+    }
+
+    /// mincore(2): one byte per page, 1 where it is resident. ENOMEM where nothing is mapped.
+    pub fn residency(&self, range: Range<usize>, out: &mut [u8]) -> Result<(), Errno> {
+        let inner = self.inner.lock();
+        if !inner.regions.is_covered(range.clone()) {
+            return Err(Errno::ENOMEM);
+        }
+        for (page, byte) in range.step_by(PAGE_SIZE).zip(out) {
+            let present = self.table.get(page).address() != 0;
+            let cached = || match inner.regions.find(page) {
+                Some(Region { start, backing: Backing::Object(object, first), .. }) => {
+                    object.cached_page(first + ((page - start) / PAGE_SIZE) as u64).is_some()
+                }
+                _ => false,
+            };
+            *byte = u8::from(present || cached());
+        }
+        Ok(())
+    }
+
+    /// Writes bytes into a program that isn't running yet (exec), whatever its rights.
+    pub fn write_initial(&self, address: usize, bytes: &[u8]) -> Result<(), FaultError> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            let at = address + done;
+            let len = (PAGE_SIZE - at % PAGE_SIZE).min(rest.len());
+            self.fault(at, Access::Write)?;
+            // SAFETY: the entry's reference stays with the entry: the handle is forgotten.
+            let frame = unsafe { Frame::from_raw(self.table.get(page_floor(at)).address()) };
+            frame.write(at % PAGE_SIZE, rest.get(..len).unwrap_or_default());
+            frame.into_raw();
+            done += len;
+        }
+        Ok(())
+    }
+
+    /// Zeroes part of one page of a program that isn't running yet (the tail of .bss).
+    pub fn zero_initial(&self, address: usize, len: usize) -> Result<(), FaultError> {
+        self.fault(address, Access::Write)?;
+        // SAFETY: as in `write_initial`.
+        let frame = unsafe { Frame::from_raw(self.table.get(page_floor(address)).address()) };
+        let within = address % PAGE_SIZE;
+        frame.zero_range(within..(within + len).min(PAGE_SIZE));
+        frame.into_raw();
+        Ok(())
+    }
+}
+
+/// Where mremap moves to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemapTarget {
+    InPlace,
+    MayMove,
+    /// MREMAP_FIXED.
+    Fixed(usize),
+    /// MREMAP_DONTUNMAP, to this address or anywhere (0).
+    Keep(usize),
+}
+
+fn note_writable(region: &Region, change: isize) {
+    if let Backing::Object(object, _) = &region.backing
+        && region.flags.contains(RegionFlags::SHARED | RegionFlags::MAY_WRITE)
+    {
+        object.note_writable_mapping(change);
+    }
+}
+
+impl Drop for AddressSpace {
+    fn drop(&mut self) {
+        let regions = core::mem::take(&mut self.inner.get_mut().regions);
+        for region in regions.iter() {
+            self.unmap_pages(region.range());
+            note_writable(region, -1);
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The map of an address space's regions: sorted, never overlapping.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use abi::Errno;
+
+use super::object::MemoryObject;
+use super::{PAGE_SIZE, USER_TOP};
+
+/// Lowest address that a program may map.
+pub const LOWEST: usize = 0x1_0000;
+/// `vm.max_map_count`.
+pub const MAX_REGIONS: usize = 65_530;
+/// Pages kept free below a growing stack (`stack_guard_gap`).
+pub const STACK_GAP: usize = 256 * PAGE_SIZE;
+
+bitflags::bitflags! {
+    /// What a region allows, and how it behaves.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct RegionFlags: u32 {
+        const READ = 1;
+        const WRITE = 2;
+        const EXECUTE = 4;
+        /// Writes go to the object, or to memory that children share.
+        const SHARED = 8;
+        /// A stack: grows towards lower addresses on faults below it.
+        const GROWS_DOWN = 0x10;
+        const DONT_FORK = 0x20;
+        const WIPE_ON_FORK = 0x40;
+        const DONT_DUMP = 0x80;
+        const LOCKED = 0x100;
+        /// mprotect may add write access (the file was open for writing, or the mapping is private).
+        const MAY_WRITE = 0x200;
+        const HEAP = 0x400;
+        const STACK = 0x800;
+        const NO_RESERVE = 0x1000;
+        /// Part of the kernel's furniture: can't be remapped or unlocked ([vvar]).
+        const SPECIAL = 0x2000;
+        const ACCESS = 7;
+    }
+}
+
+/// What stands behind a region.
+#[derive(Clone)]
+pub enum Backing {
+    Anonymous,
+    /// An object, and the page of it at the region's start.
+    Object(Arc<dyn MemoryObject>, u64),
+}
+
+/// One region.
+#[derive(Clone)]
+pub struct Region {
+    pub start: usize,
+    pub end: usize,
+    pub flags: RegionFlags,
+    pub backing: Backing,
+}
+
+impl Region {
+    pub fn range(&self) -> Range<usize> {
+        self.start..self.end
+    }
+
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// The part from `at` on, as a region of its own.
+    fn tail(&self, at: usize) -> Self {
+        let mut tail = self.clone();
+        tail.start = at;
+        if let Backing::Object(_, page) = &mut tail.backing {
+            *page += ((at - self.start) / PAGE_SIZE) as u64;
+        }
+        tail
+    }
+
+    /// Whether `next` continues this region in every respect.
+    fn continues_into(&self, next: &Self) -> bool {
+        self.end == next.start
+            && self.flags == next.flags
+            && match (&self.backing, &next.backing) {
+                (Backing::Anonymous, Backing::Anonymous) => true,
+                (Backing::Object(a, page_a), Backing::Object(b, page_b)) => {
+                    Arc::ptr_eq(a, b) && page_a + (self.len() / PAGE_SIZE) as u64 == *page_b
+                }
+                _ => false,
+            }
+    }
+}
+
+/// All regions of one address space.
+#[derive(Clone, Default)]
+pub struct Regions {
+    list: Vec<Region>,
+}
+
+impl Regions {
+    pub fn iter(&self) -> impl Iterator<Item = &Region> {
+        self.list.iter()
+    }
+
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Index of the first region that ends above `address`.
+    #[inline]
+    fn position(&self, address: usize) -> usize {
+        self.list.partition_point(|region| region.end <= address)
+    }
+
+    /// The region that holds an address.
+    #[inline]
+    pub fn find(&self, address: usize) -> Option<&Region> {
+        self.list.get(self.position(address)).filter(|region| region.start <= address)
+    }
+
+    /// The first region that ends above an address.
+    pub fn find_from(&self, address: usize) -> Option<&Region> {
+        self.list.get(self.position(address))
+    }
+
+    /// The last region that ends at or below an address.
+    pub fn find_before(&self, address: usize) -> Option<&Region> {
+        self.position(address).checked_sub(1).and_then(|index| self.list.get(index))
+    }
+
+    /// Regions that overlap a range.
+    pub fn overlapping(&self, range: Range<usize>) -> impl Iterator<Item = &Region> {
+        self.list[self.position(range.start)..].iter().take_while(move |region| region.start < range.end)
+    }
+
+    /// Whether every page of a range belongs to a region.
+    pub fn is_covered(&self, range: Range<usize>) -> bool {
+        let mut at = range.start;
+        for region in self.overlapping(range.clone()) {
+            if region.start > at {
+                return false;
+            }
+            at = region.end;
+        }
+        at >= range.end
+    }
+
+    /// Splits regions so that `address` is no region's inside. ENOMEM beyond the region limit.
+    fn split_at(&mut self, address: usize) -> Result<(), Errno> {
+        let index = self.position(address);
+        if self.list.get(index).is_some_and(|region| region.start < address) {
+            self.reserve(1)?;
+            if let Some(region) = self.list.get_mut(index) {
+                let tail = region.tail(address);
+                region.end = address;
+                self.list.insert(index + 1, tail);
+            }
+        }
+        Ok(())
+    }
+
+    fn reserve(&mut self, more: usize) -> Result<(), Errno> {
+        if self.list.len() + more > MAX_REGIONS {
+            return Err(Errno::ENOMEM);
+        }
+        self.list.try_reserve(more).map_err(|_| Errno::ENOMEM)
+    }
+
+    /// Merges the region at `index` with its neighbours where they are one.
+    fn merge_around(&mut self, index: usize) {
+        if let (Some(a), Some(b)) = (self.list.get(index), self.list.get(index + 1))
+            && a.continues_into(b)
+        {
+            let end = b.end;
+            self.list.remove(index + 1);
+            self.list[index].end = end;
+        }
+        if let Some(before) = index.checked_sub(1)
+            && let (Some(a), Some(b)) = (self.list.get(before), self.list.get(index))
+            && a.continues_into(b)
+        {
+            let end = b.end;
+            self.list.remove(index);
+            self.list[before].end = end;
+        }
+    }
+
+    /// Adds a region where there is none. ENOMEM.
+    pub fn insert(&mut self, region: Region) -> Result<(), Errno> {
+        self.reserve(1)?;
+        let index = self.position(region.start);
+        // The common case first: it continues its neighbour, and no entry is needed.
+        if let Some(before) = index.checked_sub(1).and_then(|i| self.list.get_mut(i))
+            && before.continues_into(&region)
+        {
+            before.end = region.end;
+            self.merge_around(index - 1);
+            return Ok(());
+        }
+        self.list.insert(index, region);
+        self.merge_around(index);
+        Ok(())
+    }
+
+    /// Takes a range out. `gone` sees each piece that was there. ENOMEM if a split would be one region too many (nothing has changed then).
+    pub fn remove(&mut self, range: Range<usize>, mut gone: impl FnMut(Region)) -> Result<(), Errno> {
+        let first = self.position(range.start);
+        match self.list.get_mut(first) {
+            Some(region) if region.start < range.end => {
+                // The commonest unmapping takes exactly one region out.
+                if region.range() == range {
+                    gone(self.list.remove(first));
+                    return Ok(());
+                }
+            }
+            _ => return Ok(()),
+        }
+        self.split_at(range.start)?;
+        self.split_at(range.end)?;
+        let first = self.position(range.start);
+        let last = self.list.partition_point(|region| region.start < range.end);
+        for region in self.list.drain(first..last) {
+            gone(region);
+        }
+        Ok(())
+    }
+
+    /// Changes flags of a range's regions: `change` is asked for each piece; merges what has become one. ENOMEM on too many splits.
+    pub fn change(
+        &mut self,
+        range: Range<usize>,
+        mut change: impl FnMut(&mut Region) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        self.split_at(range.start)?;
+        self.split_at(range.end)?;
+        let first = self.position(range.start);
+        let last = self.list.partition_point(|region| region.start < range.end);
+        let mut result = Ok(());
+        for region in self.list[first..last].iter_mut() {
+            result = change(region);
+            if result.is_err() {
+                break;
+            }
+        }
+        // From the top down, since merging removes entries.
+        for index in (first.saturating_sub(1)..last.min(self.list.len())).rev() {
+            if let (Some(a), Some(b)) = (self.list.get(index), self.list.get(index + 1))
+                && a.continues_into(b)
+            {
+                let end = b.end;
+                self.list.remove(index + 1);
+                self.list[index].end = end;
+            }
+        }
+        result
+    }
+
+    /// Moves a region's start down (a growing stack).
+    pub fn grow_down(&mut self, start: usize, new_start: usize) {
+        let index = self.position(start);
+        if let Some(region) = self.list.get_mut(index)
+            && region.start == start
+        {
+            region.start = new_start;
+        }
+    }
+
+    /// Moves a region's end up (brk, mremap in place). The space must be free.
+    pub fn grow_up(&mut self, end: usize, new_end: usize) {
+        let index = self.position(end.saturating_sub(1));
+        if let Some(region) = self.list.get_mut(index)
+            && region.end == end
+        {
+            region.end = new_end;
+        }
+        self.merge_around(index);
+    }
+
+    /// Where a region's neighbour below must end so that a stack above it keeps its guard gap.
+    fn usable_start(region: &Region) -> usize {
+        if region.flags.contains(RegionFlags::GROWS_DOWN) {
+            region.start.saturating_sub(STACK_GAP)
+        } else {
+            region.start
+        }
+    }
+
+    /// Whether a range is free (guard gaps counted).
+    pub fn is_free(&self, range: Range<usize>) -> bool {
+        range.start >= LOWEST
+            && range.end <= USER_TOP
+            && self.find_from(range.start).is_none_or(|region| Self::usable_start(region) >= range.end)
+    }
+
+    /// The highest free place of `len` bytes below `top`, aligned; from the bottom up if there is none, as Linux does.
+    pub fn find_free(&self, len: usize, top: usize, align: usize) -> Option<usize> {
+        let mut ceiling = top;
+        let mut index = self.list.partition_point(|region| region.start < top);
+        loop {
+            let floor = index.checked_sub(1).and_then(|i| self.list.get(i)).map_or(LOWEST, |r| r.end);
+            if let Some(start) = ceiling.checked_sub(len)
+                && start & !(align - 1) >= floor.max(LOWEST)
+                && ceiling > floor
+            {
+                return Some(start & !(align - 1));
+            }
+            if index == 0 {
+                break;
+            }
+            index -= 1;
+            ceiling = ceiling.min(self.list.get(index).map_or(ceiling, Self::usable_start));
+        }
+        // Above `top`.
+        let mut floor = top;
+        for region in self.list.iter().skip_while(|region| region.end <= top) {
+            let start = floor.next_multiple_of(align);
+            if start.checked_add(len).is_some_and(|end| end <= Self::usable_start(region)) {
+                return Some(start);
+            }
+            floor = region.end;
+        }
+        let start = floor.next_multiple_of(align);
+        start.checked_add(len).filter(|&end| end <= USER_TOP).map(|_| start)
+    }
+}
