@@ -162,8 +162,11 @@ fn interrupt(vector: u8) {
 #[unsafe(no_mangle)]
 extern "C" fn syscall_slow_exit(frame: &mut TrapFrame) {
     let thread = current();
-    frame.complete(crate::mode());
-    thread.clear_work(work::FULL_RETURN);
+    if thread.has_work(work::FULL_RETURN) {
+        thread.clear_work(work::FULL_RETURN);
+    } else {
+        frame.complete(crate::mode());
+    }
     // A call that wants to be restarted looks at signals even if none seems pending: the flag may have been seen and cleared.
     if signal::is_restart(frame.rax) {
         thread.add_work(work::SIGNAL);

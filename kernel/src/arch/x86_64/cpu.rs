@@ -38,6 +38,8 @@ pub struct PerCpu {
     pub unknown_syscalls: AtomicU64,
     pub last_unknown_syscall: AtomicU64,
     pub id: Cell<u32>,
+    /// Not 0 while `syscall` goes through the traced entry.
+    pub traced: Cell<u8>,
     pub online: AtomicU32,
     /// Free lists of the kernel heap.
     pub heap: crate::mm::heap::CpuCache,
@@ -60,6 +62,7 @@ impl PerCpu {
             unknown_syscalls: AtomicU64::new(0),
             last_unknown_syscall: AtomicU64::new(0),
             id: Cell::new(0),
+            traced: Cell::new(0),
             online: AtomicU32::new(0),
             heap: crate::mm::heap::CpuCache::new(),
             frames: crate::mm::frame::CpuCache::new(),

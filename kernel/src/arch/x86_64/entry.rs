@@ -19,8 +19,9 @@ use crate::task::Thread;
 
 /// The program's registers, as they stand at the top of a thread's kernel stack while it is in the kernel.
 ///
-/// On the `syscall` path RAX, RCX, R11 and SS are left unwritten: `rcx` is `rip` and `r11` is `rflags` there, and `complete` fills them in for
-/// those who need the whole frame.
+/// On the `syscall` path the first nine and SS are left unwritten: handlers keep the callee-saved registers as any function does, RCX is RIP and
+/// R11 is RFLAGS. The slow way out fills them in (`syscall_slow_exit`), and calls that need the whole frame sooner (the clone family) go through
+/// `SAVE_REGISTERS` stubs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TrapFrame {
@@ -30,15 +31,15 @@ pub struct TrapFrame {
     pub r12: u64,
     pub rbp: u64,
     pub rbx: u64,
+    pub r11: u64,
+    pub rcx: u64,
+    pub rax: u64,
     pub r9: u64,
     pub r8: u64,
     pub r10: u64,
     pub rdx: u64,
     pub rsi: u64,
     pub rdi: u64,
-    pub r11: u64,
-    pub rcx: u64,
-    pub rax: u64,
     /// The system call's number, or -1 when this frame isn't a system call's.
     pub orig_rax: u64,
     pub rip: u64,
@@ -96,6 +97,7 @@ pub fn init_syscall(mode: crate::Mode, tracing: Tracing) {
     cpu::write_msr(cpu::MSR_STAR, 0x23 << 48 | u64::from(gdt::KERNEL_CS) << 32);
     cpu::write_msr(cpu::MSR_LSTAR, (entry as *const ()).addr() as u64);
     cpu::write_msr(cpu::MSR_FMASK, SYSCALL_FLAG_MASK);
+    cpu::per_cpu().traced.set(u8::from(tracing == Tracing::On));
 }
 
 global_asm!(
@@ -103,6 +105,27 @@ global_asm!(
     .section .text.entry, "ax"
 
     /* ---- syscall ---------------------------------------------------------------------------------------------- */
+
+    .macro SAVE_CALLEE_SAVED frame
+    mov [\frame], r15
+    mov [\frame + 8], r14
+    mov [\frame + 16], r13
+    mov [\frame + 24], r12
+    mov [\frame + 32], rbp
+    mov [\frame + 40], rbx
+    .endm
+
+    /* A handler that wants the program's callee-saved registers in the frame. The traced entry has saved them already. */
+    .macro SAVE_REGISTERS name, handler
+    .globl \name
+\name:
+    cmp byte ptr gs:[{traced}], 0
+    jne \handler
+    mov rax, gs:[{stack_top}]
+    sub rax, {frame_below_top}
+    SAVE_CALLEE_SAVED rax
+    jmp \handler
+    .endm
 
     .macro SYSCALL_ENTRY name, selector, is_flat, traced
     .globl \name
@@ -120,20 +143,15 @@ global_asm!(
     push \selector
     push rcx
     push rax
-    sub rsp, 24                     /* rax, rcx, r11: see TrapFrame::complete */
     push rdi
     push rsi
     push rdx
     push r10
     push r8
     push r9
-    push rbx
-    push rbp
-    push r12
-    push r13
-    push r14
-    push r15
+    sub rsp, 72                     /* see TrapFrame */
     .if \traced
+    SAVE_CALLEE_SAVED rsp
     mov rdi, rsp
     call syscall_traced
     .else
@@ -146,14 +164,14 @@ global_asm!(
     jnz 2f
     cmp dword ptr [rcx + {work}], 0
     jne 2f
-    add rsp, 48
+    add rsp, 72
     pop r9
     pop r8
     pop r10
     pop rdx
     pop rsi
     pop rdi
-    add rsp, 32
+    add rsp, 8
     pop rcx
     add rsp, 8
     .if \is_flat
@@ -172,6 +190,10 @@ global_asm!(
     .endif
 2:
     mov [rsp + {f_rax}], rax
+    test dword ptr [rcx + {work}], {full_return}
+    jnz 4f
+    SAVE_CALLEE_SAVED rsp
+4:
     mov rdi, rsp
     call syscall_slow_exit
     jmp return_to_user
@@ -212,15 +234,15 @@ return_to_user:
     pop r12
     pop rbp
     pop rbx
+    pop r11
+    pop rcx
+    pop rax
     pop r9
     pop r8
     pop r10
     pop rdx
     pop rsi
     pop rdi
-    pop r11
-    pop rcx
-    pop rax
     add rsp, 8
     swapgs
     iretq
@@ -252,18 +274,22 @@ trap_stubs:
     .set vector, vector + 1
     .endr
 
-    .macro PUSH_REST saved_rbx
-    push rcx
-    push r11
+    .macro PUSH_REST saved
     push rdi
     push rsi
     push rdx
     push r10
     push r8
     push r9
-    .if \saved_rbx
+    .if \saved
+    push qword ptr [rbx + 8]
+    push rcx
+    push r11
     push qword ptr [rbx]
     .else
+    push qword ptr [rax]
+    push rcx
+    push r11
     push rbx
     .endif
     push rbp
@@ -311,7 +337,6 @@ trap_from_user:
     push qword ptr [rax + 32]
     push qword ptr [rax + 24]
     push -1
-    push qword ptr [rax]
     PUSH_REST 0
     mov rdi, rsp
     mov rsi, [rax + 8]
@@ -332,7 +357,6 @@ trap_from_kernel:
     push qword ptr [rbx + 40]
     push qword ptr [rbx + 32]
     push -1
-    push qword ptr [rbx + 8]
     PUSH_REST 1
     cld
     mov rdi, rsp
@@ -345,15 +369,15 @@ trap_from_kernel:
     pop r12
     pop rbp
     pop rbx
+    pop r11
+    pop rcx
+    pop rax
     pop r9
     pop r8
     pop r10
     pop rdx
     pop rsi
     pop rdi
-    pop r11
-    pop rcx
-    pop rax
     add rsp, 8
     iretq
 
@@ -405,6 +429,9 @@ trap_paranoid:
     unknown = const offset_of!(PerCpu, unknown_syscalls),
     last_unknown = const offset_of!(PerCpu, last_unknown_syscall),
     work = const offset_of!(Thread, work),
+    traced = const offset_of!(PerCpu, traced),
+    frame_below_top = const size_of::<TrapFrame>() - 8,
+    full_return = const crate::task::thread::work::FULL_RETURN,
     f_rax = const offset_of!(TrapFrame, rax),
     f_rflags = const offset_of!(TrapFrame, rflags),
     table_len = const crate::syscall::TABLE_LEN,
