@@ -235,7 +235,7 @@ impl AddressSpace {
                 if shared {
                     let writable = flags.contains(RegionFlags::WRITE);
                     let frame = object.page(index, if writable { Access::Write } else { Access::Read })?;
-                    let mut new = base;
+                    let mut new = base | Entry::SHARED;
                     new.set(Entry::WRITABLE | Entry::DIRTY, writable);
                     table.set(slot, Entry::new(frame.into_raw(), new));
                     self.count_in(1);
@@ -267,7 +267,7 @@ impl AddressSpace {
         if access == Access::Write && !entry.contains(Entry::WRITABLE) {
             let base = self.entry_flags(flags) | Entry::WRITABLE | Entry::DIRTY;
             if flags.contains(RegionFlags::SHARED) {
-                table.set(slot, Entry::new(entry.address(), base | (entry & Entry::UNCOUNTED)));
+                table.set(slot, Entry::new(entry.address(), base | Entry::SHARED | (entry & Entry::UNCOUNTED)));
             } else if entry.contains(Entry::UNCOUNTED) && entry.address() == zero_page() {
                 let frame = Frame::zeroed()?;
                 table.set(slot, Entry::new(frame.into_raw(), base));
@@ -369,13 +369,18 @@ impl AddressSpace {
     fn unmap_pages(&self, range: Range<usize>) {
         let mut gather = Gather::new();
         let mut removed = 0;
-        self.table.update(range, |address, entry| {
+        let result = self.table.update(range.clone(), |address, entry| {
             gather.add(address, entry);
             removed += 1;
             Entry::empty()
         });
         drop(gather);
         self.count_out(removed);
+        // Copying a shared page table took the last frame: page tables come from the kernel's reserve, so this is the end of the reserve.
+        // The region goes all the same; its pages stay behind until the address space does.
+        if result.is_err() {
+            log::error!("no memory to unmap {range:x?}");
+        }
     }
 
     fn remove_locked(&self, inner: &mut Inner, range: Range<usize>) -> Result<(), Errno> {
@@ -493,13 +498,13 @@ impl AddressSpace {
             Ok(())
         });
         let changed = range.start..done.min(covered).max(range.start);
-        self.apply_protection(changed, access);
+        self.apply_protection(changed, access)?;
         result?;
         if covered < range.end { Err(Errno::ENOMEM) } else { Ok(()) }
     }
 
     /// Rewrites present entries for new rights. Write access comes back page by page, by faults.
-    fn apply_protection(&self, range: Range<usize>, access: RegionFlags) {
+    fn apply_protection(&self, range: Range<usize>, access: RegionFlags) -> Result<(), OutOfMemory> {
         let mut gather = Gather::new();
         self.table.update(range, |address, entry| {
             let mut new = entry;
@@ -512,7 +517,7 @@ impl AddressSpace {
                 gather.add(address, Entry::UNCOUNTED);
             }
             new
-        });
+        })
     }
 
     /// Drops the pages of a range (MADV_DONTNEED): private memory reads as at first again.
@@ -580,7 +585,7 @@ impl AddressSpace {
                     entry
                 }
             }
-        });
+        })?;
         if failed { Err(OutOfMemory) } else { Ok(()) }
     }
 
@@ -674,6 +679,46 @@ impl AddressSpace {
         Ok(())
     }
 
+    /// A child's copy (fork): same regions, same pages, copied when either side writes. Regions that say so are left out or start empty.
+    pub fn fork(&self) -> Result<Arc<Self>, Errno> {
+        let inner = self.inner.lock();
+        let mut regions = inner.regions.clone();
+        let mut excluded = alloc::vec::Vec::new();
+        for region in inner.regions.iter() {
+            if region.flags.intersects(RegionFlags::DONT_FORK | RegionFlags::WIPE_ON_FORK) {
+                excluded.push(region.range());
+            }
+        }
+        let mut total = inner.total;
+        for range in &excluded {
+            if inner.regions.find(range.start).is_some_and(|r| r.flags.contains(RegionFlags::DONT_FORK)) {
+                total -= range.len();
+                regions.remove(range.clone(), |_| {})?;
+            }
+        }
+        let table = self.table.fork(crate::mode(), &excluded)?;
+        paging::flush_all();
+        for region in regions.iter() {
+            note_writable(region, 1);
+        }
+        let resident = self.resident.load(Ordering::Relaxed);
+        Ok(Arc::new(Self {
+            inner: SpinLock::new(Inner {
+                regions,
+                layout: inner.layout,
+                brk: inner.brk,
+                total,
+                args: inner.args.clone(),
+                env: inner.env.clone(),
+                stack_limit: inner.stack_limit,
+            }),
+            table,
+            user: self.user,
+            resident: AtomicUsize::new(resident),
+            peak: AtomicUsize::new(resident),
+        }))
+    }
+
     /// Writes bytes into a program that isn't running yet (exec), whatever its rights.
     pub fn write_initial(&self, address: usize, bytes: &[u8]) -> Result<(), FaultError> {
         let mut done = 0;
@@ -723,9 +768,7 @@ fn note_writable(region: &Region, change: isize) {
 
 impl Drop for AddressSpace {
     fn drop(&mut self) {
-        let regions = core::mem::take(&mut self.inner.get_mut().regions);
-        for region in regions.iter() {
-            self.unmap_pages(region.range());
+        for region in self.inner.get_mut().regions.iter() {
             note_writable(region, -1);
         }
     }

@@ -146,22 +146,122 @@ impl PageTable {
         Some((level0, index(address, 0)))
     }
 
-    /// As `find`, making the tables on the way.
+    /// As `find`, making the tables on the way, and the last one this address space's own: the caller means to change an entry.
     #[inline]
     pub fn find_or_create(&self, address: usize) -> Result<(Table, usize), OutOfMemory> {
         let mut table = self.root;
-        for level in [3, 2, 1] {
-            let slot = index(address, level);
-            table = match table.next(slot) {
-                Some(next) => next,
-                None => {
-                    let next = Frame::zeroed_for_kernel()?.into_raw();
-                    table.set(slot, Entry::new(next, self.link));
-                    Table(next)
-                }
-            };
+        for level in [3, 2] {
+            table = self.next_or_create(table, index(address, level))?;
         }
-        Ok((table, index(address, 0)))
+        let slot = index(address, 1);
+        let entry = table.get(slot);
+        let last = if entry.contains(Entry::PRESENT | Entry::WRITABLE) {
+            Table(entry.address())
+        } else if entry.contains(Entry::PRESENT) {
+            self.unshare(table, slot)?
+        } else {
+            self.next_or_create(table, slot)?
+        };
+        Ok((last, index(address, 0)))
+    }
+
+    #[inline]
+    fn next_or_create(&self, table: Table, slot: usize) -> Result<Table, OutOfMemory> {
+        match table.next(slot) {
+            Some(next) => Ok(next),
+            None => {
+                let next = Frame::zeroed_for_kernel()?.into_raw();
+                table.set(slot, Entry::new(next, self.link));
+                Ok(Table(next))
+            }
+        }
+    }
+
+    /// Makes the page table behind a directory entry, shared since a fork, this address space's own.
+    ///
+    /// If the others have let go of it, only the entry's write bit was missing. Otherwise the table is copied; the frames then have one
+    /// owner more, so private pages lose write access in both tables and are copied on the next write.
+    fn unshare(&self, directory: Table, slot: usize) -> Result<Table, OutOfMemory> {
+        let shared = directory.get(slot);
+        // SAFETY: the reference that the entry holds; it is given back or dropped below.
+        let old = unsafe { Frame::from_raw(shared.address()) };
+        if old.ref_count() == 1 {
+            directory.set(slot, Entry::new(old.into_raw(), self.link));
+            return Ok(Table(shared.address()));
+        }
+        let new = match Frame::zeroed_for_kernel() {
+            Ok(frame) => Table(frame.into_raw()),
+            Err(error) => {
+                old.into_raw();
+                return Err(error);
+            }
+        };
+        Self::copy_entries(Table(old.physical()), new, 0..512);
+        directory.set(slot, Entry::new(new.0, self.link));
+        paging::flush_all();
+        Ok(new)
+    }
+
+    /// Copies entries, making both owners of each frame and taking write access to private pages away from both.
+    fn copy_entries(from: Table, to: Table, slots: Range<usize>) {
+        for slot in slots {
+            let mut entry = from.get(slot);
+            if entry == Entry::empty() {
+                continue;
+            }
+            if entry.contains(Entry::WRITABLE) && !entry.contains(Entry::SHARED) {
+                entry.remove(Entry::WRITABLE);
+                from.set(slot, entry);
+            }
+            if !entry.contains(Entry::UNCOUNTED) {
+                // SAFETY: the entry keeps its reference; the clone's goes to the copy.
+                let frame = unsafe { Frame::from_raw(entry.address()) };
+                frame.clone().into_raw();
+                frame.into_raw();
+            }
+            to.set(slot, entry);
+        }
+    }
+
+    /// A child's page table for fork: tables of the last level are shared copy-on-write, so the cost hardly depends on how much is
+    /// mapped. Pages of `excluded` ranges are left out of the child. The caller flushes this CPU's translations.
+    pub fn fork(&self, mode: crate::Mode, excluded: &[Range<usize>]) -> Result<Self, OutOfMemory> {
+        let child = Self::new(mode)?;
+        for slot3 in 0..=index(USER_TOP, 3) {
+            let Some(pdpt) = self.root.next(slot3) else { continue };
+            for slot2 in 0..512 {
+                let Some(directory) = pdpt.next(slot2) else { continue };
+                let child_pdpt = child.next_or_create(child.root, slot3)?;
+                let child_directory = child.next_or_create(child_pdpt, slot2)?;
+                for slot1 in 0..512 {
+                    let entry = directory.get(slot1);
+                    if !entry.contains(Entry::PRESENT) {
+                        continue;
+                    }
+                    let start = slot3 << 39 | slot2 << 30 | slot1 << 21;
+                    let span = start..start + TWO_MIB as usize;
+                    let touches = |r: &&Range<usize>| r.start < span.end && span.start < r.end;
+                    if excluded.iter().any(|r| touches(&r)) {
+                        let table = child.next_or_create(child_directory, slot1)?;
+                        for slot in 0..512 {
+                            let address = start + slot * PAGE_SIZE;
+                            if !excluded.iter().any(|r| r.contains(&address)) {
+                                Self::copy_entries(Table(entry.address()), table, slot..slot + 1);
+                            }
+                        }
+                    } else {
+                        let read_only = entry.difference(Entry::WRITABLE);
+                        // SAFETY: our entry keeps its reference; the clone's goes to the child's entry.
+                        let table = unsafe { Frame::from_raw(entry.address()) };
+                        table.clone().into_raw();
+                        table.into_raw();
+                        directory.set(slot1, read_only);
+                        child_directory.set(slot1, read_only);
+                    }
+                }
+            }
+        }
+        Ok(child)
     }
 
     /// The entry for a page, empty if there is none.
@@ -170,31 +270,32 @@ impl PageTable {
         self.find(address).map_or(Entry::empty(), |(table, slot)| table.get(slot))
     }
 
-    /// Calls `visit(address, entry)` for each entry in the range that isn't empty; what it returns is stored.
-    pub fn update(&self, range: Range<usize>, mut visit: impl FnMut(usize, Entry) -> Entry) {
+    /// Calls `visit(address, entry)` for each entry in the range that isn't empty; what it returns is stored. Page tables that are
+    /// shared since a fork are made this address space's own first. ENOMEM only from that; entries before have been visited then.
+    pub fn update(
+        &self,
+        range: Range<usize>,
+        mut visit: impl FnMut(usize, Entry) -> Entry,
+    ) -> Result<(), OutOfMemory> {
         let mut at = range.start;
         while at < range.end {
-            let mut table = self.root;
-            let mut level = 3;
-            // Down to a page table, or over the gap that a missing one leaves.
-            let found = loop {
-                match table.next(index(at, level)) {
-                    Some(next) => {
-                        table = next;
-                        level -= 1;
-                        if level == 0 {
-                            break true;
-                        }
-                    }
-                    None => break false,
-                }
-            };
-            if !found {
-                let span = 1usize << (12 + 9 * level);
+            let Some(directory) = self.directory(at) else {
+                let span = 1usize << 30;
                 at = (at & !(span - 1)).saturating_add(span);
                 continue;
-            }
+            };
             let stop = ((at & !(TWO_MIB as usize - 1)) + TWO_MIB as usize).min(range.end);
+            let slot = index(at, 1);
+            let entry = directory.get(slot);
+            if !entry.contains(Entry::PRESENT) {
+                at = stop;
+                continue;
+            }
+            let table = if entry.contains(Entry::WRITABLE) {
+                Table(entry.address())
+            } else {
+                self.unshare(directory, slot)?
+            };
             while at < stop {
                 let slot = index(at, 0);
                 let entry = table.get(slot);
@@ -207,6 +308,13 @@ impl PageTable {
                 at += PAGE_SIZE;
             }
         }
+        Ok(())
+    }
+
+    /// The page directory for an address.
+    #[inline]
+    fn directory(&self, address: usize) -> Option<Table> {
+        self.root.next(index(address, 3))?.next(index(address, 2))
     }
 
     /// Frees the page tables whose whole span lies inside `range`, which holds no entries any more and whose neighbours
@@ -232,21 +340,31 @@ impl PageTable {
         }
     }
 
-    /// Frees all tables of the program's half. The pages themselves must have been removed.
+    /// Frees a table and what hangs below it: frames at the last level, unless others still share that table.
     fn free_level(table: Table, level: u32, slots: Range<usize>) {
         for slot in slots {
-            if let Some(next) = table.next(slot) {
-                if level > 1 {
-                    Self::free_level(next, level - 1, 0..512);
+            let entry = table.get(slot);
+            if entry == Entry::empty() {
+                continue;
+            }
+            if level == 0 {
+                if !entry.contains(Entry::UNCOUNTED) {
+                    // SAFETY: the reference that the entry held; nothing uses this address space any more.
+                    drop(unsafe { Frame::from_raw(entry.address()) });
                 }
-                // SAFETY: the reference that the entry held; nothing uses this address space any more.
-                drop(unsafe { Frame::from_raw(next.0) });
+                continue;
+            }
+            // SAFETY: as above.
+            let next = unsafe { Frame::from_raw(entry.address()) };
+            if next.ref_count() == 1 {
+                Self::free_level(Table(next.physical()), level - 1, 0..512);
             }
         }
     }
 }
 
 impl Drop for PageTable {
+    /// Frees the tables and every page. No CPU has this table in CR3 any more.
     fn drop(&mut self) {
         Self::free_level(self.root, 3, 0..index(USER_TOP, 3) + 1);
         // SAFETY: the reference that `new` took.

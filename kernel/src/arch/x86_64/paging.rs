@@ -28,6 +28,8 @@ bitflags::bitflags! {
         const GLOBAL = 1 << 8;
         /// Software: the frame isn't counted (shared zero page, kernel image, boot memory).
         const UNCOUNTED = 1 << 9;
+        /// Software: the page belongs to a shared mapping, so fork leaves it writable.
+        const SHARED = 1 << 10;
         const NO_EXECUTE = 1 << 63;
         const _ = !0;
     }
