@@ -4,10 +4,10 @@ use zerocopy::*;
 #[derive(Clone,Copy,PartialEq,Eq,Debug)] pub struct Errno(u16);
 impl Errno { pub const fn raw(self)->u16{self.0} pub fn from_raw(r:u16)->Self{Self(r)} pub fn name(self)->Option<&'static str>{None} }
 macro_rules! e{($($n:ident=$v:literal),*)=>{impl Errno{$(pub const $n:Errno=Errno($v);)*}}}
-e!(EPERM=1,ENOENT=2,ESRCH=3,EINTR=4,EIO=5,ENOEXEC=8,EBADF=9,EAGAIN=11,ENOMEM=12,EACCES=13,EFAULT=14,EBUSY=16,EEXIST=17,ENODEV=19,EINVAL=22,EOVERFLOW=75,ENAMETOOLONG=36,ENOSYS=38,EOPNOTSUPP=95,ETIMEDOUT=110,E2BIG=7);
-#[derive(Clone,Copy,PartialEq,Eq,Debug)] pub struct Signal(pub u8);
+e!(EPERM=1,ECHILD=10,ENOENT=2,ESRCH=3,EINTR=4,EIO=5,ENOEXEC=8,EBADF=9,EAGAIN=11,ENOMEM=12,EACCES=13,EFAULT=14,EBUSY=16,EEXIST=17,ENODEV=19,EINVAL=22,EOVERFLOW=75,ENAMETOOLONG=36,ENOSYS=38,EOPNOTSUPP=95,ETIMEDOUT=110,E2BIG=7);
+#[derive(Clone,Copy,PartialEq,Eq,Debug,Default,FromBytes,IntoBytes,Immutable,KnownLayout)] #[repr(C)] pub struct Signal(pub u32);
 impl Signal{pub const SIGSEGV:Signal=Signal(11);pub const SIGBUS:Signal=Signal(7);pub const SIGFPE:Signal=Signal(8);pub const SIGILL:Signal=Signal(4);pub const SIGTRAP:Signal=Signal(5);}
-#[derive(Clone,Copy,Debug)] pub struct SigInfo{pub signal:Signal,pub code:i32,pub addr:u64}
+#[derive(Clone,Copy,Debug,Default,FromBytes,IntoBytes,Immutable,KnownLayout)] #[repr(C)] pub struct SigInfo{pub signal:Signal,pub code:i32,pub addr:u64}
 impl SigInfo{pub fn fault(s:Signal,c:i32,a:u64)->Self{Self{signal:s,code:c,addr:a}}}
 #[derive(Clone,Copy,Debug,FromBytes,IntoBytes,Immutable,KnownLayout,Default)] #[repr(C)] pub struct IoVec{pub base:u64,pub len:u64}
 #[derive(Clone,Copy,Debug,FromBytes,IntoBytes,Immutable,KnownLayout,Default)] #[repr(C)] pub struct Timeval{pub sec:i64,pub usec:i64}

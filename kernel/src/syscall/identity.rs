@@ -353,7 +353,8 @@ pub fn getrusage(who: i32, out: UserPtr<Rusage>) -> SysResult {
     Ok(0)
 }
 
-fn timeval(ns: u64) -> Timeval {
+/// Nanoseconds as a `struct timeval`.
+pub fn timeval(ns: u64) -> Timeval {
     Timeval { sec: (ns / time::NS_PER_SEC).cast_signed(), usec: (ns % time::NS_PER_SEC / 1000).cast_signed() }
 }
 

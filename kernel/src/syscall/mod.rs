@@ -5,6 +5,7 @@ pub mod args;
 pub mod table;
 pub mod trace;
 
+pub mod futex;
 pub mod identity;
 pub mod memory;
 pub mod process;

@@ -1,9 +1,11 @@
 //! Beginning and end of threads and processes.
 
-use abi::Errno;
+use abi::{Errno, Rusage, SigInfo};
 
-use super::SysResult;
+use super::{Fd, SysResult};
 use crate::mm::{USER_TOP, UserPtr};
+use crate::task::children::{self, Options, Report, Which};
+use crate::task::clone::{self, CloneFlags, Request};
 use crate::task::{current, exit};
 
 pub fn exit(status: i32) -> SysResult {
@@ -78,4 +80,254 @@ pub fn rseq(area: UserPtr<u8>, len: u32, flags: u32, signature: u32) -> SysResul
     area.field::<u32>(RSEQ_MM_CID).write(&0)?;
     thread.rseq.set((area.addr(), len, signature));
     Ok(0)
+}
+
+const CSIGNAL: u64 = 0xff;
+const SIGCHLD: u32 = 17;
+const MAX_SIGNAL: u32 = 64;
+
+/// clone(2) with x86_64's argument order.
+pub extern "C" fn clone(flags: u64, stack: u64, parent_tid: u64, child_tid: u64, tls: u64) -> isize {
+    let request = Request {
+        flags: CloneFlags::from_bits_retain(flags & 0xffff_ffff & !CSIGNAL),
+        exit_signal: (flags & CSIGNAL) as u32,
+        stack: stack as usize,
+        parent_tid: parent_tid as usize,
+        child_tid: child_tid as usize,
+        tls: tls as usize,
+        pidfd: parent_tid as usize,
+    };
+    super::encode(start(request))
+}
+
+fn start(request: Request) -> SysResult {
+    if request.flags.contains(CloneFlags::PIDFD)
+        && request.flags.intersects(CloneFlags::DETACHED | CloneFlags::THREAD | CloneFlags::PARENT_SETTID)
+        && request.pidfd == request.parent_tid
+    {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(clone::clone(&request)? as usize)
+}
+
+fn plain(flags: CloneFlags) -> Request {
+    Request { flags, exit_signal: SIGCHLD, stack: 0, parent_tid: 0, child_tid: 0, tls: 0, pidfd: 0 }
+}
+
+pub extern "C" fn fork() -> isize {
+    super::encode(start(plain(CloneFlags::empty())))
+}
+
+pub extern "C" fn vfork() -> isize {
+    super::encode(start(plain(CloneFlags::VM | CloneFlags::VFORK)))
+}
+
+const CLONE_ARGS_SIZE_VER0: usize = 64;
+const CLONE_ARGS_SIZE: usize = 88;
+
+/// clone3(2).
+pub extern "C" fn clone3(args: u64, size: u64) -> isize {
+    super::encode(clone3_checked(UserPtr::new(args as usize), size as usize))
+}
+
+fn clone3_checked(args: UserPtr<u8>, size: usize) -> SysResult {
+    if size > crate::mm::PAGE_SIZE {
+        return Err(Errno::E2BIG.into());
+    }
+    if size < CLONE_ARGS_SIZE_VER0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut words = [0u64; CLONE_ARGS_SIZE / 8];
+    for (index, word) in words.iter_mut().enumerate() {
+        if index * 8 < size {
+            *word = args.field::<u64>(index * 8).load()?;
+        }
+    }
+    // What a newer program knows and this kernel doesn't must be zero.
+    for at in CLONE_ARGS_SIZE..size {
+        if args.add(at).read()? != 0 {
+            return Err(Errno::E2BIG.into());
+        }
+    }
+    let [flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup] =
+        words;
+    let flags = CloneFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
+    let bad_stack = (stack == 0) != (stack_size == 0) || stack.checked_add(stack_size).is_none();
+    if exit_signal & !CSIGNAL != 0
+        || exit_signal as u32 > MAX_SIGNAL
+        || flags.contains(CloneFlags::DETACHED)
+        || (flags.intersects(CloneFlags::THREAD | CloneFlags::PARENT) && exit_signal != 0)
+        || bad_stack
+        || (set_tid == 0) != (set_tid_size == 0)
+        || set_tid != 0
+        || cgroup != 0
+    {
+        return Err(Errno::EINVAL.into());
+    }
+    start(Request {
+        flags,
+        exit_signal: exit_signal as u32,
+        stack: if stack == 0 { 0 } else { (stack + stack_size) as usize },
+        parent_tid: parent_tid as usize,
+        child_tid: child_tid as usize,
+        tls: tls as usize,
+        pidfd: pidfd as usize,
+    })
+}
+
+const WNOHANG: u32 = 1;
+const WSTOPPED: u32 = 2;
+const WEXITED: u32 = 4;
+const WCONTINUED: u32 = 8;
+const WNOWAIT: u32 = 0x0100_0000;
+const WNOTHREAD: u32 = 0x2000_0000;
+const WALL: u32 = 0x4000_0000;
+const WCLONE: u32 = 0x8000_0000;
+
+fn options(flags: u32) -> Options {
+    Options {
+        exited: flags & WEXITED != 0,
+        stopped: flags & WSTOPPED != 0,
+        continued: flags & WCONTINUED != 0,
+        keep: flags & WNOWAIT != 0,
+        no_hang: flags & WNOHANG != 0,
+        clones: flags & WCLONE != 0,
+        all: flags & WALL != 0,
+    }
+}
+
+fn child_usage(report: &Report) -> Rusage {
+    let mut usage = Rusage::default();
+    let ticks = report.child.dead_threads_ticks.load(core::sync::atomic::Ordering::Relaxed);
+    usage.utime = super::identity::timeval(crate::time::ticks_to_ns(ticks));
+    usage
+}
+
+/// wait4(2).
+pub fn wait4(pid: i32, status: UserPtr<u32>, flags: u32, usage: UserPtr<Rusage>) -> SysResult {
+    let known = WNOHANG | WSTOPPED | WCONTINUED | WNOTHREAD | WALL | WCLONE;
+    if flags & !known != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let own_group = || current().process.group.load(core::sync::atomic::Ordering::Relaxed);
+    let which = match pid {
+        i32::MIN => return Err(Errno::ESRCH.into()),
+        -1 => Which::Any,
+        0 => Which::Group(own_group()),
+        ..0 => Which::Group(pid.unsigned_abs()),
+        _ => Which::Pid(pid.unsigned_abs()),
+    };
+    let Some(report) = children::wait(which, &options(flags | WEXITED))? else { return Ok(0) };
+    if let Some(status) = status.non_null() {
+        status.write(&report.status)?;
+    }
+    if let Some(usage) = usage.non_null() {
+        usage.write(&child_usage(&report))?;
+    }
+    Ok(report.child.pid as usize)
+}
+
+const P_ALL: i32 = 0;
+const P_PID: i32 = 1;
+const P_PGID: i32 = 2;
+const P_PIDFD: i32 = 3;
+
+/// waitid(2).
+pub fn waitid(kind: i32, id: i32, info: UserPtr<SigInfo>, flags: u32, usage: UserPtr<Rusage>) -> SysResult {
+    let known = WNOHANG | WSTOPPED | WEXITED | WCONTINUED | WNOWAIT | WNOTHREAD | WALL | WCLONE;
+    if flags & !known != 0 || flags & (WSTOPPED | WEXITED | WCONTINUED) == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let which = match kind {
+        P_ALL => Which::Any,
+        P_PID if id > 0 => Which::Pid(id.unsigned_abs()),
+        P_PGID if id > 0 => Which::Group(id.unsigned_abs()),
+        P_PGID if id == 0 => {
+            Which::Group(current().process.group.load(core::sync::atomic::Ordering::Relaxed))
+        }
+        P_PIDFD if id >= 0 => Which::Pid(crate::fs::pidfd_process(Fd(id))?),
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    let report = children::wait(which, &options(flags))?;
+    if let Some(info) = info.non_null() {
+        let value = match &report {
+            Some(report) => crate::task::signal::child_info(&report.child, report.status),
+            None => SigInfo::default(),
+        };
+        info.write(&value)?;
+    }
+    if let (Some(report), Some(usage)) = (&report, usage.non_null()) {
+        usage.write(&child_usage(report))?;
+    }
+    Ok(0)
+}
+
+/// getpgid(2), and getpgrp(2) with 0.
+pub fn getpgid(pid: i32) -> SysResult {
+    let process = find(pid)?;
+    Ok(process.group.load(core::sync::atomic::Ordering::Relaxed) as usize)
+}
+
+pub fn getpgrp() -> SysResult {
+    getpgid(0)
+}
+
+pub fn getsid(pid: i32) -> SysResult {
+    let process = find(pid)?;
+    Ok(process.session.load(core::sync::atomic::Ordering::Relaxed) as usize)
+}
+
+fn find(pid: i32) -> Result<alloc::sync::Arc<crate::task::Process>, Errno> {
+    if pid == 0 {
+        return Ok(current().process.clone());
+    }
+    let pid = u32::try_from(pid).map_err(|_| Errno::ESRCH)?;
+    crate::task::process::find(pid).ok_or(Errno::ESRCH)
+}
+
+/// setpgid(2).
+pub fn setpgid(pid: i32, group: i32) -> SysResult {
+    use core::sync::atomic::Ordering::Relaxed;
+    let Ok(group) = u32::try_from(group) else { return Err(Errno::EINVAL.into()) };
+    let me = &current().process;
+    let target = find(pid)?;
+    if target.pid != me.pid {
+        if target.parent.load(Relaxed) != me.pid {
+            return Err(Errno::ESRCH.into());
+        }
+        if target.session.load(Relaxed) != me.session.load(Relaxed) {
+            return Err(Errno::EPERM.into());
+        }
+        if target.has_execed.load(Relaxed) {
+            return Err(Errno::EACCES.into());
+        }
+    }
+    if target.session.load(Relaxed) == target.pid {
+        return Err(Errno::EPERM.into());
+    }
+    let group = if group == 0 { target.pid } else { group };
+    if group != target.pid {
+        let exists = crate::task::process::all().iter().any(|process| {
+            process.group.load(Relaxed) == group && process.session.load(Relaxed) == me.session.load(Relaxed)
+        });
+        if !exists {
+            return Err(Errno::EPERM.into());
+        }
+    }
+    target.group.store(group, Relaxed);
+    Ok(0)
+}
+
+/// setsid(2).
+pub fn setsid() -> SysResult {
+    use core::sync::atomic::Ordering::Relaxed;
+    let me = &current().process;
+    let leads = crate::task::process::all().iter().any(|process| process.group.load(Relaxed) == me.pid);
+    if leads {
+        return Err(Errno::EPERM.into());
+    }
+    me.session.store(me.pid, Relaxed);
+    me.group.store(me.pid, Relaxed);
+    crate::fs::leave_controlling_terminal(me);
+    Ok(me.pid as usize)
 }

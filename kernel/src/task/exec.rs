@@ -30,6 +30,9 @@ const MIN_STACK_GAP: usize = 128 << 20;
 /// Pages of stack that are there at the start beyond what the arguments take.
 const INITIAL_STACK_PAGES: usize = 32;
 
+/// The job's first process: everything else descends from it, and ends with it.
+pub const FIRST_PID: u32 = 1;
+
 /// An image ready to run.
 pub struct Image {
     pub space: Arc<AddressSpace>,
@@ -120,13 +123,13 @@ pub fn start_first_job(c: Config) {
     space.write_initial(sp, &bytes).unwrap();
     space.write_initial(top - 64, b"hello\0").unwrap();
     let _ = (MIN_STACK_GAP, MMAP_RANDOM_BITS, STACK_RANDOM_BITS, USER_TOP, rlimit::AS, reset_pids as fn(), fpu::reset as fn(), cpu::online_count as fn() -> usize, SpinLock::new(0));
-    let pid = allocate_pid();
-    let process = Process::new(pid, 0, Arc::new(fs::FileTable::new()), fs::FsContext::root());
+    let pid = allocate_pid().unwrap();
+    let process = Process::new(pid, 0, Arc::new(fs::FileTable::new()), Arc::new(SpinLock::new(fs::FsContext::root())));
     process.set_space(Some(space));
     let process = Arc::new(process);
-    let thread = Thread::new(pid, process.clone(), TrapFrame::start(crate::mode(), (entry + bias) as u64, sp as u64)).unwrap();
-    thread.adopt_address_space();
-    process.threads.lock().push(thread.clone());
+    super::process::register(&process);
+    let thread = Thread::new(pid, process.clone(), TrapFrame::start(crate::mode(), (entry + bias) as u64, sp as u64), fpu::State::initial().unwrap()).unwrap();
+    super::process::register_thread(&thread);
     console::poll_input();
     sched::enqueue(thread);
 }

@@ -1,15 +1,17 @@
 //! The ends of threads, of processes, and of the machine's work.
 
 use alloc::format;
+use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
+use super::futex::{self, Key, Scope};
 use super::process::Process;
 use super::sched::{self, current};
 use super::thread::work;
 use crate::arch::per_cpu;
 use crate::arch::x86_64::{cpu, paging};
 use crate::console;
-use crate::mm::frame;
+use crate::mm::{AddressSpace, UserPtr, frame};
 
 /// How a process ended, as wait(2) reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,16 +34,14 @@ impl Status {
 pub fn exit_thread(status: i32) -> ! {
     let thread = current();
     let process = &thread.process;
-    let last = {
-        let mut threads = process.threads.lock();
-        threads.retain(|other| other.tid != thread.tid);
-        threads.is_empty()
-    };
     if !process.ending.load(Ordering::Acquire) {
         process.exit_status.store(Status::Exited(status as u8).raw().cast_signed(), Ordering::Release);
     }
     leave_thread();
-    if last {
+    let ticks = super::thread::cpu_time_ticks(thread);
+    process.dead_threads_ticks.fetch_add(ticks, Ordering::Relaxed);
+    if super::process::unregister_thread(thread) == 0 {
+        process.ending.store(true, Ordering::Release);
         end_process();
     }
     sched::die()
@@ -52,16 +52,21 @@ pub fn exit_process(status: Status) -> ! {
     let process = &current().process;
     if !process.ending.swap(true, Ordering::AcqRel) {
         process.exit_status.store(status.raw().cast_signed(), Ordering::Release);
+        end_other_threads();
     }
-    let others = process.threads.lock().clone();
+    exit_thread(0)
+}
+
+/// Tells the process's other threads to end; each does so on its way back to the program.
+pub fn end_other_threads() {
+    let me = current();
+    let others = me.process.threads.lock().clone();
     for thread in &others {
-        if thread.tid != current().tid {
+        if thread.tid != me.tid {
             thread.add_work(work::SIGNAL);
             sched::wake(thread);
         }
     }
-    drop(others);
-    exit_thread(0)
 }
 
 /// Death by a signal that nobody handles.
@@ -69,33 +74,88 @@ pub fn terminate_by_signal(signal: u8, core: bool) -> ! {
     exit_process(Status::Killed { signal, core })
 }
 
-/// What a thread owes the others when it ends.
+/// What a thread owes the others when it ends: its robust locks, and its word cleared before the wake.
 fn leave_thread() {
-    let thread = current();
-    let clear = thread.clear_child_tid.get();
-    if clear != 0 && !thread.process.threads.lock().is_empty() {
-        let word = crate::mm::UserPtr::<u32>::new(clear);
+    crate::syscall::futex::release_robust_list();
+    let clear = current().clear_child_tid.replace(0);
+    if clear != 0 {
+        let word = UserPtr::<u32>::new(clear);
         // A bad address is the program's affair, as on Linux.
-        let _ = word.write(&0);
+        if word.write(&0).is_ok()
+            && let Ok(key) = Key::of(word, Scope::Shared)
+        {
+            futex::wake(key, 1, futex::ANY);
+            // glibc waits on this word with a private futex in some versions, with a shared one in others.
+            if let Ok(private) = Key::of(word, Scope::Private)
+                && private != key
+            {
+                futex::wake(private, 1, futex::ANY);
+            }
+        }
     }
 }
 
-/// The last thread is gone: everything that the process held goes back.
-fn end_process() {
-    let process: &Process = &current().process;
-    process.files.close_all();
-    let old = process.set_space(None);
+/// A vfork parent may go on.
+pub fn release_parent(process: &Process) {
+    if process.holds_parent.swap(false, Ordering::AcqRel) {
+        process.parent_release.wake_all();
+    }
+}
+
+/// Leaves the address space, on the way to another or to none.
+pub fn leave_address_space(space: Option<Arc<AddressSpace>>) {
+    let process = &current().process;
+    current().forget_address_space();
+    let old = process.set_space(space);
     let root = process.page_table_root();
     #[expect(unsafe_code, reason = "leaves the address space before it is dropped")]
-    // SAFETY: the boot table maps the kernel and lives for ever.
+    // SAFETY: the boot table lives for ever, a new space as long as the process has it; both map the kernel.
     unsafe {
         paging::load_table(root);
     }
     per_cpu().page_table.set(root);
-    current().forget_address_space();
+    current().adopt_address_space();
     drop(old);
-    let status = process.exit_status.load(Ordering::Acquire).cast_unsigned();
-    super::exec::job_finished(process.job, status);
+}
+
+/// The last thread is gone: everything that the process held goes back, and its parent learns of it.
+fn end_process() {
+    let process = &current().process;
+    // A table that a vfork child or a clone shares stays open for the others.
+    let files = process.set_files(Arc::new(crate::fs::FileTable::new()));
+    drop(files);
+    leave_address_space(None);
+    release_parent(process);
+    if process.pid == super::exec::FIRST_PID {
+        end_everybody_else(process);
+        super::exec::job_finished(process.job, process.exit_status.load(Ordering::Acquire).cast_unsigned());
+        super::process::unregister(process.pid);
+    } else {
+        super::children::announce_death(process);
+    }
+}
+
+/// The first process has ended: the others are killed, and waited for.
+fn end_everybody_else(first: &Process) {
+    const SIGKILL: u32 = 9;
+    loop {
+        let mut left = 0;
+        for process in super::process::all() {
+            if process.pid == first.pid {
+                continue;
+            }
+            if process.zombie.load(Ordering::Acquire) {
+                super::process::unregister(process.pid);
+                continue;
+            }
+            left += 1;
+            super::signal::send_kernel(&process, SIGKILL);
+        }
+        if left == 0 {
+            break;
+        }
+        sched::yield_now();
+    }
 }
 
 /// No frame for a page that the program touched: the largest process ends, and the user is told.

@@ -2,8 +2,11 @@
 //!
 //! Lock order: `Process` fields → `sched::QUEUE` → nothing. A wait queue's lock is taken inside no other lock than its owner's.
 
+pub mod children;
+pub mod clone;
 pub mod exec;
 pub mod exit;
+pub mod futex;
 pub mod process;
 pub mod sched;
 pub mod signal;

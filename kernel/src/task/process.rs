@@ -1,5 +1,6 @@
 //! A process: what its threads share.
 
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -7,6 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use super::sched;
 use super::signal::ProcessSignals;
 use super::thread::Thread;
+use super::wait::WaitQueue;
 use crate::fs;
 use crate::mm::AddressSpace;
 use crate::sync::SpinLock;
@@ -84,8 +86,8 @@ pub struct Process {
     pub session: AtomicU32,
     space: SpinLock<Option<Arc<AddressSpace>>>,
     page_table_root: AtomicU64,
-    pub files: Arc<fs::FileTable>,
-    pub fs: SpinLock<fs::FsContext>,
+    files: SpinLock<Arc<fs::FileTable>>,
+    pub fs: Arc<SpinLock<fs::FsContext>>,
     pub cred: SpinLock<Cred>,
     pub limits: SpinLock<Limits>,
     pub signals: SpinLock<ProcessSignals>,
@@ -107,10 +109,30 @@ pub struct Process {
     pub faults: AtomicU64,
     /// PR_SET_PDEATHSIG.
     pub death_signal: AtomicU32,
+    /// The signal that the parent gets when this process ends; 0 for none.
+    pub exit_signal: AtomicU32,
+    /// Children, zombies among them.
+    pub children: SpinLock<Vec<Arc<Process>>>,
+    /// Where it waits for its children.
+    pub child_events: WaitQueue,
+    /// Ended, and not waited for yet.
+    pub zombie: AtomicBool,
+    /// Cleared when a vfork child execs or ends.
+    pub holds_parent: AtomicBool,
+    pub parent_release: WaitQueue,
+    /// PR_SET_CHILD_SUBREAPER.
+    pub subreaper: AtomicBool,
+    /// CPU time of threads that ended, and of children that were waited for, TSC ticks.
+    pub dead_threads_ticks: AtomicU64,
+    pub children_ticks: AtomicU64,
+    /// Whether it has called exec since its fork (setpgid's EACCES).
+    pub has_execed: AtomicBool,
+    /// A stop or a continuation that the parent may wait for.
+    pub stop_event: AtomicU32,
 }
 
 impl Process {
-    pub fn new(pid: u32, job: u16, files: Arc<fs::FileTable>, fs: fs::FsContext) -> Self {
+    pub fn new(pid: u32, job: u16, files: Arc<fs::FileTable>, fs: Arc<SpinLock<fs::FsContext>>) -> Self {
         Self {
             pid,
             job,
@@ -119,8 +141,8 @@ impl Process {
             session: AtomicU32::new(pid),
             space: SpinLock::new(None),
             page_table_root: AtomicU64::new(0),
-            files,
-            fs: SpinLock::new(fs),
+            files: SpinLock::new(files),
+            fs,
             cred: SpinLock::new(Cred::default()),
             limits: SpinLock::new(Limits::default()),
             signals: SpinLock::new(ProcessSignals::default()),
@@ -138,7 +160,29 @@ impl Process {
             started: crate::arch::x86_64::tsc::read(),
             faults: AtomicU64::new(0),
             death_signal: AtomicU32::new(0),
+            exit_signal: AtomicU32::new(0),
+            children: SpinLock::new(Vec::new()),
+            child_events: WaitQueue::new(),
+            zombie: AtomicBool::new(false),
+            holds_parent: AtomicBool::new(false),
+            parent_release: WaitQueue::new(),
+            subreaper: AtomicBool::new(false),
+            dead_threads_ticks: AtomicU64::new(0),
+            children_ticks: AtomicU64::new(0),
+            has_execed: AtomicBool::new(false),
+            stop_event: AtomicU32::new(0),
         }
+    }
+
+    /// The descriptor table.
+    #[inline]
+    pub fn files(&self) -> Arc<fs::FileTable> {
+        self.files.lock().clone()
+    }
+
+    /// Another descriptor table (exec or unshare of a shared one). The old one comes back.
+    pub fn set_files(&self, files: Arc<fs::FileTable>) -> Arc<fs::FileTable> {
+        core::mem::replace(&mut *self.files.lock(), files)
     }
 
     /// The address space as an owner.
@@ -180,21 +224,100 @@ fn idle_root() -> u64 {
     crate::mm::page_table::boot_root_address()
 }
 
-static NEXT_PID: AtomicU32 = AtomicU32::new(1);
+/// `kernel.pid_max` of a small machine.
+const PID_MAX: u32 = 32_768;
+/// First number after a wrap-around (RESERVED_PIDS).
+const PID_WRAP: u32 = 300;
 
-/// A number for a new process or thread.
-pub fn allocate_pid() -> u32 {
-    NEXT_PID.fetch_add(1, Ordering::Relaxed)
+/// Everything that has a number.
+struct Registry {
+    next: u32,
+    processes: BTreeMap<u32, Arc<Process>>,
+    threads: BTreeMap<u32, Arc<Thread>>,
+}
+
+static REGISTRY: SpinLock<Registry> =
+    SpinLock::new(Registry { next: 1, processes: BTreeMap::new(), threads: BTreeMap::new() });
+
+/// A number for a new process or thread; `None` when all are taken.
+pub fn allocate_pid() -> Option<u32> {
+    let mut registry = REGISTRY.lock();
+    for _ in 0..PID_MAX {
+        let pid = registry.next;
+        registry.next = if pid + 1 >= PID_MAX { PID_WRAP } else { pid + 1 };
+        let taken = registry.threads.contains_key(&pid)
+            || registry.processes.contains_key(&pid)
+            || registry.processes.values().any(|p| {
+                p.group.load(Ordering::Relaxed) == pid || p.session.load(Ordering::Relaxed) == pid
+            }) && pid < PID_WRAP;
+        if !taken {
+            return Some(pid);
+        }
+    }
+    None
 }
 
 /// Starts numbering anew: each job's first process is process 1.
 pub fn reset_pids() {
-    NEXT_PID.store(1, Ordering::Relaxed);
+    REGISTRY.lock().next = 1;
+}
+
+/// Makes a process known by its number.
+pub fn register(process: &Arc<Process>) {
+    REGISTRY.lock().processes.insert(process.pid, process.clone());
+}
+
+/// A waited-for process's number is free again.
+pub fn unregister(pid: u32) {
+    let process = REGISTRY.lock().processes.remove(&pid);
+    drop(process);
+}
+
+/// Makes a thread known by its number, and a member of its process.
+pub fn register_thread(thread: &Arc<Thread>) {
+    REGISTRY.lock().threads.insert(thread.tid, thread.clone());
+    thread.process.threads.lock().push(thread.clone());
+}
+
+/// A thread ended. Returns how many its process still has.
+pub fn unregister_thread(thread: &Thread) -> usize {
+    let own = REGISTRY.lock().threads.remove(&thread.tid);
+    drop(own);
+    let mut threads = thread.process.threads.lock();
+    let position = threads.iter().position(|other| other.tid == thread.tid);
+    let removed = position.map(|at| threads.swap_remove(at));
+    let left = threads.len();
+    drop(threads);
+    drop(removed);
+    left
+}
+
+/// The process with a number, zombies included.
+pub fn find(pid: u32) -> Option<Arc<Process>> {
+    REGISTRY.lock().processes.get(&pid).cloned()
+}
+
+/// The thread with a number.
+pub fn find_thread(tid: u32) -> Option<Arc<Thread>> {
+    REGISTRY.lock().threads.get(&tid).cloned()
+}
+
+/// All processes, zombies included, by number.
+pub fn all() -> Vec<Arc<Process>> {
+    REGISTRY.lock().processes.values().cloned().collect()
+}
+
+/// Processes and threads that there are now.
+pub fn counts() -> (usize, usize) {
+    let registry = REGISTRY.lock();
+    (registry.processes.len(), registry.threads.len())
 }
 
 /// Makes the boot context a thread, so that there is a current one.
 pub fn init() {
-    let process = Process::new(0, 0, Arc::new(fs::FileTable::new()), fs::FsContext::root());
+    let files = Arc::new(fs::FileTable::new());
+    let context = Arc::new(SpinLock::new(fs::FsContext::root()));
+    let process = Process::new(0, 0, files, context);
     process.set_space(None);
     sched::init(Thread::idle(Arc::new(process)));
 }

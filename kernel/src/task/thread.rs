@@ -129,17 +129,26 @@ impl Thread {
         Arc::new(Self::build(0, process, None))
     }
 
-    /// A thread that will start in the program with these registers. `None` without memory for it.
-    pub fn new(tid: u32, process: Arc<Process>, frame: TrapFrame) -> Option<Arc<Self>> {
+    /// A thread that will start in the program with these registers, its address space the process's. `None` without memory for it.
+    pub fn new(tid: u32, process: Arc<Process>, frame: TrapFrame, state: fpu::State) -> Option<Arc<Self>> {
         let thread = Self::build(tid, process, Some(KernelStack::new()?));
         let at = thread.frame_address();
         // SAFETY: the stack is the new thread's, and nobody runs on it.
         unsafe {
             core::ptr::with_exposed_provenance_mut::<TrapFrame>(at).write(frame);
             *thread.saved_rsp.get() = switch::prepare_user_stack(at);
-            *thread.fpu.get() = Some(fpu::State::initial()?);
+            *thread.fpu.get() = Some(state);
         }
+        thread.adopt_address_space();
         Some(Arc::new(thread))
+    }
+
+    /// A copy of the running thread's FPU registers. Only for the current thread.
+    pub fn copy_fpu(&self) -> Option<fpu::State> {
+        // SAFETY: the current thread's own area, which nobody else touches while it runs.
+        let state = unsafe { self.fpu_state() }?;
+        state.save();
+        Some(state.clone())
     }
 
     /// The address space that this thread runs in; none for idle threads and at the very end.
@@ -231,11 +240,16 @@ impl Thread {
     }
 }
 
-/// CPU time that a thread has used, ns.
-pub fn cpu_time_ns(thread: &Thread) -> u64 {
+/// CPU time that a thread has used, TSC ticks.
+pub fn cpu_time_ticks(thread: &Thread) -> u64 {
     let mut ticks = thread.run_time_ticks.load(Ordering::Relaxed);
-    if thread.state() == State::Runnable {
+    if core::ptr::eq(thread, super::current()) {
         ticks += crate::arch::x86_64::tsc::read().saturating_sub(thread.run_since.get());
     }
-    crate::time::ticks_to_ns(ticks)
+    ticks
+}
+
+/// CPU time that a thread has used, ns.
+pub fn cpu_time_ns(thread: &Thread) -> u64 {
+    crate::time::ticks_to_ns(cpu_time_ticks(thread))
 }

@@ -109,6 +109,44 @@ fn sleep_interruptibly(me: &Arc<Thread>, deadline: Option<u64>) -> Result<(), Wa
     Ok(())
 }
 
+/// Sleeps while `condition` holds; whoever ends it wakes the thread itself (`sched::wake`).
+pub fn sleep_while(deadline: Option<u64>, condition: impl Fn() -> bool) -> Result<(), WaitError> {
+    let me = sched::current_arc();
+    loop {
+        me.set_state(State::Sleeping);
+        let result = if condition() { sleep_interruptibly(&me, deadline) } else { Ok(()) };
+        me.set_state(State::Runnable);
+        if !condition() {
+            return Ok(());
+        }
+        result?;
+    }
+}
+
+/// Waits on a queue, to be interrupted only by the end of the process.
+pub fn wait_killable<T>(queue: &WaitQueue, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+    let me = sched::current_arc();
+    loop {
+        if let Some(value) = condition() {
+            return Some(value);
+        }
+        if me.process.ending.load(core::sync::atomic::Ordering::Acquire) {
+            return None;
+        }
+        me.set_state(State::Sleeping);
+        queue.add(me.clone());
+        let value = condition();
+        if value.is_none() {
+            sched::sleep();
+        }
+        me.set_state(State::Runnable);
+        queue.remove(&me);
+        if value.is_some() {
+            return value;
+        }
+    }
+}
+
 /// Sleeps until the deadline, if any, or until a signal comes.
 pub fn sleep_until(deadline: Option<u64>) -> WaitError {
     static NOTHING: WaitQueue = WaitQueue::new();

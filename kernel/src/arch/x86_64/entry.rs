@@ -221,6 +221,11 @@ global_asm!(
     SYSCALL_ENTRY syscall_entry_traced_flat, {kernel_cs}, 1, 1
     SYSCALL_ENTRY syscall_entry_traced_guarded, {user_cs}, 0, 1
 
+    SAVE_REGISTERS clone_entry, handle_clone
+    SAVE_REGISTERS fork_entry, handle_fork
+    SAVE_REGISTERS vfork_entry, handle_vfork
+    SAVE_REGISTERS clone3_entry, handle_clone3
+
     /* ---- a TrapFrame at RSP, on the thread's kernel stack: back to the program --------------------------------- */
 
     .globl return_to_user

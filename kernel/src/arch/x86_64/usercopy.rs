@@ -274,3 +274,34 @@ macro_rules! single {
 }
 single!(read_u64, write_u64, u64, "2: mov {value}, [{src}]", "2: mov [{dst}], {value}");
 single!(read_u32, write_u32, u32, "2: mov {value:e}, [{src}]", "2: mov [{dst}], {value:e}");
+
+/// Exchanges a word of the program's memory if it has the expected value; whether it had. `None` on a fault.
+pub fn compare_exchange_u32(address: usize, expected: u32, new: u32) -> Option<bool> {
+    let failed: u64;
+    let found: u32;
+    // SAFETY: a bad address goes on at the fix-up with `failed` set.
+    unsafe {
+        asm!(
+            "780: .byte 0x0f, 0x1f, 0x00",
+            "xor {failed:e}, {failed:e}",
+            "2: lock cmpxchg [{address}], {new:e}",
+            "3: .byte 0x0f, 0x1f, 0x00",
+            ".pushsection .alt_smap, \"a\"",
+            ".quad 780b, 1, 3b, 0",
+            ".popsection",
+            ".pushsection .ex_table, \"a\"",
+            ".quad 2b, 4f",
+            ".popsection",
+            ".pushsection .text.fixup, \"ax\"",
+            "4: mov {failed:e}, 1",
+            "jmp 3b",
+            ".popsection",
+            address = in(reg) address,
+            new = in(reg) new,
+            inout("eax") expected => found,
+            failed = out(reg) failed,
+            options(nostack),
+        );
+    }
+    (failed == 0).then_some(found == expected)
+}

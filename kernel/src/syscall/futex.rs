@@ -1,0 +1,240 @@
+//! futex(2), futex_waitv(2), and the robust list.
+
+use abi::Errno;
+
+use super::{Restart, SysError, SysResult};
+use crate::mm::UserPtr;
+use crate::mm::user::read_array;
+use crate::task::futex::{self, Key, Scope, WaitOrErrno};
+use crate::task::{WaitError, current};
+use crate::time;
+
+/// Operations and flags (linux/futex.h).
+mod op {
+    pub(super) const WAIT: u32 = 0;
+    pub(super) const WAKE: u32 = 1;
+    pub(super) const REQUEUE: u32 = 3;
+    pub(super) const CMP_REQUEUE: u32 = 4;
+    pub(super) const WAKE_OP: u32 = 5;
+    pub(super) const WAIT_BITSET: u32 = 9;
+    pub(super) const WAKE_BITSET: u32 = 10;
+    pub(super) const PRIVATE: u32 = 128;
+    pub(super) const CLOCK_REALTIME: u32 = 256;
+}
+
+const NS_PER_SEC: i64 = 1_000_000_000;
+
+/// A `struct timespec` in nanoseconds. EINVAL if it isn't normalised or negative.
+fn read_timespec(at: UserPtr<[i64; 2]>) -> Result<u64, Errno> {
+    let [sec, nsec] = at.read()?;
+    if sec < 0 || !(0..NS_PER_SEC).contains(&nsec) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(sec.cast_unsigned().saturating_mul(time::NS_PER_SEC).saturating_add(nsec.cast_unsigned()))
+}
+
+/// A time of the wall clock as a deadline of the monotonic one.
+fn from_realtime(ns: u64) -> u64 {
+    let offset = time::wall_offset_ns();
+    ns.saturating_add_signed(offset.checked_neg().unwrap_or(i64::MAX))
+}
+
+fn finish(result: Result<(), WaitOrErrno>, is_relative: bool) -> SysResult {
+    match result {
+        Ok(()) => Ok(0),
+        Err(WaitOrErrno::Errno(errno)) => Err(errno.into()),
+        Err(WaitOrErrno::Wait(WaitError::TimedOut)) => Err(Errno::ETIMEDOUT.into()),
+        // A relative wait can't simply start again: its time would, too.
+        Err(WaitOrErrno::Wait(WaitError::Interrupted)) if is_relative => {
+            Err(SysError::Restart(Restart::NoHandler))
+        }
+        Err(WaitOrErrno::Wait(WaitError::Interrupted)) => Err(SysError::Restart(Restart::IfAsked)),
+    }
+}
+
+pub fn futex(
+    address: UserPtr<u32>,
+    operation: u32,
+    value: u32,
+    timeout: usize,
+    address2: UserPtr<u32>,
+    value3: u32,
+) -> SysResult {
+    let scope = if operation & op::PRIVATE != 0 { Scope::Private } else { Scope::Shared };
+    let realtime = operation & op::CLOCK_REALTIME != 0;
+    let command = operation & !(op::PRIVATE | op::CLOCK_REALTIME);
+    if realtime && !matches!(command, op::WAIT | op::WAIT_BITSET) {
+        return Err(Errno::ENOSYS.into());
+    }
+    let count = |n: u32| usize::try_from(n.cast_signed()).unwrap_or(0).max(1);
+    match command {
+        op::WAIT | op::WAIT_BITSET => {
+            let bitset = if command == op::WAIT { futex::ANY } else { value3 };
+            let deadline = match UserPtr::<[i64; 2]>::new(timeout).non_null() {
+                None => None,
+                Some(at) => {
+                    let ns = read_timespec(at)?;
+                    Some(match (command, realtime) {
+                        (op::WAIT, _) => time::monotonic_ns().saturating_add(ns),
+                        (_, true) => from_realtime(ns),
+                        (_, false) => ns,
+                    })
+                }
+            };
+            if bitset == 0 {
+                return Err(Errno::EINVAL.into());
+            }
+            let key = Key::of(address, scope)?;
+            let relative = command == op::WAIT && deadline.is_some();
+            finish(futex::wait(address, key, value, bitset, deadline), relative)
+        }
+        op::WAKE => Ok(futex::wake(Key::of(address, scope)?, count(value), futex::ANY)),
+        op::WAKE_BITSET => {
+            if value3 == 0 {
+                return Err(Errno::EINVAL.into());
+            }
+            Ok(futex::wake(Key::of(address, scope)?, count(value), value3))
+        }
+        op::REQUEUE | op::CMP_REQUEUE => {
+            if value.cast_signed() < 0 || (timeout as u32).cast_signed() < 0 {
+                return Err(Errno::EINVAL.into());
+            }
+            let (from, to) = (Key::of(address, scope)?, Key::of(address2, scope)?);
+            let expected = (command == op::CMP_REQUEUE).then_some(value3);
+            let (woken, moved) =
+                futex::requeue(address, from, to, value as usize, timeout as u32 as usize, expected)?;
+            Ok(woken + moved)
+        }
+        op::WAKE_OP => {
+            let (first, second) = (Key::of(address, scope)?, Key::of(address2, scope)?);
+            loop {
+                let woken = futex::wake_op(
+                    first,
+                    address2,
+                    second,
+                    count(value),
+                    count(timeout as u32),
+                    value3,
+                );
+                match woken {
+                    // The word changed under our hands.
+                    Err(Errno::EAGAIN) => {}
+                    other => return Ok(other?),
+                }
+            }
+        }
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+/// `struct futex_waitv`.
+#[derive(Clone, zerocopy::FromBytes, zerocopy::IntoBytes)]
+#[repr(C)]
+pub struct WaitVector {
+    value: u64,
+    address: u64,
+    flags: u32,
+    reserved: u32,
+}
+
+const MAX_VECTOR: u32 = 128;
+const SIZE_U32: u32 = 2;
+const CLOCK_REALTIME: i32 = 0;
+const CLOCK_MONOTONIC: i32 = 1;
+
+pub fn futex_waitv(
+    words: UserPtr<WaitVector>,
+    count: u32,
+    flags: u32,
+    timeout: UserPtr<[i64; 2]>,
+    clock: i32,
+) -> SysResult {
+    if flags != 0 || count == 0 || count > MAX_VECTOR || words.is_null() {
+        return Err(Errno::EINVAL.into());
+    }
+    let deadline = match timeout.non_null() {
+        None => None,
+        Some(at) => {
+            if clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC {
+                return Err(Errno::EINVAL.into());
+            }
+            let ns = read_timespec(at)?;
+            Some(if clock == CLOCK_REALTIME { from_realtime(ns) } else { ns })
+        }
+    };
+    let vector = read_array(words, count as usize)?;
+    let mut list = alloc::vec::Vec::new();
+    list.try_reserve(vector.len()).map_err(|_| Errno::ENOMEM)?;
+    for word in vector {
+        if word.flags & !(op::PRIVATE | SIZE_U32) != 0 || word.flags & 3 != SIZE_U32 || word.reserved != 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        let scope = if word.flags & op::PRIVATE != 0 { Scope::Private } else { Scope::Shared };
+        let address = UserPtr::new(word.address as usize);
+        list.push((address, Key::of(address, scope)?, word.value as u32));
+    }
+    match futex::wait_many(&list, deadline) {
+        Ok(index) => Ok(index),
+        Err(WaitOrErrno::Errno(errno)) => Err(errno.into()),
+        Err(WaitOrErrno::Wait(WaitError::TimedOut)) => Err(Errno::ETIMEDOUT.into()),
+        Err(WaitOrErrno::Wait(WaitError::Interrupted)) => Err(SysError::Restart(Restart::IfAsked)),
+    }
+}
+
+pub fn get_robust_list(pid: i32, head: UserPtr<u64>, len: UserPtr<u64>) -> SysResult {
+    if pid != 0 && pid.cast_unsigned() != current().tid {
+        return Err(Errno::ESRCH.into());
+    }
+    len.write(&24)?;
+    head.write(&(current().robust_list.get() as u64))?;
+    Ok(0)
+}
+
+/// Entries of a robust list that are looked at (ROBUST_LIST_LIMIT).
+const ROBUST_LIMIT: usize = 2048;
+const TID_MASK: u32 = 0x3fff_ffff;
+const OWNER_DIED: u32 = 0x4000_0000;
+const WAITERS: u32 = 0x8000_0000;
+
+/// A thread ends: locks that it still holds are marked, and one waiter of each is woken. The list is the program's, so nothing in it is
+/// trusted, and an unreadable entry ends the walk.
+pub fn release_robust_list() {
+    let thread = current();
+    let head = thread.robust_list.replace(0);
+    if head == 0 {
+        return;
+    }
+    let word = |at: usize| UserPtr::<u64>::new(at).load().ok().map(|value| value as usize);
+    let (Some(mut entry), Some(offset), Some(pending)) = (word(head), word(head + 8), word(head + 16)) else {
+        return;
+    };
+    let release = |entry: usize| {
+        // The lowest bit marks a PI lock.
+        let at = UserPtr::<u32>::new((entry & !1).wrapping_add(offset));
+        let Ok(value) = at.load() else { return };
+        if !at.addr().is_multiple_of(4) || value & TID_MASK != thread.tid {
+            return;
+        }
+        let new = value & WAITERS | OWNER_DIED;
+        if crate::arch::x86_64::usercopy::compare_exchange_u32(at.addr(), value, new) == Some(true)
+            && value & WAITERS != 0
+            && let Ok(key) = Key::of(at, Scope::Shared)
+        {
+            futex::wake(key, 1, futex::ANY);
+        }
+    };
+    for _ in 0..ROBUST_LIMIT {
+        if entry & !1 == head {
+            break;
+        }
+        let next = word(entry & !1);
+        if entry & !1 != pending & !1 {
+            release(entry);
+        }
+        let Some(next) = next else { return };
+        entry = next;
+    }
+    if pending != 0 {
+        release(pending);
+    }
+}

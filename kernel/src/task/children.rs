@@ -1,0 +1,190 @@
+//! Parents and children: what wait(2) sees, who inherits orphans, and what becomes of the dead.
+
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use abi::Errno;
+
+use super::process::{self, Process};
+use super::sched::current;
+
+/// Which children a wait means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    Any,
+    Pid(u32),
+    Group(u32),
+}
+
+/// What a wait may report.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    pub exited: bool,
+    pub stopped: bool,
+    pub continued: bool,
+    /// Leave it waitable.
+    pub keep: bool,
+    pub no_hang: bool,
+    /// Children without an exit signal of SIGCHLD (`__WCLONE`), or both kinds (`__WALL`).
+    pub clones: bool,
+    pub all: bool,
+}
+
+/// A stop or continuation to be reported: `Process::stop_event` holds one of these.
+pub mod event {
+    pub const NONE: u32 = 0;
+    pub const CONTINUED: u32 = 0xffff;
+    /// Stopped by the signal in the low byte.
+    pub const STOPPED: u32 = 0x100;
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub child: Arc<Process>,
+    /// Raw wait status.
+    pub status: u32,
+}
+
+impl core::fmt::Debug for Process {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Process({})", self.pid)
+    }
+}
+
+const SIGCHLD: u32 = 17;
+
+impl Which {
+    fn matches(self, child: &Process) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Pid(pid) => child.pid == pid,
+            Self::Group(group) => child.group.load(Ordering::Relaxed) == group,
+        }
+    }
+}
+
+/// Looks for a child with something to report. `Ok(None)`: there are such children, but nothing happened. ECHILD.
+fn look(parent: &Process, which: Which, options: &Options) -> Result<Option<Report>, Errno> {
+    let mut children = parent.children.lock();
+    let mut any = false;
+    let mut found = None;
+    for (index, child) in children.iter().enumerate() {
+        let is_clone = child.exit_signal.load(Ordering::Relaxed) != SIGCHLD;
+        if !which.matches(child) || (!options.all && is_clone != options.clones) {
+            continue;
+        }
+        any = true;
+        if options.exited && child.zombie.load(Ordering::Acquire) {
+            let status = child.exit_status.load(Ordering::Acquire).cast_unsigned();
+            found = Some((index, true, Report { child: child.clone(), status }));
+            break;
+        }
+        let happened = child.stop_event.load(Ordering::Acquire);
+        let wanted = match happened {
+            event::NONE => false,
+            event::CONTINUED => options.continued,
+            _ => options.stopped,
+        };
+        if wanted {
+            let status =
+                if happened == event::CONTINUED { 0xffff } else { (happened & 0xff) << 8 | 0x7f };
+            found = Some((index, false, Report { child: child.clone(), status }));
+            break;
+        }
+    }
+    match found {
+        None if any => Ok(None),
+        None => Err(Errno::ECHILD),
+        Some((index, is_dead, report)) => {
+            if !options.keep {
+                if is_dead {
+                    children.swap_remove(index);
+                    drop(children);
+                    reap(parent, &report.child);
+                } else {
+                    report.child.stop_event.store(event::NONE, Ordering::Release);
+                }
+            }
+            Ok(Some(report))
+        }
+    }
+}
+
+fn reap(parent: &Process, child: &Process) {
+    let ticks = child.dead_threads_ticks.load(Ordering::Relaxed) + child.children_ticks.load(Ordering::Relaxed);
+    parent.children_ticks.fetch_add(ticks, Ordering::Relaxed);
+    process::unregister(child.pid);
+}
+
+/// wait4(2) and waitid(2): waits for a child with something to report. `Ok(None)` only with `no_hang`.
+pub fn wait(which: Which, options: &Options) -> Result<Option<Report>, crate::syscall::SysError> {
+    let parent = &current().process;
+    if options.no_hang {
+        return Ok(look(parent, which, options)?);
+    }
+    let found = parent.child_events.wait(None, || match look(parent, which, options) {
+        Ok(None) => None,
+        Ok(Some(report)) => Some(Ok(report)),
+        Err(errno) => Some(Err(errno)),
+    })?;
+    Ok(Some(found?))
+}
+
+/// The process has ended: its children get a new parent, and its own parent learns of it.
+pub fn announce_death(dead: &Arc<Process>) {
+    let heir = new_parent(dead);
+    let orphans = core::mem::take(&mut *dead.children.lock());
+    for orphan in orphans {
+        let death_signal = orphan.death_signal.load(Ordering::Relaxed);
+        if death_signal != 0 {
+            super::signal::send_kernel(&orphan, death_signal);
+        }
+        match &heir {
+            Some(heir) => {
+                orphan.parent.store(heir.pid, Ordering::Relaxed);
+                let is_zombie = orphan.zombie.load(Ordering::Acquire);
+                // An adopted child's end is always announced by SIGCHLD.
+                orphan.exit_signal.store(SIGCHLD, Ordering::Relaxed);
+                heir.children.lock().push(orphan.clone());
+                if is_zombie {
+                    notify(heir, &orphan);
+                }
+            }
+            None => process::unregister(orphan.pid),
+        }
+    }
+    let parent = process::find(dead.parent.load(Ordering::Relaxed));
+    dead.zombie.store(true, Ordering::Release);
+    match parent {
+        Some(parent) => notify(&parent, dead),
+        None => process::unregister(dead.pid),
+    }
+}
+
+/// Tells a parent of a child's end: by its signal, and by waking its waits. A parent that ignores SIGCHLD never sees a zombie.
+fn notify(parent: &Arc<Process>, child: &Arc<Process>) {
+    let signal = child.exit_signal.load(Ordering::Relaxed);
+    let discards = signal == SIGCHLD && super::signal::discards_children(parent);
+    if signal != 0 {
+        super::signal::send_child_ended(parent, child, signal);
+    }
+    if discards {
+        parent.children.lock().retain(|other| other.pid != child.pid);
+        reap(parent, child);
+    }
+    parent.child_events.wake_all();
+}
+
+/// Who takes over a dead process's children: the nearest ancestor that asked for it, else the first process.
+fn new_parent(dead: &Process) -> Option<Arc<Process>> {
+    let mut at = dead.parent.load(Ordering::Relaxed);
+    while let Some(ancestor) = process::find(at) {
+        let usable = !ancestor.ending.load(Ordering::Acquire);
+        if usable && (ancestor.subreaper.load(Ordering::Relaxed) || ancestor.pid == super::exec::FIRST_PID) {
+            return Some(ancestor);
+        }
+        at = ancestor.parent.load(Ordering::Relaxed);
+    }
+    process::find(super::exec::FIRST_PID).filter(|first| !first.ending.load(Ordering::Acquire))
+}

@@ -1,0 +1,211 @@
+//! New threads and processes: clone(2) in all its forms.
+
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use abi::Errno;
+
+use super::process::{self, Process};
+use super::thread::Thread;
+use super::{sched, signal};
+use crate::mm::user::UserPtr;
+use crate::mm::{USER_TOP, address_space::AddressSpace};
+use crate::sync::SpinLock;
+
+bitflags::bitflags! {
+    /// linux/sched.h
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct CloneFlags: u64 {
+        const VM = 0x100;
+        const FS = 0x200;
+        const FILES = 0x400;
+        const SIGHAND = 0x800;
+        const PIDFD = 0x1000;
+        const PTRACE = 0x2000;
+        const VFORK = 0x4000;
+        const PARENT = 0x8000;
+        const THREAD = 0x1_0000;
+        const NEWNS = 0x2_0000;
+        const SYSVSEM = 0x4_0000;
+        const SETTLS = 0x8_0000;
+        const PARENT_SETTID = 0x10_0000;
+        const CHILD_CLEARTID = 0x20_0000;
+        const DETACHED = 0x40_0000;
+        const UNTRACED = 0x80_0000;
+        const CHILD_SETTID = 0x100_0000;
+        const NEWCGROUP = 0x200_0000;
+        const NEWUTS = 0x400_0000;
+        const NEWIPC = 0x800_0000;
+        const NEWUSER = 0x1000_0000;
+        const NEWPID = 0x2000_0000;
+        const NEWNET = 0x4000_0000;
+        const IO = 0x8000_0000;
+        const CLEAR_SIGHAND = 0x1_0000_0000;
+        const INTO_CGROUP = 0x2_0000_0000;
+    }
+}
+
+/// What clone and clone3 ask for, in one form. Addresses are the program's, 0 for none.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    pub flags: CloneFlags,
+    pub exit_signal: u32,
+    /// The child's RSP; 0 for the parent's.
+    pub stack: usize,
+    pub parent_tid: usize,
+    pub child_tid: usize,
+    pub tls: usize,
+    pub pidfd: usize,
+}
+
+/// Threads that the machine may have: each costs a kernel stack.
+fn thread_limit() -> usize {
+    (crate::mm::frame::usage().total / 32).clamp(64, 32_000)
+}
+
+fn check(request: &Request) -> Result<(), Errno> {
+    let flags = request.flags;
+    let needs = |a: CloneFlags, b: CloneFlags| flags.contains(a) && !flags.contains(b);
+    if needs(CloneFlags::THREAD, CloneFlags::SIGHAND)
+        || needs(CloneFlags::SIGHAND, CloneFlags::VM)
+        || flags.contains(CloneFlags::SIGHAND | CloneFlags::CLEAR_SIGHAND)
+        || flags.contains(CloneFlags::FS | CloneFlags::NEWNS)
+        || flags.contains(CloneFlags::THREAD) && flags.intersects(CloneFlags::NEWUSER | CloneFlags::NEWPID)
+    {
+        return Err(Errno::EINVAL);
+    }
+    // Sharing handlers without being a thread is what only LinuxThreads did; namespaces don't exist here.
+    let namespaces = CloneFlags::NEWNS
+        | CloneFlags::NEWCGROUP
+        | CloneFlags::NEWUTS
+        | CloneFlags::NEWIPC
+        | CloneFlags::NEWUSER
+        | CloneFlags::NEWPID
+        | CloneFlags::NEWNET
+        | CloneFlags::INTO_CGROUP;
+    if flags.intersects(namespaces) {
+        return Err(Errno::EINVAL);
+    }
+    if flags.contains(CloneFlags::SETTLS) && request.tls >= USER_TOP {
+        return Err(Errno::EPERM);
+    }
+    Ok(())
+}
+
+/// Makes the child and lets it run. Returns its number, in the caller's view.
+pub fn clone(request: &Request) -> Result<u32, Errno> {
+    check(request)?;
+    let parent = sched::current();
+    let flags = request.flags;
+    let (_, threads) = process::counts();
+    let limit = parent.process.limit(process::rlimit::NPROC);
+    let privileged = parent.process.cred.lock().uid == 0;
+    if threads >= thread_limit() || (!privileged && threads as u64 >= limit) {
+        return Err(Errno::EAGAIN);
+    }
+    let tid = process::allocate_pid().ok_or(Errno::EAGAIN)?;
+    let process = if flags.contains(CloneFlags::THREAD) {
+        parent.process.clone()
+    } else {
+        Arc::new(child_process(parent, tid, request)?)
+    };
+
+    let mut frame = *parent.frame();
+    frame.complete(crate::mode());
+    frame.rax = 0;
+    if request.stack != 0 {
+        frame.rsp = request.stack as u64;
+    }
+    let fpu = parent.copy_fpu().ok_or(Errno::ENOMEM)?;
+    let child = Thread::new(tid, process.clone(), frame, fpu).ok_or(Errno::ENOMEM)?;
+    child.fs_base.set(if flags.contains(CloneFlags::SETTLS) {
+        request.tls as u64
+    } else {
+        crate::arch::x86_64::cpu::fs_base()
+    });
+    child.gs_base.set(crate::arch::x86_64::cpu::user_gs_base());
+    signal::inherit(parent, &child, !flags.contains(CloneFlags::THREAD));
+    if flags.contains(CloneFlags::CHILD_CLEARTID) {
+        child.clear_child_tid.set(request.child_tid);
+    }
+    if !flags.contains(CloneFlags::VM) {
+        child.rseq.set(parent.rseq.get());
+    }
+    // As on Linux, a bad address for the numbers is nobody's error.
+    if flags.contains(CloneFlags::PARENT_SETTID) {
+        let _ = UserPtr::<u32>::new(request.parent_tid).write(&tid);
+    }
+    if flags.contains(CloneFlags::CHILD_SETTID) {
+        write_child_tid(&child, request.child_tid, tid);
+    }
+    if flags.contains(CloneFlags::PIDFD) {
+        let fd = crate::fs::pidfd(process.clone())?;
+        UserPtr::<i32>::new(request.pidfd).write(&fd)?;
+    }
+
+    if !flags.contains(CloneFlags::THREAD) {
+        process::register(&process);
+        parent_of(parent, flags).children.lock().push(process.clone());
+    }
+    process::register_thread(&child);
+    if flags.contains(CloneFlags::VFORK) {
+        process.holds_parent.store(true, Ordering::Release);
+    }
+    sched::enqueue(child);
+    if flags.contains(CloneFlags::VFORK) {
+        super::wait::wait_killable(&process.parent_release, || {
+            (!process.holds_parent.load(Ordering::Acquire)).then_some(())
+        });
+    }
+    Ok(tid)
+}
+
+/// Whose child the new process is: the caller's, or with CLONE_PARENT its sibling.
+fn parent_of(caller: &Thread, flags: CloneFlags) -> Arc<Process> {
+    if flags.contains(CloneFlags::PARENT)
+        && let Some(parent) = process::find(caller.process.parent.load(Ordering::Relaxed))
+    {
+        return parent;
+    }
+    caller.process.clone()
+}
+
+fn write_child_tid(child: &Thread, address: usize, tid: u32) {
+    let Some(space) = child.address_space() else { return };
+    if address.is_multiple_of(4) && address < USER_TOP {
+        let _ = AddressSpace::write_initial(space, address, &tid.to_le_bytes());
+    }
+}
+
+fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Process, Errno> {
+    let flags = request.flags;
+    let old = &parent.process;
+    let space = old.space().ok_or(Errno::EFAULT)?;
+    let space = if flags.contains(CloneFlags::VM) { space } else { space.fork()? };
+    let files = old.files();
+    let files = if flags.contains(CloneFlags::FILES) { files } else { Arc::new(files.fork()?) };
+    let fs = if flags.contains(CloneFlags::FS) {
+        old.fs.clone()
+    } else {
+        let context = old.fs.lock().clone();
+        Arc::new(SpinLock::new(context))
+    };
+    let child = Process::new(pid, old.job, files, fs);
+    child.parent.store(parent_of(parent, flags).pid, Ordering::Relaxed);
+    child.group.store(old.group.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.session.store(old.session.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.exit_signal.store(request.exit_signal, Ordering::Relaxed);
+    child.umask.store(old.umask.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.dumpable.store(old.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.no_new_privs.store(old.no_new_privs.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.personality.store(old.personality.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.nice.store(old.nice.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.timer_slack_ns.store(old.timer_slack_ns.load(Ordering::Relaxed), Ordering::Relaxed);
+    *child.cred.lock() = old.cred.lock().clone();
+    *child.limits.lock() = old.limits.lock().clone();
+    *child.name.lock() = *old.name.lock();
+    *child.exe.lock() = old.exe.lock().clone();
+    *child.signals.lock() = old.signals.lock().forked(flags.contains(CloneFlags::CLEAR_SIGHAND));
+    child.set_space(Some(space));
+    Ok(child)
+}
