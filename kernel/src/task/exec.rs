@@ -2,43 +2,45 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 
 use abi::Errno;
+use loader::{Kind, script, stack};
 
-use super::process::{Process, allocate_pid, reset_pids, rlimit};
-use super::sched;
-use super::thread::Thread;
+use super::process::{self, Process, rlimit};
+use super::thread::{Thread, work};
+use super::{exit, sched, signal};
 use crate::arch::TrapFrame;
-use crate::arch::x86_64::{cpu, fpu};
-use crate::config::{Config, Job};
+use crate::arch::x86_64::{cpu, fpu, vdso};
+use crate::config::{self, Job};
+use crate::fs::{self, ExeFile};
 use crate::mm::address_space::{Layout, Place};
 use crate::mm::fault::FaultError;
 use crate::mm::object::{self, MemoryObject};
 use crate::mm::regions::{Backing, RegionFlags};
-use crate::mm::{AddressSpace, PAGE_SIZE, USER_TOP};
+use crate::mm::{AddressSpace, PAGE_SIZE, USER_TOP, page_ceil, page_floor};
 use crate::sync::SpinLock;
-use crate::{console, entropy, fs};
-
-/// Bits of randomness, as Linux has them by default on x86_64: 28 for mmap, 22 for the stack, 13 for brk (in pages).
-const MMAP_RANDOM_BITS: u32 = 28;
-const STACK_RANDOM_BITS: u32 = 22;
-const BRK_RANDOM_BITS: u32 = 13;
-/// Where position-independent programs are loaded (ELF_ET_DYN_BASE), before randomisation.
-const DYN_BASE: usize = 0x5555_5555_4000;
-/// Gap between mmap's top and the stack: at least 128 MiB for a stack of the usual limit.
-const MIN_STACK_GAP: usize = 128 << 20;
-/// Pages of stack that are there at the start beyond what the arguments take.
-const INITIAL_STACK_PAGES: usize = 32;
+use crate::syscall::{Fd, SysResult};
+use crate::{console, entropy};
 
 /// The job's first process: everything else descends from it, and ends with it.
 pub const FIRST_PID: u32 = 1;
 
-/// An image ready to run.
-pub struct Image {
-    pub space: Arc<AddressSpace>,
-    pub entry: usize,
-    pub stack: usize,
-}
+/// Bits of randomness (in pages), as Linux has them by default on x86_64.
+const MMAP_RANDOM_BITS: u32 = 28;
+const STACK_RANDOM_BITS: u32 = 22;
+const BRK_RANDOM_BITS: u32 = 13;
+/// Where position-independent programs with an interpreter are loaded, before randomisation (ELF_ET_DYN_BASE).
+const DYN_BASE: usize = 0x5555_5555_4000;
+/// Room between mmap's top and the stack: the stack's limit within these bounds.
+const MIN_STACK_GAP: usize = 128 << 20;
+const MAX_STACK_GAP: usize = USER_TOP / 6 * 5;
+/// Stack that is mapped at the start beyond what the arguments take (`stack_expand` of Linux).
+const INITIAL_STACK: usize = 128 << 10;
+/// Interpreters of interpreters (exec's recursion limit).
+const MAX_SCRIPTS: usize = 5;
+/// `personality(2)`: no randomisation.
+const ADDR_NO_RANDOMIZE: u32 = 0x004_0000;
 
 /// An executable's bytes, for the loader.
 struct ObjectSource<'a>(&'a dyn MemoryObject);
@@ -53,14 +55,6 @@ impl loader::Source for ObjectSource<'_> {
     }
 }
 
-fn random_pages(bits: u32) -> usize {
-    let mut bytes = [0; 8];
-    if entropy::fill(&mut bytes).is_err() {
-        return 0;
-    }
-    (u64::from_le_bytes(bytes) & ((1 << bits) - 1)) as usize * PAGE_SIZE
-}
-
 impl From<FaultError> for Errno {
     fn from(error: FaultError) -> Self {
         match error {
@@ -70,67 +64,291 @@ impl From<FaultError> for Errno {
     }
 }
 
-// STUB
-struct BootElf(core::ops::Range<u64>);
-impl MemoryObject for BootElf {
-    fn page(&self, index: u64, _: crate::mm::fault::Access) -> Result<crate::mm::Frame, FaultError> {
-        if index * 4096 >= self.size() { return Err(FaultError::BeyondFile); }
-        Ok(crate::mm::Frame::from_boot_memory(self.0.start + index * 4096))
-    }
-    fn cached_page(&self, index: u64) -> Option<crate::mm::Frame> { self.page(index, crate::mm::fault::Access::Read).ok() }
-    fn size(&self) -> u64 { self.0.end - self.0.start }
-    fn describe(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result { f.write_str("app") }
+/// What a program is started with.
+pub struct Arguments {
+    pub argv: Vec<Vec<u8>>,
+    pub env: Vec<Vec<u8>>,
+    /// As the caller named it (AT_EXECFN).
+    pub filename: Vec<u8>,
 }
-pub fn start_first_job(c: Config) {
-    let o: Arc<dyn MemoryObject> = Arc::new(BootElf(c.initrd.clone()));
-    let rd = |off: u64, n: usize| { let mut b = alloc::vec![0u8; n]; let _ = object::read_at(&*o, off, &mut b); b };
-    let h = rd(0, 64);
-    let u64at = |b: &[u8], o: usize| u64::from_le_bytes(b[o..o + 8].try_into().unwrap());
-    let entry = u64at(&h, 24) as usize;
-    let phoff = u64at(&h, 32);
-    let phn = u16::from_le_bytes([h[56], h[57]]) as usize;
-    let dynamic = h[16] == 3;
-    let bias = if dynamic { DYN_BASE } else { 0 };
-    let space = AddressSpace::new(Layout { mmap_top: 0x7fff_0000_0000, stack_top: 0x7fff_ffff_e000, brk_start: 0x4000_0000 + random_pages(BRK_RANDOM_BITS) }, 8 << 20).unwrap();
-    let mut phdr = 0;
-    for i in 0..phn {
-        let p = rd(phoff + i as u64 * 56, 56);
-        let ty = u32::from_le_bytes(p[0..4].try_into().unwrap());
-        let fl = u32::from_le_bytes(p[4..8].try_into().unwrap());
-        let (off, va, fsz, msz) = (u64at(&p, 8), u64at(&p, 16) as usize + bias, u64at(&p, 32) as usize, u64at(&p, 40) as usize);
-        if ty == 6 { phdr = va; }
-        if ty != 1 { continue; }
-        if off == 0 && phdr == 0 { phdr = va + phoff as usize; }
-        let mut f = RegionFlags::MAY_WRITE;
-        if fl & 1 != 0 { f |= RegionFlags::EXECUTE; }
-        if fl & 2 != 0 { f |= RegionFlags::WRITE; }
-        if fl & 4 != 0 { f |= RegionFlags::READ; }
-        let start = va & !4095;
-        let fend = (va + fsz + 4095) & !4095;
-        let end = (va + msz + 4095) & !4095;
-        if fend > start {
-            space.map(Place::Fixed(start), fend - start, 4096, f, Backing::Object(o.clone(), (off & !4095) / 4096), usize::MAX).unwrap();
-            if msz > fsz && (va + fsz) % 4096 != 0 { space.zero_initial(va + fsz, 4096 - (va + fsz) % 4096).unwrap(); }
+
+/// An image ready to run.
+struct Image {
+    space: Arc<AddressSpace>,
+    entry: usize,
+    stack: usize,
+    exe: ExeFile,
+    filename: Vec<u8>,
+}
+
+/// Source of address randomisation, for one image.
+struct Randomness {
+    words: [u64; 4],
+    next: usize,
+    on: bool,
+}
+
+impl Randomness {
+    fn new(on: bool) -> Self {
+        let mut bytes = [0u8; 32];
+        let on = on && entropy::fill(&mut bytes).is_ok();
+        let mut words = [0; 4];
+        for (word, chunk) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+            *word = u64::from_le_bytes(*chunk);
         }
-        if end > fend { space.map(Place::Fixed(fend), end - fend, 4096, f, Backing::Anonymous, usize::MAX).unwrap(); }
+        Self { words, next: 0, on }
     }
-    let top = 0x7fff_ffff_e000usize;
-    space.map(Place::Fixed(top - (INITIAL_STACK_PAGES * 4096)), INITIAL_STACK_PAGES * 4096, 4096, RegionFlags::READ | RegionFlags::WRITE | RegionFlags::MAY_WRITE | RegionFlags::GROWS_DOWN | RegionFlags::STACK, Backing::Anonymous, usize::MAX).unwrap();
-    let sp = top - 512;
-    let mut w: Vec<u64> = alloc::vec![1, top as u64 - 64, 0, 0];
-    for (a, b) in [(3u64, phdr as u64), (4, 56), (5, phn as u64), (6, 4096), (7, 0), (9, (entry + bias) as u64), (11, 0), (12, 0), (13, 0), (14, 0), (23, 0), (25, top as u64 - 32), (16, 0), (0, 0)] { w.push(a); w.push(b); }
-    let bytes: Vec<u8> = w.iter().flat_map(|v| v.to_le_bytes()).collect();
-    space.write_initial(sp, &bytes).unwrap();
-    space.write_initial(top - 64, b"hello\0").unwrap();
-    let _ = (MIN_STACK_GAP, MMAP_RANDOM_BITS, STACK_RANDOM_BITS, USER_TOP, rlimit::AS, reset_pids as fn(), fpu::reset as fn(), cpu::online_count as fn() -> usize, SpinLock::new(0));
-    let pid = allocate_pid().unwrap();
-    let process = Process::new(pid, 0, Arc::new(fs::FileTable::new()), Arc::new(SpinLock::new(fs::FsContext::root())));
-    process.set_space(Some(space));
-    let process = Arc::new(process);
-    super::process::register(&process);
-    let thread = Thread::new(pid, process.clone(), TrapFrame::start(crate::mode(), (entry + bias) as u64, sp as u64), fpu::State::initial().unwrap()).unwrap();
-    super::process::register_thread(&thread);
-    console::poll_input();
-    sched::enqueue(thread);
+
+    /// A random number of bytes, whole pages, below `2^bits` pages.
+    fn pages(&mut self, bits: u32) -> usize {
+        let word = self.words.get(self.next).copied().unwrap_or(0);
+        self.next += 1;
+        if self.on { (word & ((1 << bits) - 1)) as usize * PAGE_SIZE } else { 0 }
+    }
 }
-pub fn job_finished(_job: u16, status: u32) { log::info!("finished {status:#x}"); super::exit::shut_down() }
+
+/// Loads a program into a new address space, following `#!` lines. The caller's own stays as it is, whatever happens.
+fn load(mut exe: ExeFile, mut arguments: Arguments, process: &Process) -> Result<Image, Errno> {
+    let mut depth = 0;
+    let elf = loop {
+        let object = exe.object();
+        let mut head = [0u8; script::HEAD_SIZE];
+        let len = object::read_at(&*object, 0, &mut head)?;
+        match script::parse(head.get(..len).unwrap_or_default()) {
+            None => break loader::plan(&ObjectSource(&*object)).map_err(loader_errno)?,
+            Some(Err(_)) => return Err(Errno::ENOEXEC),
+            Some(Ok(found)) => {
+                depth += 1;
+                if depth > MAX_SCRIPTS {
+                    return Err(Errno::ELOOP);
+                }
+                // interpreter [argument] script-path args…
+                let mut argv = alloc::vec![found.interpreter.to_vec()];
+                argv.extend(found.argument.map(<[u8]>::to_vec));
+                argv.push(core::mem::replace(&mut arguments.filename, found.interpreter.to_vec()));
+                argv.extend(arguments.argv.into_iter().skip(1));
+                arguments.argv = argv;
+                exe = fs::open_executable(Fd::CWD, found.interpreter, 0)?;
+            }
+        }
+    };
+    let interpreter = match &elf.interpreter {
+        None => None,
+        Some(path) => {
+            let file = fs::open_executable(Fd::CWD, path, 0)?;
+            let plan = loader::plan(&ObjectSource(&*file.object())).map_err(|_| Errno::ELIBBAD)?;
+            Some((file, plan))
+        }
+    };
+
+    let randomise = process.personality.load(Ordering::Relaxed) & ADDR_NO_RANDOMIZE == 0;
+    let mut random = Randomness::new(randomise);
+    let stack_limit = process.limit(rlimit::STACK);
+    let stack_top = USER_TOP - random.pages(STACK_RANDOM_BITS);
+    let gap =
+        usize::try_from(stack_limit).unwrap_or(MAX_STACK_GAP).clamp(MIN_STACK_GAP, MAX_STACK_GAP) + (16 << 20);
+    let mmap_top = page_floor(stack_top.saturating_sub(gap) - random.pages(MMAP_RANDOM_BITS));
+    let layout = Layout { mmap_top, stack_top, brk_start: 0 };
+    let space = AddressSpace::new(layout, usize::try_from(stack_limit).unwrap_or(usize::MAX))?;
+
+    let dyn_random = random.pages(MMAP_RANDOM_BITS);
+    let bias = match (elf.kind, &interpreter) {
+        (Kind::Fixed, _) => 0,
+        (Kind::Relocatable, Some(_)) => {
+            let align = elf.align as usize;
+            ((DYN_BASE + dyn_random) & !(align - 1)).wrapping_sub(elf.low as usize)
+        }
+        (Kind::Relocatable, None) => reserve(&space, &elf)?,
+    };
+    map_segments(&space, &elf, bias, &exe.object())?;
+    let mut entry = (elf.entry as usize).wrapping_add(bias);
+    let mut base = 0;
+    if let Some((file, plan)) = &interpreter {
+        base = reserve(&space, plan)?;
+        map_segments(&space, plan, base, &file.object())?;
+        entry = (plan.entry as usize).wrapping_add(base);
+    }
+
+    let brk_random = random.pages(BRK_RANDOM_BITS);
+    let program_end = page_ceil((elf.brk as usize).wrapping_add(bias)).ok_or(Errno::ENOMEM)?;
+    // A static position-independent program lies among the mappings; its heap goes where others have theirs.
+    let brk_base = if elf.kind == Kind::Relocatable && interpreter.is_none() { DYN_BASE } else { program_end };
+    let brk_start = brk_base + brk_random;
+    space.with(|inner| {
+        inner.layout.brk_start = brk_start;
+        inner.brk = brk_start;
+    });
+
+    let vdso_base = vdso::map(&space)?;
+    let mut random_bytes = [0u8; 16];
+    entropy::fill(&mut random_bytes).map_err(|_| Errno::EAGAIN)?;
+    let cred = process.cred.lock().clone();
+    let aux = stack::Aux {
+        vdso: vdso_base as u64,
+        min_signal_stack: signal::min_signal_stack() as u64,
+        hwcap: u64::from(cpu::cpuid(1, 0).3),
+        hwcap2: if cpu::features().contains(cpu::Features::FSGSBASE) { 2 } else { 0 },
+        phdr: if elf.phdr == 0 { 0 } else { elf.phdr.wrapping_add(bias as u64) },
+        phent: u64::from(elf.phent),
+        phnum: u64::from(elf.phnum),
+        base: base as u64,
+        entry: elf.entry.wrapping_add(bias as u64),
+        uid: u64::from(cred.uid),
+        euid: u64::from(cred.euid),
+        gid: u64::from(cred.gid),
+        egid: u64::from(cred.egid),
+        secure: cred.uid != cred.euid || cred.gid != cred.egid,
+        random: random_bytes,
+    };
+    // Linux gives a program without arguments an empty argv[0].
+    if arguments.argv.is_empty() {
+        arguments.argv.push(Vec::new());
+    }
+    let argv: Vec<&[u8]> = arguments.argv.iter().map(Vec::as_slice).collect();
+    let env: Vec<&[u8]> = arguments.env.iter().map(Vec::as_slice).collect();
+    let initial = stack::build(stack_top as u64, &argv, &env, &arguments.filename, &aux, stack_limit)
+        .map_err(|_| Errno::E2BIG)?;
+    let stack_bottom = page_floor((initial.rsp as usize).saturating_sub(INITIAL_STACK));
+    let mut flags = RegionFlags::READ
+        | RegionFlags::WRITE
+        | RegionFlags::MAY_WRITE
+        | RegionFlags::GROWS_DOWN
+        | RegionFlags::STACK;
+    flags.set(RegionFlags::EXECUTE, elf.stack_executable == Some(true));
+    let stack_len = stack_top - stack_bottom;
+    space.map(Place::Fixed(stack_bottom), stack_len, PAGE_SIZE, flags, Backing::Anonymous, usize::MAX)?;
+    space.write_initial(initial.rsp as usize, &initial.bytes)?;
+    space.with(|inner| {
+        inner.args = initial.args.0 as usize..initial.args.1 as usize;
+        inner.env = initial.env.0 as usize..initial.env.1 as usize;
+    });
+    Ok(Image { space, entry, stack: initial.rsp as usize, exe, filename: arguments.filename })
+}
+
+fn loader_errno(error: loader::ElfError) -> Errno {
+    log::info!("exec: {error}");
+    Errno::from_raw(error.errno().unsigned_abs() as u16)
+}
+
+/// Finds room for a relocatable image among the mappings. Returns its load bias.
+fn reserve(space: &AddressSpace, elf: &loader::Image) -> Result<usize, Errno> {
+    if elf.kind == Kind::Fixed {
+        return Ok(0);
+    }
+    let len = (elf.high - elf.low) as usize;
+    let at = space
+        .with(|inner| inner.regions.find_free(len, inner.layout.mmap_top, elf.align as usize))
+        .ok_or(Errno::ENOMEM)?;
+    Ok(at.wrapping_sub(elf.low as usize))
+}
+
+fn map_segments(
+    space: &AddressSpace,
+    elf: &loader::Image,
+    bias: usize,
+    object: &Arc<dyn MemoryObject>,
+) -> Result<(), Errno> {
+    for segment in &elf.segments {
+        let at = |address: u64| (address as usize).wrapping_add(bias);
+        let (start, file_end, end) = (at(segment.start), at(segment.file_end), at(segment.end));
+        if end > USER_TOP || start > end {
+            return Err(Errno::ENOMEM);
+        }
+        let mut flags = RegionFlags::MAY_WRITE;
+        flags.set(RegionFlags::READ, segment.readable);
+        flags.set(RegionFlags::WRITE, segment.writable);
+        flags.set(RegionFlags::EXECUTE, segment.executable);
+        if file_end > start {
+            let backing = Backing::Object(object.clone(), segment.offset / PAGE_SIZE as u64);
+            space.map(Place::Fixed(start), file_end - start, PAGE_SIZE, flags, backing, usize::MAX)?;
+            let tail = (segment.zero_end - segment.zero_start) as usize;
+            if tail > 0 && segment.writable {
+                space.zero_initial(at(segment.zero_start), tail)?;
+            }
+        }
+        if end > file_end {
+            space.map(Place::Fixed(file_end), end - file_end, PAGE_SIZE, flags, Backing::Anonymous, usize::MAX)?;
+        }
+    }
+    Ok(())
+}
+
+/// execve(2) and execveat(2), after the strings were read.
+pub fn execute(dir: Fd, path: &[u8], at_flags: u32, arguments: Arguments) -> SysResult {
+    let thread = sched::current();
+    let process = &thread.process;
+    let exe = fs::open_executable(dir, path, at_flags)?;
+    let image = load(exe, arguments, process)?;
+
+    // From here on nothing fails: the other threads end, and the process becomes the new program.
+    exit::become_single_threaded();
+    process.files_unshare_for_exec();
+    signal::exec_reset();
+    process.set_name(&image.filename);
+    *process.exe.lock() = Some(image.exe);
+    process.has_execed.store(true, Ordering::Relaxed);
+    thread.clear_child_tid.set(0);
+    thread.robust_list.set(0);
+    thread.rseq.set((0, 0, 0));
+    exit::leave_address_space(Some(image.space));
+    exit::release_parent(process);
+    let frame = TrapFrame::start(crate::mode(), image.entry as u64, image.stack as u64);
+    if thread.tid == process.pid {
+        cpu::set_fs_base(0);
+        cpu::set_user_gs_base(0);
+        fpu::reset();
+        *thread.frame() = frame;
+        thread.add_work(work::FULL_RETURN);
+        return Ok(0);
+    }
+    // The new program's only thread has the process's number: another thread takes over, and this one goes without a trace.
+    let state = fpu::State::initial().ok_or(Errno::ENOMEM)?;
+    let leader = Thread::new(process.pid, process.clone(), frame, state).ok_or(Errno::ENOMEM)?;
+    signal::inherit(thread, &leader, false);
+    process::register_thread(&leader);
+    process::unregister_thread(thread);
+    sched::enqueue(leader);
+    sched::die()
+}
+
+/// Starts the launcher's next job, or ends the machine.
+pub fn start_next_job() {
+    loop {
+        let Some(job) = config::next_job() else { exit::shut_down() };
+        if let Err(errno) = start(&job) {
+            let path = alloc::string::String::from_utf8_lossy(&job.path).into_owned();
+            let name = errno.name().unwrap_or("error");
+            console::exec_failed(job.index, errno, &alloc::format!("cannot run {path}: {name}"));
+            continue;
+        }
+        return;
+    }
+}
+
+fn start(job: &Job) -> Result<(), Errno> {
+    process::reset_pids();
+    let pid = process::allocate_pid().ok_or(Errno::EAGAIN)?;
+    let context = fs::FsContext::for_job(&job.cwd)?;
+    let files = Arc::new(fs::FileTable::for_job(job)?);
+    let process = Arc::new(Process::new(pid, job.index, files, Arc::new(SpinLock::new(context))));
+    let exe = fs::open_executable_in(&process, &job.path)?;
+    let arguments =
+        Arguments { argv: job.argv.clone(), env: job.env.clone(), filename: job.path.clone() };
+    let image = load(exe, arguments, &process)?;
+    process.set_name(&image.filename);
+    *process.exe.lock() = Some(image.exe);
+    process.set_space(Some(image.space));
+    let frame = TrapFrame::start(crate::mode(), image.entry as u64, image.stack as u64);
+    let state = fpu::State::initial().ok_or(Errno::ENOMEM)?;
+    let thread = Thread::new(pid, process.clone(), frame, state).ok_or(Errno::ENOMEM)?;
+    process::register(&process);
+    process::register_thread(&thread);
+    sched::enqueue(thread);
+    Ok(())
+}
+
+/// A job's first process has ended.
+pub fn job_finished(job: u16, status: u32) {
+    console::exit(job, status);
+    start_next_job();
+}
