@@ -1,0 +1,305 @@
+//! The table behind file descriptors: a value and a close-on-exec mark per number, the lowest free number first.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::vec::Vec;
+use core::ops::RangeInclusive;
+
+/// Why a number could not be given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FdError {
+    /// Every number below the limit is taken. EMFILE.
+    Full,
+    /// No memory for a larger table. ENOMEM.
+    NoMemory,
+}
+
+/// What exec does with a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnExec {
+    Keep,
+    Close,
+}
+
+#[derive(Clone, Debug)]
+struct Slot<T> {
+    value: T,
+    on_exec: OnExec,
+}
+
+/// Descriptor numbers to values.
+#[derive(Debug)]
+pub struct FdMap<T> {
+    slots: Vec<Option<Slot<T>>>,
+    /// A bit per slot, set while it is taken.
+    taken: Vec<u64>,
+    /// No number below this one is free.
+    hint: usize,
+}
+
+impl<T> Default for FdMap<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> FdMap<T> {
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { slots: Vec::new(), taken: Vec::new(), hint: 0 }
+    }
+
+    /// The value of a number.
+    #[inline]
+    pub fn get(&self, fd: usize) -> Option<&T> {
+        match self.slots.get(fd) {
+            Some(Some(slot)) => Some(&slot.value),
+            _ => None,
+        }
+    }
+
+    /// What exec does with a number that is taken.
+    pub fn on_exec(&self, fd: usize) -> Option<OnExec> {
+        Some(self.slots.get(fd)?.as_ref()?.on_exec)
+    }
+
+    /// Sets what exec does; false if the number isn't taken.
+    pub fn set_on_exec(&mut self, fd: usize, on_exec: OnExec) -> bool {
+        match self.slots.get_mut(fd) {
+            Some(Some(slot)) => {
+                slot.on_exec = on_exec;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The lowest free number from `from` on.
+    fn lowest_free(&self, from: usize) -> usize {
+        let from = from.max(self.hint);
+        let mut word = from / 64;
+        // Numbers below `from` count as taken.
+        let mut below = (1u64 << (from % 64)) - 1;
+        while let Some(bits) = self.taken.get(word) {
+            let bits = bits | below;
+            if bits != u64::MAX {
+                return word * 64 + bits.trailing_ones() as usize;
+            }
+            below = 0;
+            word += 1;
+        }
+        from.max(word * 64)
+    }
+
+    /// Makes room for the number.
+    #[inline(never)]
+    fn grow(&mut self, fd: usize) -> Result<(), FdError> {
+        // Most programs stay below a dozen.
+        let len = (fd + 1).next_power_of_two().max(8);
+        let words = len.div_ceil(64);
+        self.taken
+            .try_reserve_exact(words.saturating_sub(self.taken.len()))
+            .map_err(|_| FdError::NoMemory)?;
+        self.slots.try_reserve_exact(len - self.slots.len()).map_err(|_| FdError::NoMemory)?;
+        self.taken.resize(words, 0);
+        self.slots.resize_with(len, || None);
+        Ok(())
+    }
+
+    fn mark(&mut self, fd: usize, taken: bool) {
+        if let Some(word) = self.taken.get_mut(fd / 64) {
+            let bit = 1u64 << (fd % 64);
+            if taken { *word |= bit } else { *word &= !bit }
+        }
+    }
+
+    /// Takes the lowest free number from `from` on, below `limit`.
+    pub fn insert(&mut self, value: T, from: usize, limit: usize, on_exec: OnExec) -> Result<usize, FdError> {
+        let fd = self.lowest_free(from);
+        if fd >= limit {
+            return Err(FdError::Full);
+        }
+        if fd >= self.slots.len() {
+            self.grow(fd)?;
+        }
+        self.mark(fd, true);
+        if let Some(slot) = self.slots.get_mut(fd) {
+            *slot = Some(Slot { value, on_exec });
+        }
+        if from <= self.hint {
+            self.hint = fd + 1;
+        }
+        Ok(fd)
+    }
+
+    /// Whether [`FdMap::insert`] would succeed, memory aside.
+    pub fn has_room(&self, from: usize, limit: usize) -> bool {
+        self.lowest_free(from) < limit
+    }
+
+    /// Takes this very number; what stood there comes back.
+    pub fn replace(&mut self, fd: usize, value: T, on_exec: OnExec) -> Result<Option<T>, FdError> {
+        if fd >= self.slots.len() {
+            self.grow(fd)?;
+        }
+        self.mark(fd, true);
+        let old = self.slots.get_mut(fd).and_then(|slot| slot.replace(Slot { value, on_exec }));
+        Ok(old.map(|slot| slot.value))
+    }
+
+    /// Frees a number.
+    #[inline]
+    pub fn remove(&mut self, fd: usize) -> Option<T> {
+        let slot = self.slots.get_mut(fd)?.take()?;
+        self.mark(fd, false);
+        self.hint = self.hint.min(fd);
+        Some(slot.value)
+    }
+
+    /// The first taken number from `from` on, with its value.
+    pub fn next(&self, from: usize) -> Option<(usize, &T)> {
+        let slots = self.slots.get(from..)?;
+        slots.iter().enumerate().find_map(|(at, slot)| Some((from + at, &slot.as_ref()?.value)))
+    }
+
+    /// Frees one number in the range that `which` asks for; the caller repeats until nothing comes, dropping each value without its lock.
+    pub fn take_in(&mut self, range: RangeInclusive<usize>, which: Take) -> Option<(usize, T)> {
+        let mut at = *range.start();
+        while let Some((fd, _)) = self.next(at) {
+            if fd > *range.end() {
+                return None;
+            }
+            if which == Take::All || self.on_exec(fd) == Some(OnExec::Close) {
+                return self.remove(fd).map(|value| (fd, value));
+            }
+            at = fd + 1;
+        }
+        None
+    }
+
+    /// Marks every taken number in the range close-on-exec.
+    pub fn close_on_exec_in(&mut self, range: RangeInclusive<usize>) {
+        let end = range.end().saturating_add(1).min(self.slots.len());
+        for slot in self.slots.get_mut(*range.start()..end).unwrap_or_default().iter_mut().flatten() {
+            slot.on_exec = OnExec::Close;
+        }
+    }
+
+    /// How many numbers there is room for, without growing.
+    pub fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+/// Which numbers [`FdMap::take_in`] frees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    All,
+    CloseOnExec,
+}
+
+impl<T: Clone> FdMap<T> {
+    /// A copy for a new process, of the numbers that `keep` says.
+    pub fn try_clone(&self, keep: impl Fn(usize) -> bool) -> Result<Self, FdError> {
+        let mut copy = Self::new();
+        let used = self.taken.iter().rposition(|&word| word != 0).map_or(0, |word| (word + 1) * 64);
+        let len = self.slots.len().min(used);
+        copy.slots.try_reserve_exact(len).map_err(|_| FdError::NoMemory)?;
+        copy.taken.try_reserve_exact(len.div_ceil(64)).map_err(|_| FdError::NoMemory)?;
+        copy.taken.resize(len.div_ceil(64), 0);
+        for (fd, slot) in self.slots.iter().take(len).enumerate() {
+            let slot = slot.as_ref().filter(|_| keep(fd)).cloned();
+            copy.mark(fd, slot.is_some());
+            copy.slots.push(slot);
+        }
+        Ok(copy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeMap;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Insert(usize, usize),
+        Replace(usize),
+        Remove(usize),
+        Mark(usize),
+        MarkRange(usize, usize),
+        TakeRange(usize, usize, bool),
+        Clone,
+    }
+
+    fn fd() -> impl Strategy<Value = usize> {
+        prop_oneof![6 => 0usize..12, 2 => 60usize..70, 1 => 120usize..300]
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            6 => (prop_oneof![Just(0usize), fd()], prop_oneof![Just(1024usize), fd()]).prop_map(|(a, b)| Op::Insert(a, b)),
+            2 => fd().prop_map(Op::Replace),
+            4 => fd().prop_map(Op::Remove),
+            1 => fd().prop_map(Op::Mark),
+            1 => (fd(), fd()).prop_map(|(a, b)| Op::MarkRange(a, b)),
+            1 => (fd(), fd(), any::<bool>()).prop_map(|(a, b, c)| Op::TakeRange(a, b, c)),
+            1 => Just(Op::Clone),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_as_a_naive_table(ops in prop::collection::vec(op(), 1..150)) {
+            let mut map = FdMap::new();
+            let mut model: BTreeMap<usize, (u32, bool)> = BTreeMap::new();
+            let mut value = 0u32;
+            for op in ops {
+                value += 1;
+                match op {
+                    Op::Insert(from, limit) => {
+                        let free = (from..).find(|n| !model.contains_key(n)).unwrap();
+                        let got = map.insert(value, from, limit, OnExec::Keep);
+                        if free < limit {
+                            prop_assert_eq!(got, Ok(free));
+                            model.insert(free, (value, false));
+                        } else {
+                            prop_assert_eq!(got, Err(FdError::Full));
+                        }
+                    }
+                    Op::Replace(fd) => {
+                        let old = map.replace(fd, value, OnExec::Close).unwrap();
+                        prop_assert_eq!(old, model.insert(fd, (value, true)).map(|(v, _)| v));
+                    }
+                    Op::Remove(fd) => prop_assert_eq!(map.remove(fd), model.remove(&fd).map(|(v, _)| v)),
+                    Op::Mark(fd) => {
+                        let known = model.get_mut(&fd).map(|entry| entry.1 = true).is_some();
+                        prop_assert_eq!(map.set_on_exec(fd, OnExec::Close), known);
+                    }
+                    Op::MarkRange(a, b) if a <= b => {
+                        map.close_on_exec_in(a..=b);
+                        model.range_mut(a..=b).for_each(|(_, entry)| entry.1 = true);
+                    }
+                    Op::TakeRange(a, b, all) if a <= b => {
+                        let which = if all { Take::All } else { Take::CloseOnExec };
+                        let expected: BTreeMap<usize, u32> =
+                            model.range(a..=b).filter(|(_, e)| all || e.1).map(|(k, e)| (*k, e.0)).collect();
+                        let taken: BTreeMap<usize, u32> = core::iter::from_fn(|| map.take_in(a..=b, which)).collect();
+                        model.retain(|k, _| !expected.contains_key(k));
+                        prop_assert_eq!(taken, expected);
+                    }
+                    Op::Clone => map = map.try_clone(|_| true).unwrap(),
+                    _ => {}
+                }
+                for fd in 0..310 {
+                    let marked = model.get(&fd).map(|e| if e.1 { OnExec::Close } else { OnExec::Keep });
+                    prop_assert_eq!(map.get(fd), model.get(&fd).map(|e| &e.0));
+                    prop_assert_eq!(map.on_exec(fd), marked);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! Path resolution (path_resolution(7), openat2(2)) over any tree of names.
+//!
+//! A [`Walk`] goes from component to component and stops *before* the last one, so that a caller can look it up, create it, remove it or
+//! rename it under its own locks; [`Walk::resolve`] is the plain lookup on top. Symbolic links don't recurse: what is left of an outer
+//! path waits on a stack. The tree brings lookup, permission checks and mount points.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::vec::Vec;
+
+/// Longest name of a component, in bytes (NAME_MAX).
+pub const NAME_MAX: usize = 255;
+/// Symbolic links that one resolution follows (MAXSYMLINKS).
+pub const LINKS_MAX: u32 = 40;
+
+/// What a node is, as far as a walk cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    Directory,
+    Symlink,
+    Other,
+}
+
+/// Where a symbolic link leads.
+#[derive(Debug)]
+pub enum Target<Node, Body> {
+    /// A path, relative to the link's directory or absolute.
+    Path(Body),
+    /// Straight to a node, without a path (`/proc/self/fd/3`).
+    Node(Node),
+}
+
+/// Why a walk ends early, apart from what the tree itself reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WalkError {
+    /// An empty path or link. ENOENT.
+    Empty,
+    /// A component that must be a directory is none. ENOTDIR.
+    NotDirectory,
+    /// More than [`LINKS_MAX`] links, or a link where [`Limits`] forbid them. ELOOP.
+    Links,
+    /// A component is longer than [`NAME_MAX`]. ENAMETOOLONG.
+    NameTooLong,
+    /// The path leaves what [`Limits`] allow. EXDEV.
+    OutOfBounds,
+}
+
+/// A tree of names.
+pub trait Tree {
+    /// A place in the tree: for a kernel, a mount and a directory entry.
+    type Node: Clone;
+    /// A symbolic link's text.
+    type Body: AsRef<[u8]>;
+    type Error: From<WalkError>;
+
+    /// Where absolute paths begin and `..` ends.
+    fn root(&self) -> Self::Node;
+    fn class(&self, node: &Self::Node) -> Class;
+    /// Whether the caller may look names up in this directory. EACCES.
+    fn may_search(&self, directory: &Self::Node) -> Result<(), Self::Error>;
+    /// The entry of that name, at the root of what is mounted there. ENOENT.
+    fn lookup(&self, directory: &Self::Node, name: &[u8]) -> Result<Self::Node, Self::Error>;
+    /// The directory above, out of a mount if need be; `root()` is its own parent.
+    fn parent(&self, node: &Self::Node) -> Self::Node;
+    fn read_link(&self, link: &Self::Node) -> Result<Target<Self::Node, Self::Body>, Self::Error>;
+    fn same(&self, a: &Self::Node, b: &Self::Node) -> bool;
+    fn same_mount(&self, a: &Self::Node, b: &Self::Node) -> bool;
+}
+
+/// How far `..` and absolute paths reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    #[default]
+    Everywhere,
+    /// Leaving the start is an error (RESOLVE_BENEATH).
+    Beneath,
+    /// The start acts as the root (RESOLVE_IN_ROOT).
+    InRoot,
+}
+
+/// The `resolve` flags of openat2(2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    pub scope: Scope,
+    /// RESOLVE_NO_XDEV
+    pub one_mount: bool,
+    /// RESOLVE_NO_MAGICLINKS
+    pub no_magic_links: bool,
+    /// RESOLVE_NO_SYMLINKS
+    pub no_links: bool,
+}
+
+impl Limits {
+    fn any(self) -> bool {
+        self != Self::default()
+    }
+}
+
+/// Whether a symbolic link as the last component is followed. One with a slash behind it always is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    Yes,
+    No,
+}
+
+/// The last component, which [`Walk::to_last`] stops before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// A name: [`Walk::name`], in the directory [`Walk::node`].
+    Name,
+    Dot,
+    DotDot,
+    /// There is none (the path is `/`, or ended in a link without a path): [`Walk::node`] is the place itself.
+    Nothing,
+}
+
+/// What a followed link led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// More components are ahead.
+    Path,
+    /// It was the last component and a jump: [`Walk::node`] is the place.
+    Arrived,
+}
+
+enum Text<'p, Body> {
+    Given(&'p [u8]),
+    Link(Body),
+}
+
+impl<Body: AsRef<[u8]>> Text<'_, Body> {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Text::Given(bytes) => bytes,
+            Text::Link(body) => body.as_ref(),
+        }
+    }
+}
+
+/// A resolution under way.
+pub struct Walk<'p, 't, T: Tree> {
+    tree: &'t T,
+    node: T::Node,
+    /// Set if limits apply.
+    limits: Option<(Limits, T::Node)>,
+    text: Text<'p, T::Body>,
+    /// The current component in `text`, and where the one behind it begins.
+    start: usize,
+    end: usize,
+    next: usize,
+    /// What is left of outer paths; each has a component left.
+    outer: Vec<(Text<'p, T::Body>, usize)>,
+    links: u32,
+    follow: bool,
+    must_be_directory: bool,
+}
+
+impl<T: Tree> core::fmt::Debug for Walk<'_, '_, T> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Walk").field("links", &self.links).finish_non_exhaustive()
+    }
+}
+
+/// First index at or behind `from` whose byte is a slash, or the length.
+#[inline]
+fn component_end(text: &[u8], from: usize) -> usize {
+    let rest = text.get(from..).unwrap_or_default();
+    from + rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len())
+}
+
+#[inline]
+fn skip_slashes(text: &[u8], from: usize) -> usize {
+    let rest = text.get(from..).unwrap_or_default();
+    from + rest.iter().position(|&byte| byte != b'/').unwrap_or(rest.len())
+}
+
+impl<'p, 't, T: Tree> Walk<'p, 't, T> {
+    /// Begins at `start` (only called for relative paths and where limits name a scope; whatever error it reports for a bad descriptor
+    /// comes before the path's own). An empty path is [`WalkError::Empty`].
+    #[inline]
+    pub fn new(
+        tree: &'t T,
+        path: &'p [u8],
+        start: impl FnOnce() -> Result<T::Node, T::Error>,
+        follow: Follow,
+        limits: Limits,
+    ) -> Result<Self, T::Error> {
+        if path.is_empty() {
+            return Err(WalkError::Empty.into());
+        }
+        let absolute = path.first() == Some(&b'/');
+        let (node, limits) = if limits.any() {
+            let start = if absolute && limits.scope == Scope::Everywhere { tree.root() } else { start()? };
+            if absolute && limits.scope == Scope::Beneath {
+                return Err(WalkError::OutOfBounds.into());
+            }
+            (start.clone(), Some((limits, start)))
+        } else if absolute {
+            (tree.root(), None)
+        } else {
+            (start()?, None)
+        };
+        if !absolute && tree.class(&node) != Class::Directory {
+            return Err(WalkError::NotDirectory.into());
+        }
+        Ok(Self {
+            tree,
+            node,
+            limits,
+            text: Text::Given(path),
+            start: 0,
+            end: 0,
+            next: skip_slashes(path, 0),
+            outer: Vec::new(),
+            links: 0,
+            follow: follow == Follow::Yes,
+            must_be_directory: false,
+        })
+    }
+
+    /// The directory reached: where the last component stands.
+    #[inline]
+    pub fn node(&self) -> &T::Node {
+        &self.node
+    }
+
+    /// Takes the place reached out of the walk.
+    #[inline]
+    pub fn into_node(self) -> T::Node {
+        self.node
+    }
+
+    /// The current component. Not empty after [`Last::Name`].
+    #[inline]
+    pub fn name(&self) -> &[u8] {
+        self.text.bytes().get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Whether slashes follow the last component (here or in a path that led through a link): it must be, or become, a directory.
+    #[inline]
+    pub fn wants_directory(&self) -> bool {
+        self.must_be_directory
+    }
+
+    /// Whether a link in last place is to be followed.
+    #[inline]
+    pub fn follows_last(&self) -> bool {
+        self.follow
+    }
+
+    /// Goes on until one component is left.
+    #[inline]
+    pub fn to_last(&mut self) -> Result<Last, T::Error> {
+        loop {
+            let text = self.text.bytes();
+            if self.next >= text.len() {
+                if let Some((outer, next)) = self.outer.pop() {
+                    self.text = outer;
+                    self.next = next;
+                    self.enter()?;
+                    continue;
+                }
+                (self.start, self.end) = (self.next, self.next);
+                return Ok(Last::Nothing);
+            }
+            self.tree.may_search(&self.node)?;
+            self.start = self.next;
+            self.end = component_end(text, self.start);
+            self.next = skip_slashes(text, self.end);
+            let is_last = self.next >= text.len() && self.outer.is_empty();
+            if is_last && self.end < text.len() {
+                self.follow = true;
+                self.must_be_directory = true;
+            }
+            let kind = match self.name() {
+                b"." => Last::Dot,
+                b".." => Last::DotDot,
+                name if name.len() > NAME_MAX => return Err(WalkError::NameTooLong.into()),
+                _ => Last::Name,
+            };
+            if is_last {
+                return Ok(kind);
+            }
+            match kind {
+                Last::Name => {
+                    let node = self.lookup()?;
+                    if self.tree.class(&node) == Class::Symlink {
+                        self.follow_link(&node)?;
+                        // A link's text begins in the directory that it stands in, which has been entered.
+                        continue;
+                    }
+                    self.node = node;
+                }
+                Last::DotDot => self.go_up()?,
+                _ => {}
+            }
+            self.enter()?;
+        }
+    }
+
+    /// Looks the current component up in the current directory.
+    #[inline]
+    pub fn lookup(&self) -> Result<T::Node, T::Error> {
+        let node = self.tree.lookup(&self.node, self.name())?;
+        self.check_mount(&node)?;
+        Ok(node)
+    }
+
+    /// Goes to the parent directory, as far as limits allow.
+    pub fn go_up(&mut self) -> Result<(), T::Error> {
+        if let Some((limits, start)) = &self.limits
+            && limits.scope != Scope::Everywhere
+            && self.tree.same(&self.node, start)
+        {
+            return if limits.scope == Scope::Beneath { Err(WalkError::OutOfBounds.into()) } else { Ok(()) };
+        }
+        let parent = self.tree.parent(&self.node);
+        self.check_mount(&parent)?;
+        self.node = parent;
+        Ok(())
+    }
+
+    /// Takes a step into what the last component turned out to be.
+    #[inline]
+    pub fn step(&mut self, node: T::Node) {
+        self.node = node;
+    }
+
+    /// Follows `link`, the current component.
+    #[inline(never)]
+    pub fn follow_link(&mut self, link: &T::Node) -> Result<Followed, T::Error> {
+        self.links += 1;
+        if self.links > LINKS_MAX || self.limits.as_ref().is_some_and(|(limits, _)| limits.no_links) {
+            return Err(WalkError::Links.into());
+        }
+        let body = match self.tree.read_link(link)? {
+            Target::Node(node) => {
+                if let Some((limits, _)) = &self.limits {
+                    if limits.no_magic_links {
+                        return Err(WalkError::Links.into());
+                    }
+                    self.check_mount(&node)?;
+                    if limits.scope != Scope::Everywhere {
+                        return Err(WalkError::OutOfBounds.into());
+                    }
+                }
+                self.node = node;
+                if self.next >= self.text.bytes().len() && self.outer.is_empty() {
+                    return Ok(Followed::Arrived);
+                }
+                self.enter()?;
+                return Ok(Followed::Path);
+            }
+            Target::Path(body) => body,
+        };
+        let bytes = body.as_ref();
+        if bytes.is_empty() {
+            return Err(WalkError::Empty.into());
+        }
+        if bytes.first() == Some(&b'/') {
+            let root = match &self.limits {
+                Some((Limits { scope: Scope::Beneath, .. }, _)) => return Err(WalkError::OutOfBounds.into()),
+                Some((Limits { scope: Scope::InRoot, .. }, start)) => start.clone(),
+                _ => self.tree.root(),
+            };
+            self.check_mount(&root)?;
+            self.node = root;
+        }
+        let next = skip_slashes(bytes, 0);
+        let outer = core::mem::replace(&mut self.text, Text::Link(body));
+        if self.next < outer.bytes().len() {
+            self.outer.push((outer, self.next));
+        }
+        self.next = next;
+        Ok(Followed::Path)
+    }
+
+    /// Looks the whole path up.
+    #[inline]
+    pub fn resolve(mut self) -> Result<T::Node, T::Error> {
+        loop {
+            match self.to_last()? {
+                Last::Name => {
+                    let node = self.lookup()?;
+                    if self.follow && self.tree.class(&node) == Class::Symlink {
+                        if self.follow_link(&node)? == Followed::Path {
+                            continue;
+                        }
+                    } else {
+                        self.node = node;
+                    }
+                }
+                Last::DotDot => self.go_up()?,
+                Last::Dot | Last::Nothing => {}
+            }
+            if self.must_be_directory {
+                self.enter()?;
+            }
+            return Ok(self.node);
+        }
+    }
+
+    fn enter(&self) -> Result<(), T::Error> {
+        match self.tree.class(&self.node) {
+            Class::Directory => Ok(()),
+            _ => Err(WalkError::NotDirectory.into()),
+        }
+    }
+
+    #[inline]
+    fn check_mount(&self, next: &T::Node) -> Result<(), T::Error> {
+        match &self.limits {
+            Some((limits, _)) if limits.one_mount && !self.tree.same_mount(&self.node, next) => {
+                Err(WalkError::OutOfBounds.into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
