@@ -80,6 +80,6 @@ extern "C" fn kernel_main(protocol: u32, info: u64) -> ! {
     drivers::init(boot.command_line());
     fs::init(config.archive());
     task::process::init();
-    task::exec::start_first_job(config);
+    task::exec::start_next_job();
     task::sched::idle_loop()
 }

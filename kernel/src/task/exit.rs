@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use super::futex::{self, Key, Scope};
@@ -66,6 +67,28 @@ pub fn end_other_threads() {
             thread.add_work(work::SIGNAL);
             sched::wake(thread);
         }
+    }
+}
+
+/// exec in a process with several threads: the others end first. Returns when the caller is alone, or doesn't if another thread execs too.
+pub fn become_single_threaded() {
+    let me = current();
+    let process = &me.process;
+    loop {
+        if process.ending.load(Ordering::Acquire) {
+            exit_thread(0);
+        }
+        let others = process.threads.lock().iter().filter(|thread| thread.tid != me.tid).cloned().collect::<Vec<_>>();
+        if others.is_empty() {
+            return;
+        }
+        for thread in &others {
+            thread.ending.store(true, Ordering::Release);
+            thread.add_work(work::SIGNAL);
+            sched::wake(thread);
+        }
+        drop(others);
+        sched::yield_now();
     }
 }
 

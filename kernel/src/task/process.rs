@@ -185,6 +185,18 @@ impl Process {
         core::mem::replace(&mut *self.files.lock(), files)
     }
 
+    /// exec: a table that others share is copied first, then what says so is closed.
+    pub fn files_unshare_for_exec(&self) {
+        let files = self.files();
+        // One count is the process's, one ours.
+        if Arc::strong_count(&files) > 2
+            && let Ok(own) = files.fork()
+        {
+            drop(self.set_files(Arc::new(own)));
+        }
+        self.files().close_on_exec();
+    }
+
     /// The address space as an owner.
     pub fn space(&self) -> Option<Arc<AddressSpace>> {
         self.space.lock().clone()

@@ -3,7 +3,7 @@
 
 use alloc::sync::Arc;
 use core::cell::{Cell, UnsafeCell};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::process::Process;
 use super::signal::ThreadSignals;
@@ -88,6 +88,8 @@ pub struct Thread {
     /// Address to clear and wake when the thread ends (`set_tid_address`).
     pub clear_child_tid: Cell<usize>,
     pub robust_list: Cell<usize>,
+    /// The process goes on without this thread (exec): it ends on its way back to the program.
+    pub ending: AtomicBool,
     /// The process's address space, without a count: the process keeps it while its threads run in it.
     space: Cell<*const AddressSpace>,
     /// Registered rseq area: address, length and signature.
@@ -117,6 +119,7 @@ impl Thread {
             gs_base: Cell::new(0),
             clear_child_tid: Cell::new(0),
             robust_list: Cell::new(0),
+            ending: AtomicBool::new(false),
             space: Cell::new(core::ptr::null()),
             rseq: Cell::new((0, 0, 0)),
             run_time_ticks: AtomicU64::new(0),

@@ -1,6 +1,8 @@
 //! Interrupts and exceptions: what the entry assembly calls, and what each means to the program.
 #![expect(unsafe_code, reason = "names functions for the entry assembly")]
 
+use core::sync::atomic::Ordering;
+
 use abi::{SigInfo, Signal};
 
 use super::sched::{self, current};
@@ -186,6 +188,9 @@ extern "C" fn exit_to_user_work(frame: &mut TrapFrame) {
     }
     if thread.has_work(work::SIGNAL) {
         thread.clear_work(work::SIGNAL);
+        if thread.process.ending.load(Ordering::Acquire) || thread.ending.load(Ordering::Acquire) {
+            super::exit::exit_thread(0);
+        }
         signal::deliver(frame);
     }
     if thread.has_work(work::RSEQ) {

@@ -17,6 +17,7 @@ pub mod serial;
 pub mod switch;
 pub mod tsc;
 pub mod usercopy;
+pub mod vdso;
 
 pub use cpu::{PerCpu, per_cpu};
 pub use entry::TrapFrame;
