@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "moves frame references between page tables and handles")]
 
 use alloc::sync::Arc;
+use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -77,7 +78,7 @@ fn zero_page() -> u64 {
 
 /// Frames taken out of the page table: freed after the translations are gone.
 struct Gather {
-    frames: [u64; GATHER],
+    frames: [MaybeUninit<u64>; GATHER],
     count: usize,
     pages: usize,
     first: usize,
@@ -85,7 +86,7 @@ struct Gather {
 
 impl Gather {
     fn new() -> Self {
-        Self { frames: [0; GATHER], count: 0, pages: 0, first: 0 }
+        Self { frames: [const { MaybeUninit::uninit() }; GATHER], count: 0, pages: 0, first: 0 }
     }
 
     /// Notes a page that was taken out.
@@ -107,7 +108,7 @@ impl Gather {
             self.flush();
         }
         if let Some(slot) = self.frames.get_mut(self.count) {
-            *slot = entry.address();
+            slot.write(entry.address());
             self.count += 1;
         }
     }
@@ -119,9 +120,9 @@ impl Gather {
             paging::flush_page(self.first);
         }
         self.pages = 0;
-        for &physical in self.frames.get(..self.count).unwrap_or_default() {
-            // SAFETY: the reference that the page-table entry held.
-            drop(unsafe { Frame::from_raw(physical) });
+        for physical in self.frames.get(..self.count).unwrap_or_default() {
+            // SAFETY: the first `count` slots are written, each with the reference that a page-table entry held.
+            drop(unsafe { Frame::from_raw(physical.assume_init()) });
         }
         self.count = 0;
     }
@@ -769,6 +770,7 @@ fn note_writable(region: &Region, change: isize) {
 impl Drop for AddressSpace {
     fn drop(&mut self) {
         for region in self.inner.get_mut().regions.iter() {
+            self.table.release(region.range());
             note_writable(region, -1);
         }
     }

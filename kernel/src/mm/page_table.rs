@@ -1,12 +1,14 @@
 //! Page tables: the kernel's half, which all share, and the program's half, which each address space owns.
 #![expect(unsafe_code, reason = "owns page tables")]
 
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::frame::{Frame, OutOfMemory};
 use super::{PAGE_SIZE, USER_TOP};
 use crate::arch::x86_64::cpu::{Features, features};
 use crate::arch::x86_64::paging::{self, Entry, KERNEL_BASE, Table, index};
+use crate::sync::SpinLock;
 
 unsafe extern "C" {
     static boot_pml4: u8;
@@ -113,11 +115,20 @@ pub fn protect_image() {
 }
 
 /// The program's half of one address space.
-#[derive(Debug)]
 pub struct PageTable {
     root: Table,
     /// Bits of every entry that points to a table: user in guarded mode.
     link: Entry,
+    /// What the tables consist of, so that neither fork nor the end has to search them.
+    inventory: SpinLock<Inventory>,
+}
+
+#[derive(Default)]
+struct Inventory {
+    /// Frames of the upper tables.
+    upper: Vec<u64>,
+    /// First addresses of the 2 MiB spans that have a page table of the last level, own or shared.
+    spans: Vec<usize>,
 }
 
 impl PageTable {
@@ -129,7 +140,7 @@ impl PageTable {
         }
         let mut link = Entry::PRESENT | Entry::WRITABLE | Entry::ACCESSED;
         link.set(Entry::USER, mode == crate::Mode::Guarded);
-        Ok(Self { root, link })
+        Ok(Self { root, link, inventory: SpinLock::new(Inventory::default()) })
     }
 
     /// Physical address for CR3.
@@ -151,7 +162,7 @@ impl PageTable {
     pub fn find_or_create(&self, address: usize) -> Result<(Table, usize), OutOfMemory> {
         let mut table = self.root;
         for level in [3, 2] {
-            table = self.next_or_create(table, index(address, level))?;
+            table = self.upper_or_create(table, index(address, level))?;
         }
         let slot = index(address, 1);
         let entry = table.get(slot);
@@ -160,21 +171,40 @@ impl PageTable {
         } else if entry.contains(Entry::PRESENT) {
             self.unshare(table, slot)?
         } else {
-            self.next_or_create(table, slot)?
+            self.create_last(table, address)?
         };
         Ok((last, index(address, 0)))
     }
 
     #[inline]
-    fn next_or_create(&self, table: Table, slot: usize) -> Result<Table, OutOfMemory> {
+    fn upper_or_create(&self, table: Table, slot: usize) -> Result<Table, OutOfMemory> {
         match table.next(slot) {
             Some(next) => Ok(next),
             None => {
+                let mut inventory = self.inventory.lock();
+                inventory.upper.try_reserve(1).map_err(|_| OutOfMemory)?;
                 let next = Frame::zeroed_for_kernel()?.into_raw();
+                inventory.upper.push(next);
                 table.set(slot, Entry::new(next, self.link));
                 Ok(Table(next))
             }
         }
+    }
+
+    /// An empty page table for the span of an address.
+    fn create_last(&self, directory: Table, address: usize) -> Result<Table, OutOfMemory> {
+        let next = Frame::zeroed_for_kernel()?;
+        self.link_last(directory, address & !(TWO_MIB as usize - 1), next.clone(), self.link)?;
+        Ok(Table(next.physical()))
+    }
+
+    /// Enters a page table of the last level.
+    fn link_last(&self, directory: Table, span: usize, table: Frame, flags: Entry) -> Result<(), OutOfMemory> {
+        let mut inventory = self.inventory.lock();
+        inventory.spans.try_reserve(1).map_err(|_| OutOfMemory)?;
+        inventory.spans.push(span);
+        directory.set(index(span, 1), Entry::new(table.into_raw(), flags));
+        Ok(())
     }
 
     /// Makes the page table behind a directory entry, shared since a fork, this address space's own.
@@ -204,64 +234,96 @@ impl PageTable {
 
     /// Copies entries, making both owners of each frame and taking write access to private pages away from both.
     fn copy_entries(from: Table, to: Table, slots: Range<usize>) {
-        for slot in slots {
-            let mut entry = from.get(slot);
-            if entry == Entry::empty() {
+        /// Tables are mostly empty: looked through eight entries at a time.
+        const STEP: usize = 8;
+        let mut at = slots.start;
+        while at < slots.end {
+            if at.is_multiple_of(STEP) && at + STEP <= slots.end && from.are_empty::<STEP>(at) {
+                at += STEP;
                 continue;
             }
-            if entry.contains(Entry::WRITABLE) && !entry.contains(Entry::SHARED) {
-                entry.remove(Entry::WRITABLE);
-                from.set(slot, entry);
-            }
-            if !entry.contains(Entry::UNCOUNTED) {
-                // SAFETY: the entry keeps its reference; the clone's goes to the copy.
-                let frame = unsafe { Frame::from_raw(entry.address()) };
-                frame.clone().into_raw();
-                frame.into_raw();
-            }
-            to.set(slot, entry);
+            Self::copy_entry(from, to, at);
+            at += 1;
         }
+    }
+
+    fn copy_entry(from: Table, to: Table, slot: usize) {
+        let mut entry = from.get(slot);
+        if entry == Entry::empty() {
+            return;
+        }
+        if entry.contains(Entry::WRITABLE) && !entry.contains(Entry::SHARED) {
+            entry.remove(Entry::WRITABLE);
+            from.set(slot, entry);
+        }
+        if !entry.contains(Entry::UNCOUNTED) {
+            // SAFETY: the entry keeps its reference; the clone's goes to the copy.
+            let frame = unsafe { Frame::from_raw(entry.address()) };
+            frame.clone().into_raw();
+            frame.into_raw();
+        }
+        to.set(slot, entry);
     }
 
     /// A child's page table for fork: tables of the last level are shared copy-on-write, so the cost hardly depends on how much is
     /// mapped. Pages of `excluded` ranges are left out of the child. The caller flushes this CPU's translations.
     pub fn fork(&self, mode: crate::Mode, excluded: &[Range<usize>]) -> Result<Self, OutOfMemory> {
         let child = Self::new(mode)?;
-        for slot3 in 0..=index(USER_TOP, 3) {
-            let Some(pdpt) = self.root.next(slot3) else { continue };
-            for slot2 in 0..512 {
-                let Some(directory) = pdpt.next(slot2) else { continue };
-                let child_pdpt = child.next_or_create(child.root, slot3)?;
-                let child_directory = child.next_or_create(child_pdpt, slot2)?;
-                for slot1 in 0..512 {
-                    let entry = directory.get(slot1);
-                    if !entry.contains(Entry::PRESENT) {
-                        continue;
+        let inventory = self.inventory.lock();
+        child.inventory.lock().spans.try_reserve(inventory.spans.len()).map_err(|_| OutOfMemory)?;
+        for &start in &inventory.spans {
+            let Some(directory) = self.directory(start) else { continue };
+            let entry = directory.get(index(start, 1));
+            let pdpt = child.upper_or_create(child.root, index(start, 3))?;
+            let child_directory = child.upper_or_create(pdpt, index(start, 2))?;
+            let end = start + TWO_MIB as usize;
+            if excluded.iter().any(|r| r.start < end && start < r.end) {
+                let table = child.create_last(child_directory, start)?;
+                for slot in 0..512 {
+                    let address = start + slot * PAGE_SIZE;
+                    if !excluded.iter().any(|r| r.contains(&address)) {
+                        Self::copy_entry(Table(entry.address()), table, slot);
                     }
-                    let start = slot3 << 39 | slot2 << 30 | slot1 << 21;
-                    let span = start..start + TWO_MIB as usize;
-                    let touches = |r: &&Range<usize>| r.start < span.end && span.start < r.end;
-                    if excluded.iter().any(|r| touches(&r)) {
-                        let table = child.next_or_create(child_directory, slot1)?;
-                        for slot in 0..512 {
-                            let address = start + slot * PAGE_SIZE;
-                            if !excluded.iter().any(|r| r.contains(&address)) {
-                                Self::copy_entries(Table(entry.address()), table, slot..slot + 1);
-                            }
+                }
+            } else {
+                let read_only = self.link.difference(Entry::WRITABLE);
+                // SAFETY: our entry keeps its reference; the clone's goes to the child's entry.
+                let table = unsafe { Frame::from_raw(entry.address()) };
+                let shared = table.clone();
+                directory.set(index(start, 1), Entry::new(table.into_raw(), read_only));
+                child.link_last(child_directory, start, shared, read_only)?;
+            }
+        }
+        drop(inventory);
+        Ok(child)
+    }
+
+    /// Frees the pages of a range at the end of the address space, but those in tables that others still share. The entries stay.
+    pub fn release(&self, range: Range<usize>) {
+        let mut at = range.start;
+        while at < range.end {
+            let Some(directory) = self.directory(at) else {
+                at = (at & !((1 << 30) - 1)).saturating_add(1 << 30);
+                continue;
+            };
+            let stop = ((at & !(TWO_MIB as usize - 1)) + TWO_MIB as usize).min(range.end);
+            if let Some(table) = directory.next(index(at, 1)) {
+                // SAFETY: looks at the count; the entry keeps its reference.
+                let frame = unsafe { Frame::from_raw(table.0) };
+                let is_own = frame.ref_count() == 1;
+                frame.into_raw();
+                if is_own {
+                    for slot in index(at, 0)..index(at, 0) + (stop - at) / PAGE_SIZE {
+                        let entry = table.get(slot);
+                        if entry != Entry::empty() && !entry.contains(Entry::UNCOUNTED) {
+                            // SAFETY: the reference that the entry held; nothing looks at the entry again.
+                            drop(unsafe { Frame::from_raw(entry.address()) });
                         }
-                    } else {
-                        let read_only = entry.difference(Entry::WRITABLE);
-                        // SAFETY: our entry keeps its reference; the clone's goes to the child's entry.
-                        let table = unsafe { Frame::from_raw(entry.address()) };
-                        table.clone().into_raw();
-                        table.into_raw();
-                        directory.set(slot1, read_only);
-                        child_directory.set(slot1, read_only);
                     }
                 }
             }
+            at = stop;
         }
-        Ok(child)
     }
 
     /// The entry for a page, empty if there is none.
@@ -317,58 +379,43 @@ impl PageTable {
         self.root.next(index(address, 3))?.next(index(address, 2))
     }
 
-    /// Frees the page tables whose whole span lies inside `range`, which holds no entries any more and whose neighbours
-    /// (`floor..ceiling`) hold none either.
+    /// Frees the page tables whose whole span lies in `floor..ceiling`, where nothing is mapped any more.
     pub fn free_tables(&self, floor: usize, ceiling: usize) {
-        let span = TWO_MIB as usize;
-        let mut at = floor.next_multiple_of(span);
-        while at + span <= ceiling {
-            let Some(level2) = self.root.next(index(at, 3)) else {
-                at = (at & !((1 << 39) - 1)) + (1 << 39);
+        let mut inventory = self.inventory.lock();
+        let spans = &mut inventory.spans;
+        let mut at = 0;
+        while let Some(&start) = spans.get(at) {
+            if start < floor || start + TWO_MIB as usize > ceiling {
+                at += 1;
                 continue;
-            };
-            let Some(level1) = level2.next(index(at, 2)) else {
-                at = (at & !((1 << 30) - 1)) + (1 << 30);
-                continue;
-            };
-            if let Some(level0) = level1.next(index(at, 1)) {
-                level1.set(index(at, 1), Entry::empty());
+            }
+            spans.swap_remove(at);
+            if let Some(directory) = self.directory(start) {
+                let entry = directory.get(index(start, 1));
+                directory.set(index(start, 1), Entry::empty());
                 // SAFETY: the reference that the entry held.
-                drop(unsafe { Frame::from_raw(level0.0) });
-            }
-            at += span;
-        }
-    }
-
-    /// Frees a table and what hangs below it: frames at the last level, unless others still share that table.
-    fn free_level(table: Table, level: u32, slots: Range<usize>) {
-        for slot in slots {
-            let entry = table.get(slot);
-            if entry == Entry::empty() {
-                continue;
-            }
-            if level == 0 {
-                if !entry.contains(Entry::UNCOUNTED) {
-                    // SAFETY: the reference that the entry held; nothing uses this address space any more.
-                    drop(unsafe { Frame::from_raw(entry.address()) });
-                }
-                continue;
-            }
-            // SAFETY: as above.
-            let next = unsafe { Frame::from_raw(entry.address()) };
-            if next.ref_count() == 1 {
-                Self::free_level(Table(next.physical()), level - 1, 0..512);
+                drop(unsafe { Frame::from_raw(entry.address()) });
             }
         }
+        // The processor may have cached the path to a freed table.
+        paging::flush_all();
     }
 }
 
 impl Drop for PageTable {
-    /// Frees the tables and every page. No CPU has this table in CR3 any more.
+    /// Frees the tables; the pages were released before. No CPU has this table in CR3 any more.
     fn drop(&mut self) {
-        Self::free_level(self.root, 3, 0..index(USER_TOP, 3) + 1);
-        // SAFETY: the reference that `new` took.
-        drop(unsafe { Frame::from_raw(self.root.0) });
+        let inventory = core::mem::take(&mut *self.inventory.lock());
+        for &start in &inventory.spans {
+            if let Some(directory) = self.directory(start) {
+                // SAFETY: the reference that the entry holds; nobody looks at it again.
+                drop(unsafe { Frame::from_raw(directory.get(index(start, 1)).address()) });
+            }
+        }
+        for frame in inventory.upper.into_iter().chain(core::iter::once(self.root.0)) {
+            // SAFETY: the references that `new` and `upper_or_create` took.
+            drop(unsafe { Frame::from_raw(frame) });
+        }
     }
 }
 

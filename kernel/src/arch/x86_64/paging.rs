@@ -124,6 +124,12 @@ impl Table {
         unsafe { self.slot(index).write_volatile(entry.bits()) };
     }
 
+    /// Whether `N` entries from `first` on are all empty.
+    #[inline]
+    pub fn are_empty<const N: usize>(self, first: usize) -> bool {
+        (first..first + N).fold(0, |bits, index| bits | self.get(index).bits()) == 0
+    }
+
     /// The table that an entry points to, if it is present and not a large page.
     #[inline]
     pub fn next(self, index: usize) -> Option<Table> {
