@@ -12,6 +12,7 @@ pub mod idt;
 pub mod memops;
 pub mod mmio;
 pub mod paging;
+pub mod port;
 pub mod power;
 pub mod serial;
 pub mod switch;

@@ -1,0 +1,16 @@
+//! I/O ports.
+
+use core::arch::asm;
+
+/// Writes a doubleword. Only for ports whose devices can't harm memory by it.
+pub fn write32(port: u16, value: u32) {
+    // SAFETY: used for PCI configuration space, whose registers the drivers own.
+    unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags)) };
+}
+
+pub fn read32(port: u16) -> u32 {
+    let value;
+    // SAFETY: as above.
+    unsafe { asm!("in eax, dx", in("dx") port, out("eax") value, options(nomem, nostack, preserves_flags)) };
+    value
+}
