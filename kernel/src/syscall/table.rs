@@ -112,6 +112,7 @@ mod handlers {
 }
 
 syscalls! {
+    0 => read(fd: Fd, buf: UserPtr<u8>, len: usize) = crate::syscall::stub::read, Full;
     1 => write(fd: Fd, buf: UserPtr<u8>, len: usize) = crate::syscall::stub::write, Full;
     9 => mmap(addr: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u64) = memory::mmap, Full;
     10 => mprotect(addr: usize, len: usize, prot: u32) = memory::mprotect, Full;

@@ -315,6 +315,7 @@ pub fn execute(dir: Fd, path: &[u8], at_flags: u32, arguments: Arguments) -> Sys
 pub fn start_next_job() {
     loop {
         let Some(job) = config::next_job() else { exit::shut_down() };
+        console::begin_job(job.index);
         if let Err(errno) = start(&job) {
             let path = alloc::string::String::from_utf8_lossy(&job.path).into_owned();
             let name = errno.name().unwrap_or("error");

@@ -8,3 +8,4 @@ pub fn is_restart(_:u64)->bool{false} pub fn deliver(_:&mut TrapFrame){ if is_pe
 impl ProcessSignals{pub fn forked(&self,_clear:bool)->Self{Self}}
 pub fn inherit(_:&Thread,_:&Thread,_new_process:bool){} pub fn send_kernel(p:&super::Process,_s:u32){p.ending.store(true,core::sync::atomic::Ordering::Release);for t in p.threads.lock().iter(){t.add_work(1);super::sched::wake(t)}} pub fn discards_children(_:&super::Process)->bool{false} pub fn send_child_ended(_:&super::Process,_:&super::Process,_:u32){} pub fn child_info(_:&super::Process,_:u32)->SigInfo{SigInfo::default()}
 pub fn exec_reset(){} pub fn min_signal_stack()->usize{2048}
+pub fn send_to_foreground(_:abi::Signal){}
