@@ -128,7 +128,7 @@ pub struct Sigaction {
 }
 
 /// `siginfo_t` (sigaction(2)): three numbers, then 112 bytes whose meaning depends on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SigInfo {
     pub signo: i32,
@@ -136,12 +136,6 @@ pub struct SigInfo {
     pub code: i32,
     pub pad: u32,
     pub fields: [u64; 14],
-}
-
-impl Default for SigInfo {
-    fn default() -> Self {
-        Self { signo: 0, errno: 0, code: 0, pad: 0, fields: [0; 14] }
-    }
 }
 
 impl SigInfo {
