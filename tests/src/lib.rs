@@ -1,0 +1,259 @@
+//! Guest tests. The oracle is Linux: each case is an ordinary Linux program that runs on this host first; then the same bytes and the same
+//! wait status must come out of Whelk, in both modes and on two machine types. Many cases share a boot.
+
+mod cases;
+mod native;
+mod programs;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use launch::{Board, Config, End, Host, Input, Job, Machine, Mode, Root, Stdin, StreamKind};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The kernel that boots.
+    pub kernel: PathBuf,
+    /// The project's directory.
+    pub project: PathBuf,
+    /// Only cases whose names contain this.
+    pub filter: Option<String>,
+}
+
+/// How it went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub passed: u64,
+    pub failed: u64,
+}
+
+/// A program's run, natively or in the guest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    /// Raw wait status; `None` if the machine ended before the program.
+    pub(crate) status: Option<u32>,
+}
+
+/// One case: a command line, run in a directory of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) argv: Vec<Vec<u8>>,
+    pub(crate) stdin: Vec<u8>,
+    pub(crate) scope: Scope,
+}
+
+/// Where a case applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Everywhere,
+    /// What needs ring 3: privileged instructions end in signals only there.
+    GuardedOnly,
+}
+
+const ENVIRONMENT: [&str; 4] = ["PATH=/bin:/t/bin", "HOME=/", "LC_ALL=C", "TZ=UTC"];
+const MEMORY: u64 = 1 << 30;
+/// For one boot's cases together.
+const BOOT_LIMIT: Duration = Duration::from_secs(300);
+
+/// Modes and machine types, by name.
+const MATRIX: [(&str, Mode, Board); 4] = [
+    ("flat/microvm", Mode::Flat, Board::Microvm),
+    ("guarded/microvm", Mode::Guarded, Board::Microvm),
+    ("flat/q35", Mode::Flat, Board::Q35),
+    ("guarded/q35", Mode::Guarded, Board::Q35),
+];
+
+fn directory_of(index: usize) -> String {
+    format!("/t/{index:03}")
+}
+
+/// Runs the guest tests.
+///
+/// # Errors
+/// Something around the tests went wrong: a program didn't build, the native runs couldn't be set up.
+pub fn run(options: &Options) -> Result<Summary> {
+    let programs = programs::build(&options.project)?;
+    let mut cases = cases::all(&options.project, &programs)?;
+    if let Some(filter) = &options.filter {
+        cases.retain(|case| case.name.contains(filter.as_str()));
+    }
+    let tree = tree::Tree::build(&programs, cases.len())?;
+    let mut summary = Summary::default();
+    let mut fail = |text: String| {
+        println!("FAILED {text}");
+        summary.failed += 1;
+    };
+    println!("guest: {} cases, natively first", cases.len());
+    let mut expected = Vec::new();
+    for (index, case) in cases.iter().enumerate() {
+        // Twice: what isn't the same natively can't be compared.
+        let first = native::run(&tree, case, index)?;
+        tree.reset(index)?;
+        let second = native::run(&tree, case, index)?;
+        tree.reset(index)?;
+        if first != second {
+            fail(format!("{}: two native runs differ\n{}", case.name, difference(&first, &second)));
+            expected.push(None);
+        } else {
+            expected.push(Some(first));
+        }
+    }
+    let root = tree.root()?;
+    let mut passed = 0;
+    for (name, mode, board) in MATRIX {
+        let wanted: Vec<usize> = (0..cases.len())
+            .filter(|&index| expected.get(index).is_some_and(Option::is_some))
+            .filter(|&index| {
+                cases.get(index).is_some_and(|c| c.scope == Scope::Everywhere || mode == Mode::Guarded)
+            })
+            .collect();
+        let machine = Machine { mode, board, memory_bytes: MEMORY, ..Machine::new(options.kernel.clone()) };
+        let mut good = 0;
+        let outcomes = run_in_guest(&machine, &root, &cases, &wanted)?;
+        for &index in &wanted {
+            let (Some(case), Some(Some(native))) = (cases.get(index), expected.get(index)) else { continue };
+            match outcomes.get(&index) {
+                Some((outcome, _)) if outcome == native => good += 1,
+                Some((outcome, note)) => {
+                    fail(format!("{name} {}{note}\n{}", case.name, difference(native, outcome)));
+                }
+                None => fail(format!("{name} {}: it never ran", case.name)),
+            }
+        }
+        println!("guest: {name}: {good} of {} as natively", wanted.len());
+        passed += good;
+    }
+    summary.passed = passed;
+    Ok(summary)
+}
+
+/// Outcome of each case, with a remark for the report.
+type Outcomes = BTreeMap<usize, (Outcome, String)>;
+
+/// Collects what a boot's jobs say.
+#[derive(Default)]
+struct Collector {
+    jobs: BTreeMap<u16, Outcome>,
+    running: u16,
+    notices: String,
+}
+
+impl Host for Collector {
+    fn output(&mut self, job: u16, stream: u8, bytes: &[u8]) -> io::Result<()> {
+        self.running = job;
+        let outcome = self.jobs.entry(job).or_default();
+        if stream == 2 { &mut outcome.stderr } else { &mut outcome.stdout }.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn exit(&mut self, job: u16, status: u32) {
+        self.jobs.entry(job).or_default().status = Some(status);
+        self.running = job + 1;
+    }
+
+    fn exec_failed(&mut self, job: u16, errno: u32, text: &str) {
+        let outcome = self.jobs.entry(job).or_default();
+        outcome.stderr.extend_from_slice(format!("could not be started: {text} ({errno})").as_bytes());
+        self.running = job + 1;
+    }
+
+    fn notice(&mut self, text: &str) {
+        self.notices.push_str(text);
+    }
+
+    fn log(&mut self, _bytes: &[u8]) {}
+}
+
+/// Runs cases in as few boots as it takes: one, unless a case takes the machine down.
+fn run_in_guest(machine: &Machine, root: &Root, cases: &[Case], wanted: &[usize]) -> Result<Outcomes> {
+    let mut outcomes = Outcomes::new();
+    let mut left = wanted.to_vec();
+    while !left.is_empty() {
+        let jobs = left.iter().filter_map(|&index| Some(job(cases.get(index)?, index))).collect();
+        let config = Config {
+            wall_ns: machine.wall_ns(),
+            hostname: b"whelk".to_vec(),
+            streams: [StreamKind::Pipe; 3],
+            winsize: (24, 80),
+            jobs,
+        };
+        let initrd = root.initrd(&config)?;
+        let mut collector = Collector::default();
+        let end = launch::run(machine, &initrd, Input::Empty, Some(BOOT_LIMIT), &mut collector, |_| ())
+            .context("running the guest")?;
+        let blamed = usize::from(collector.running);
+        for (position, &index) in left.iter().enumerate() {
+            let Some(outcome) = u16::try_from(position).ok().and_then(|job| collector.jobs.remove(&job))
+            else {
+                continue;
+            };
+            let done = position < blamed || end == End::Done;
+            let note = if done { String::new() } else { format!(": the machine ended: {end:?}") };
+            outcomes.insert(index, (outcome, note));
+        }
+        if end == End::Done {
+            break;
+        }
+        if let Some(&index) = left.get(blamed) {
+            outcomes
+                .entry(index)
+                .or_insert_with(|| (Outcome::default(), format!(": the machine ended: {end:?}")));
+        }
+        left = left.get(blamed + 1..).unwrap_or_default().to_vec();
+    }
+    Ok(outcomes)
+}
+
+fn job(case: &Case, index: usize) -> Job {
+    Job {
+        path: case.argv.first().cloned().unwrap_or_default(),
+        argv: case.argv.clone(),
+        env: ENVIRONMENT.iter().map(|variable| variable.as_bytes().to_vec()).collect(),
+        cwd: directory_of(index).into_bytes(),
+        stdin: Stdin::Bytes(case.stdin.clone()),
+    }
+}
+
+/// The first lines in which two runs differ.
+fn difference(expected: &Outcome, found: &Outcome) -> String {
+    const LINES: usize = 6;
+    let mut text = String::new();
+    if expected.status != found.status {
+        let show = |status: Option<u32>| status.map_or("none".to_owned(), |status| format!("{status:#x}"));
+        text.push_str(&format!(
+            "  wait status: natively {}, here {}\n",
+            show(expected.status),
+            show(found.status)
+        ));
+    }
+    for (name, ours, theirs) in
+        [("stdout", &expected.stdout, &found.stdout), ("stderr", &expected.stderr, &found.stderr)]
+    {
+        if ours == theirs {
+            continue;
+        }
+        let (ours, theirs) = (String::from_utf8_lossy(ours), String::from_utf8_lossy(theirs));
+        let (mut ours, mut theirs) = (ours.lines(), theirs.lines());
+        let mut shown = 0;
+        text.push_str(&format!("  {name}:\n"));
+        loop {
+            let (a, b) = (ours.next(), theirs.next());
+            if (a.is_none() && b.is_none()) || shown == LINES {
+                break;
+            }
+            if a != b {
+                text.push_str(&format!("    natively {a:?}\n    here     {b:?}\n"));
+                shown += 1;
+            }
+        }
+    }
+    text
+}

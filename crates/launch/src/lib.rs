@@ -1,0 +1,19 @@
+//! Launching a virtual machine: what `cargo xtask run`, the test harness, and any other front end share.
+//!
+//! * [`Root`] collects the files that the guest will see and makes the initrd.
+//! * [`Machine`] describes the virtual machine and knows QEMU's command line for it.
+//! * [`run`] starts it, moves the program's streams, and says how it ended.
+
+mod accel;
+mod channel;
+mod machine;
+mod program;
+mod root;
+mod tsc;
+
+pub use accel::{Acceleration, KvmVerdict, probe_kvm};
+pub use channel::{End, Host, Input, Sender, run};
+pub use machine::{Board, LogLevel, Machine, Mode};
+pub use program::{ProgramError, check_program};
+pub use root::{Root, normalise};
+pub use wire::{Config, Job, Stdin, StreamKind};

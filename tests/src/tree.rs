@@ -1,0 +1,113 @@
+//! The root directory that native runs and the guest share.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use launch::Root;
+
+use crate::directory_of;
+use crate::programs::Program;
+
+/// Programs of the host that cases use, and where they stand.
+const HOST_PROGRAMS: [(&str, &str); 2] = [("/bin/busybox", "bin/busybox"), ("/bin/bash-static", "bin/bash")];
+/// Device nodes for the native runs; the guest brings its own.
+const DEVICES: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// A temporary directory with everything in it.
+pub(crate) struct Tree {
+    directory: tempfile::TempDir,
+}
+
+impl Tree {
+    pub(crate) fn build(programs: &[Program], case_count: usize) -> Result<Self> {
+        let tree = Self { directory: tempfile::tempdir()? };
+        for directory in ["bin", "dev", "etc", "proc", "tmp", "t/bin", "t/data"] {
+            std::fs::create_dir_all(tree.path().join(directory))?;
+        }
+        for (from, to) in HOST_PROGRAMS {
+            std::fs::copy(from, tree.path().join(to)).with_context(|| from.to_owned())?;
+        }
+        std::os::unix::fs::symlink("busybox", tree.path().join("bin/sh"))?;
+        for program in programs {
+            std::fs::copy(&program.path, tree.path().join("t/bin").join(&program.name))?;
+        }
+        std::fs::write(
+            tree.path().join("etc/passwd"),
+            "root:x:0:0:root:/:/bin/sh\nwhelk:x:1000:1000::/:/bin/sh\n",
+        )?;
+        std::fs::write(tree.path().join("etc/group"), "root:x:0:\nwhelk:x:1000:\n")?;
+        let words: String = (0..2000).map(|n| format!("line {n} {}\n", n * 7919 % 1000)).collect();
+        std::fs::write(tree.path().join("t/data/lines"), words)?;
+        std::fs::write(
+            tree.path().join("t/data/csv"),
+            "name,size,kind\nwhelk,3,snail\ncrab,10,crab\nshell,0,thing\n",
+        )?;
+        for (name, major, minor) in DEVICES {
+            let status = Command::new("mknod")
+                .arg("-m666")
+                .arg(tree.path().join("dev").join(name))
+                .args(["c", &major.to_string(), &minor.to_string()])
+                .status()?;
+            if !status.success() {
+                bail!("mknod {name}: the guest tests need root");
+            }
+        }
+        let mounted =
+            Command::new("mount").args(["-t", "proc", "proc"]).arg(tree.path().join("proc")).status()?;
+        if !mounted.success() {
+            bail!("mounting /proc for the native runs: the guest tests need root");
+        }
+        for index in 0..case_count {
+            tree.reset(index)?;
+        }
+        Ok(tree)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn case_directory(&self, index: usize) -> PathBuf {
+        self.path().join(directory_of(index).trim_start_matches('/'))
+    }
+
+    /// Gives a case's directory back as it was, empty.
+    pub(crate) fn reset(&self, index: usize) -> Result<()> {
+        let directory = self.case_directory(index);
+        if directory.exists() {
+            std::fs::remove_dir_all(&directory)?;
+        }
+        std::fs::create_dir(&directory)?;
+        Ok(())
+    }
+
+    /// The same tree for the guest, which has its own /dev and /proc.
+    pub(crate) fn root(&self) -> Result<Root> {
+        let mut root = Root::new();
+        for directory in ["bin", "etc", "t"] {
+            let base = Path::new("/").join(directory);
+            root.add_directory(&base, 0o755);
+            let mut pending = vec![PathBuf::from(directory)];
+            while let Some(inner) = pending.pop() {
+                for entry in std::fs::read_dir(self.path().join(&inner))? {
+                    let entry = entry?;
+                    let path = inner.join(entry.file_name());
+                    root.add_host_file(&path, &entry.path())?;
+                    if entry.file_type()?.is_dir() {
+                        pending.push(path);
+                    }
+                }
+            }
+        }
+        root.add_directory(Path::new("/tmp"), 0o1777);
+        Ok(root)
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path().join("proc")).status();
+    }
+}
