@@ -9,6 +9,7 @@ pub mod futex;
 pub mod identity;
 pub mod memory;
 pub mod process;
+pub mod random;
 pub mod signal;
 pub mod time;
 pub mod stub;

@@ -2,7 +2,7 @@
 
 use super::args::{Arg, Fd, Path};
 use super::{Call, Support, encode};
-use super::{futex, identity, memory, process, signal, time};
+use super::{futex, identity, memory, process, random, signal, time};
 use crate::mm::UserPtr;
 
 /// Numbers below this have a slot (`syscall_64.tbl` of Linux 6.12 ends at 463).
@@ -181,6 +181,7 @@ syscalls! {
     274 => get_robust_list(pid: i32, head: UserPtr<u64>, len: UserPtr<u64>) = futex::get_robust_list, Partial("the calling thread only");
     302 => prlimit64(pid: i32, resource: u32, new: UserPtr<abi::Rlimit64>, old: UserPtr<abi::Rlimit64>) = identity::prlimit64, Partial("this process only");
     309 => getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) = identity::getcpu, Full;
+    318 => getrandom(buf: UserPtr<u8>, len: usize, flags: u32) = random::getrandom, Full;
     325 => mlock2(addr: usize, len: usize, flags: u32) = memory::mlock2, Full;
     334 => rseq(area: UserPtr<u8>, len: u32, flags: u32, sig: u32) = process::rseq, Partial("critical sections are not aborted");
     435 => clone3(args: UserPtr<u8>, size: usize) => stubs::clone3_entry, Partial("namespaces, cgroups, set_tid");
