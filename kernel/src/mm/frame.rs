@@ -242,8 +242,8 @@ pub struct CpuCache {
 }
 
 impl CpuCache {
-    const SIZE: usize = 64;
-    const BATCH_ORDER: usize = 4;
+    const SIZE: usize = 512;
+    const BATCH_ORDER: usize = 5;
 
     pub const fn new() -> Self {
         Self { slots: [const { Cell::new(0) }; Self::SIZE], count: Cell::new(0) }

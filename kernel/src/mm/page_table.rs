@@ -158,22 +158,31 @@ impl PageTable {
     }
 
     /// As `find`, making the tables on the way, and the last one this address space's own: the caller means to change an entry.
-    #[inline]
+    #[inline(always)]
     pub fn find_or_create(&self, address: usize) -> Result<(Table, usize), OutOfMemory> {
+        if let Some(directory) = self.directory(address) {
+            let entry = directory.get(index(address, 1));
+            if entry.contains(Entry::PRESENT | Entry::WRITABLE) {
+                return Ok((Table(entry.address()), index(address, 0)));
+            }
+        }
+        Ok((self.create(address)?, index(address, 0)))
+    }
+
+    /// Makes what is missing for `find_or_create`.
+    #[cold]
+    #[inline(never)]
+    fn create(&self, address: usize) -> Result<Table, OutOfMemory> {
         let mut table = self.root;
         for level in [3, 2] {
             table = self.upper_or_create(table, index(address, level))?;
         }
         let slot = index(address, 1);
-        let entry = table.get(slot);
-        let last = if entry.contains(Entry::PRESENT | Entry::WRITABLE) {
-            Table(entry.address())
-        } else if entry.contains(Entry::PRESENT) {
-            self.unshare(table, slot)?
+        if table.get(slot).contains(Entry::PRESENT) {
+            self.unshare(table, slot)
         } else {
-            self.create_last(table, address)?
-        };
-        Ok((last, index(address, 0)))
+            self.create_last(table, address)
+        }
     }
 
     #[inline]
