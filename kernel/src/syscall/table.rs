@@ -216,7 +216,7 @@ syscalls! {
     160 => setrlimit(resource: u32, rlim: UserPtr<abi::Rlimit64>) = identity::setrlimit, Full;
     161 => chroot(path: Path) = dir::chroot, Full;
     162 => sync() = file::sync, Full;
-    165 => mount(source: Path, target: Path, fstype: Path, flags: u64, data: UserPtr<u8>) = mount::mount, Partial("tmpfs, proc, devtmpfs, bind, remount");
+    165 => mount(source: Path, target: Path, fstype: Path, flags: u64, data: Path) = mount::mount, Partial("tmpfs, proc, devtmpfs, bind, remount");
     166 => umount2(target: Path, flags: u32) = mount::umount2, Full;
     170 => sethostname(name: UserPtr<u8>, len: usize) = identity::sethostname, Full;
     171 => setdomainname(name: UserPtr<u8>, len: usize) = identity::setdomainname, Full;
