@@ -257,6 +257,7 @@ pub fn poll_input() {
     }
     if events.input {
         INPUT_QUEUE.wake_all();
+        crate::fs::stdio::input_arrived();
     }
     if events.resized {
         crate::task::signal::send_to_foreground(Signal::SIGWINCH);

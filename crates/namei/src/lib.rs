@@ -53,7 +53,10 @@ pub trait Tree {
     type Node: Clone;
     /// A symbolic link's text.
     type Body: AsRef<[u8]>;
-    type Error: From<WalkError>;
+    type Error;
+
+    /// The tree's word for an error of the walk itself.
+    fn error(error: WalkError) -> Self::Error;
 
     /// Where absolute paths begin and `..` ends.
     fn root(&self) -> Self::Node;
@@ -189,13 +192,13 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
         limits: Limits,
     ) -> Result<Self, T::Error> {
         if path.is_empty() {
-            return Err(WalkError::Empty.into());
+            return Err(T::error(WalkError::Empty));
         }
         let absolute = path.first() == Some(&b'/');
         let (node, limits) = if limits.any() {
             let start = if absolute && limits.scope == Scope::Everywhere { tree.root() } else { start()? };
             if absolute && limits.scope == Scope::Beneath {
-                return Err(WalkError::OutOfBounds.into());
+                return Err(T::error(WalkError::OutOfBounds));
             }
             (start.clone(), Some((limits, start)))
         } else if absolute {
@@ -204,7 +207,7 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
             (start()?, None)
         };
         if !absolute && tree.class(&node) != Class::Directory {
-            return Err(WalkError::NotDirectory.into());
+            return Err(T::error(WalkError::NotDirectory));
         }
         Ok(Self {
             tree,
@@ -278,7 +281,7 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
             let kind = match self.name() {
                 b"." => Last::Dot,
                 b".." => Last::DotDot,
-                name if name.len() > NAME_MAX => return Err(WalkError::NameTooLong.into()),
+                name if name.len() > NAME_MAX => return Err(T::error(WalkError::NameTooLong)),
                 _ => Last::Name,
             };
             if is_last {
@@ -315,7 +318,7 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
             && limits.scope != Scope::Everywhere
             && self.tree.same(&self.node, start)
         {
-            return if limits.scope == Scope::Beneath { Err(WalkError::OutOfBounds.into()) } else { Ok(()) };
+            return if limits.scope == Scope::Beneath { Err(T::error(WalkError::OutOfBounds)) } else { Ok(()) };
         }
         let parent = self.tree.parent(&self.node);
         self.check_mount(&parent)?;
@@ -334,17 +337,17 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
     pub fn follow_link(&mut self, link: &T::Node) -> Result<Followed, T::Error> {
         self.links += 1;
         if self.links > LINKS_MAX || self.limits.as_ref().is_some_and(|(limits, _)| limits.no_links) {
-            return Err(WalkError::Links.into());
+            return Err(T::error(WalkError::Links));
         }
         let body = match self.tree.read_link(link)? {
             Target::Node(node) => {
                 if let Some((limits, _)) = &self.limits {
                     if limits.no_magic_links {
-                        return Err(WalkError::Links.into());
+                        return Err(T::error(WalkError::Links));
                     }
                     self.check_mount(&node)?;
                     if limits.scope != Scope::Everywhere {
-                        return Err(WalkError::OutOfBounds.into());
+                        return Err(T::error(WalkError::OutOfBounds));
                     }
                 }
                 self.node = node;
@@ -358,11 +361,11 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
         };
         let bytes = body.as_ref();
         if bytes.is_empty() {
-            return Err(WalkError::Empty.into());
+            return Err(T::error(WalkError::Empty));
         }
         if bytes.first() == Some(&b'/') {
             let root = match &self.limits {
-                Some((Limits { scope: Scope::Beneath, .. }, _)) => return Err(WalkError::OutOfBounds.into()),
+                Some((Limits { scope: Scope::Beneath, .. }, _)) => return Err(T::error(WalkError::OutOfBounds)),
                 Some((Limits { scope: Scope::InRoot, .. }, start)) => start.clone(),
                 _ => self.tree.root(),
             };
@@ -406,7 +409,7 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
     fn enter(&self) -> Result<(), T::Error> {
         match self.tree.class(&self.node) {
             Class::Directory => Ok(()),
-            _ => Err(WalkError::NotDirectory.into()),
+            _ => Err(T::error(WalkError::NotDirectory)),
         }
     }
 
@@ -414,7 +417,7 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
     fn check_mount(&self, next: &T::Node) -> Result<(), T::Error> {
         match &self.limits {
             Some((limits, _)) if limits.one_mount && !self.tree.same_mount(&self.node, next) => {
-                Err(WalkError::OutOfBounds.into())
+                Err(T::error(WalkError::OutOfBounds))
             }
             _ => Ok(()),
         }

@@ -31,8 +31,12 @@ struct Model(Vec<Entry>);
 #[derive(Debug, PartialEq, Eq)]
 struct Code(i32);
 
-impl From<WalkError> for Code {
-    fn from(error: WalkError) -> Self {
+impl Tree for Model {
+    type Node = usize;
+    type Body = Vec<u8>;
+    type Error = Code;
+
+    fn error(error: WalkError) -> Code {
         Code(match error {
             WalkError::Empty => libc::ENOENT,
             WalkError::NotDirectory => libc::ENOTDIR,
@@ -41,12 +45,6 @@ impl From<WalkError> for Code {
             WalkError::OutOfBounds => libc::EXDEV,
         })
     }
-}
-
-impl Tree for Model {
-    type Node = usize;
-    type Body = Vec<u8>;
-    type Error = Code;
 
     fn root(&self) -> usize {
         0

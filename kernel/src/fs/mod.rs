@@ -1,21 +1,147 @@
-//! STUB
-use alloc::sync::Arc; use abi::Errno; use crate::mm::MemoryObject; use crate::syscall::Fd; use crate::mm::fault::FaultError; use crate::config::Job;
-pub struct FileTable; impl FileTable{pub fn fork(&self)->Result<Self,Errno>{Ok(Self)} pub fn new()->Self{Self} pub fn for_job(_:&Job)->Result<Self,Errno>{Ok(Self)} pub fn close_on_exec(&self){}}
-#[derive(Clone)] pub struct FsContext; impl FsContext{pub fn root()->Self{Self} pub fn for_job(_:&[u8])->Result<Self,Errno>{Ok(Self)}}
-#[derive(Clone)] pub struct ExeFile(Arc<dyn MemoryObject>); impl ExeFile{pub fn object(&self)->Arc<dyn MemoryObject>{self.0.clone()}}
-pub fn open_executable(_:Fd,_:&[u8],_:u32)->Result<ExeFile,Errno>{let a=INITRD.lock().clone(); let e=cpio::Reader::new(a).flatten().find(|e|e.mode&0o170000==0o100000).ok_or(Errno::ENOENT)?; let b=(a.as_ptr() as usize-0xffff_8000_0000_0000) as u64; Ok(ExeFile(Arc::new(BootElf(b+e.data.start as u64..b+e.data.end as u64))))}
-pub fn open_executable_in(_:&crate::task::Process,_:&[u8])->Result<ExeFile,Errno>{open_executable(Fd(0),b"",0)}
-pub fn pidfd(_:Arc<crate::task::Process>)->Result<i32,Errno>{Err(Errno::EINVAL)} pub fn pidfd_process(_:Fd)->Result<u32,Errno>{Err(Errno::EBADF)} pub fn leave_controlling_terminal(_:&crate::task::Process){}
-pub struct Target{pub readable:bool,pub writable:bool,pub append_only:bool,pub object:Option<Arc<dyn MemoryObject>>}
-pub fn mmap_target(_:Fd)->Result<Target,Errno>{Err(Errno::EBADF)} pub fn anonymous_object(_:u64)->Result<Arc<dyn MemoryObject>,Errno>{Err(Errno::ENOMEM)}
-pub fn init(a:&'static [u8]){*INITRD.lock()=a;} static INITRD:crate::sync::SpinLock<&'static [u8]>=crate::sync::SpinLock::new(&[]);
-struct BootElf(core::ops::Range<u64>);
-impl MemoryObject for BootElf {
-    fn page(&self, index: u64, _: crate::mm::fault::Access) -> Result<crate::mm::Frame, FaultError> {
-        if index * 4096 >= self.size() { return Err(FaultError::BeyondFile); }
-        Ok(crate::mm::Frame::from_boot_memory(self.0.start + index * 4096))
+//! Files: the tree of names, open files and descriptors, and the file systems.
+//!
+//! A path leads through [`path`] and the [`dentry`] tree over [`mount`]s to an [`inode`]; opening it gives an open file ([`file`]), which
+//! a process knows by a number of its [`table`]. What reads and writes do is the file system's ([`tmpfs`], [`devfs`], [`proc`]) or the
+//! kind's ([`pipe`], [`eventfd`], [`epoll`], [`tty`], …).
+//!
+//! Lock order: `names::RENAME` → `Inode::lock` (a directory's before its entry's) → `Dentry::children` → `Dentry::link`;
+//! `FileTable::map` and a pipe's ring are taken inside none of them.
+
+pub mod advisory;
+pub mod anon;
+pub mod dentry;
+pub mod devfs;
+pub mod device;
+pub mod directory;
+pub mod epoll;
+pub mod eventfd;
+pub mod exe;
+pub mod file;
+pub mod hooks;
+pub mod initrd;
+pub mod inode;
+pub mod lock;
+pub mod memory;
+pub mod mount;
+pub mod names;
+pub mod open;
+pub mod page_cache;
+pub mod path;
+pub mod perm;
+pub mod pidfd;
+pub mod pipe;
+pub mod poll;
+pub mod proc;
+pub mod stdio;
+pub mod table;
+pub mod tmpfs;
+pub mod tty;
+
+use alloc::sync::Arc;
+
+use abi::{Errno, OpenFlags};
+use namei::Limits;
+use spin::Once;
+
+pub use exe::{ExeFile, open_executable, open_executable_in};
+pub use file::OpenFile;
+pub use memory::{anonymous_object, mmap_target};
+pub use path::FsContext;
+pub use pidfd::{pidfd, pidfd_process};
+pub use table::FileTable;
+
+use crate::config::Job;
+use crate::syscall::{Fd, SysError};
+use crate::task::Process;
+use inode::{Device, FileKind, NewFile};
+use mount::Mount;
+use open::How;
+use path::Path;
+
+/// The first root.
+static ROOT: Once<Path> = Once::new();
+
+/// Builds the tree: a root in memory, filled from the initrd's archive, with /dev and /proc. `archive` is in the direct map.
+pub fn init(archive: &'static [u8]) {
+    if let Err(error) = build(archive) {
+        panic!("no root file system: {error}");
     }
-    fn cached_page(&self, index: u64) -> Option<crate::mm::Frame> { self.page(index, crate::mm::fault::Access::Read).ok() }
-    fn size(&self) -> u64 { self.0.end - self.0.start }
-    fn describe(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result { f.write_str("app") }
+}
+
+fn build(archive: &'static [u8]) -> Result<(), Errno> {
+    let fs = tmpfs::new(&mount::TMPFS);
+    let root = Mount::new(&fs, tmpfs::new_root(&fs, 0o755)?, b"rootfs", mount::flag::RELATIME);
+    mount::set_root(&root);
+    ROOT.call_once(|| root.root_path());
+    initrd::unpack(archive, &root.root)?;
+    for name in [&b"dev"[..], b"proc"] {
+        let at = mount_point(&root.root_path(), name)?;
+        let (fs, top) = if name == b"dev" { devfs::new() } else { proc::new() };
+        let flags = mount::flag::NOSUID | mount::flag::RELATIME;
+        mount::attach(&Mount::new(&fs, top, fs.kind.name.as_bytes(), flags), at);
+    }
+    mount_point(&root.root_path(), b"tmp").map(|tmp| tmp.inode().set_mode(0o1777))
+}
+
+/// A directory of the root, made if the archive has none of that name.
+fn mount_point(root: &Path, name: &[u8]) -> Result<Path, Errno> {
+    let dentry = match root.dentry.child(name) {
+        Some(dentry) => dentry,
+        None => {
+            let new = NewFile {
+                kind: FileKind::Directory,
+                mode: 0o755,
+                uid: 0,
+                gid: 0,
+                device: Device::default(),
+                target: &[],
+            };
+            names::enter(&root.dentry, name, tmpfs::make(&root.mount.fs, &new)?)?
+        }
+    };
+    Ok(Path { mount: root.mount.clone(), dentry })
+}
+
+impl FsContext {
+    /// The first root, for the kernel itself. Only after `init`.
+    pub fn root() -> Self {
+        let root = ROOT.get().expect("the root is built first").clone();
+        Self { cwd: root.clone(), root }
+    }
+
+    /// For a job's first process. ENOENT, ENOTDIR.
+    pub fn for_job(cwd: &[u8]) -> Result<Self, Errno> {
+        let cwd = names::resolve_directory(Fd::CWD, cwd)?;
+        Ok(Self { cwd, ..Self::root() })
+    }
+}
+
+impl FileTable {
+    /// A job's first process's descriptors: its standard streams.
+    pub fn for_job(job: &Job) -> Result<Self, Errno> {
+        let files = Self::new();
+        stdio::install(&files, job)?;
+        Ok(files)
+    }
+}
+
+/// Opens a file for the kernel itself.
+pub fn open_kernel(path: &[u8], flags: OpenFlags) -> Result<Arc<OpenFile>, Errno> {
+    let how = How { flags, mode: 0, limits: Limits::default() };
+    match open::open(Fd::CWD, path, &how) {
+        Ok(file) => Ok(file),
+        Err(SysError::Errno(error)) => Err(error),
+        Err(SysError::Restart(_)) => Err(Errno::EINTR),
+    }
+}
+
+/// The descriptors of the running process.
+#[inline]
+pub fn files() -> Arc<FileTable> {
+    crate::task::current().process.files()
+}
+
+/// A session leader leaves its terminal (setsid, exit).
+pub fn leave_controlling_terminal(process: &Process) {
+    tty::console().release(process.pid);
 }

@@ -736,6 +736,22 @@ impl AddressSpace {
         Ok(())
     }
 
+    /// Reads a program's memory from outside (/proc/[pid]/cmdline), as far as it may be read.
+    pub fn read(&self, address: usize, dst: &mut [u8]) -> Result<(), FaultError> {
+        let mut done = 0;
+        while let Some(rest) = dst.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let at = address + done;
+            let len = (PAGE_SIZE - at % PAGE_SIZE).min(rest.len());
+            self.fault(at, Access::Read)?;
+            // SAFETY: as in `write_initial`.
+            let frame = unsafe { Frame::from_raw(self.table.get(page_floor(at)).address()) };
+            frame.read(at % PAGE_SIZE, rest.get_mut(..len).unwrap_or_default());
+            frame.into_raw();
+            done += len;
+        }
+        Ok(())
+    }
+
     /// Zeroes part of one page of a program that isn't running yet (the tail of .bss).
     pub fn zero_initial(&self, address: usize, len: usize) -> Result<(), FaultError> {
         self.fault(address, Access::Write)?;

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use abi::OpenFlags;
+
 use crate::mm::UserPtr;
 use crate::mm::user::read_cstr;
 
@@ -49,6 +51,16 @@ impl Arg for Path {
             Ok(bytes) => write!(f, "\"{}\"", bytes.escape_ascii()),
             Err(_) => write!(f, "{raw:#x}"),
         }
+    }
+}
+
+impl Arg for OpenFlags {
+    #[inline(always)]
+    fn from_arg(raw: u64) -> Self {
+        Self::from_bits_retain(raw as u32)
+    }
+    fn show(raw: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Self::from_bits_retain(raw as u32))
     }
 }
 

@@ -7,6 +7,17 @@ pub mod trace;
 
 pub mod futex;
 pub mod identity;
+pub mod attr;
+pub mod dir;
+pub mod epoll;
+pub mod fcntl;
+pub mod file;
+pub mod ioctl;
+pub mod mount;
+pub mod pipe;
+pub mod poll;
+pub mod stat;
+pub mod xattr;
 pub mod memory;
 pub mod process;
 pub mod random;

@@ -185,15 +185,20 @@ impl Process {
         core::mem::replace(&mut *self.files.lock(), files)
     }
 
-    /// exec: a table that others share is copied first, then what says so is closed.
-    pub fn files_unshare_for_exec(&self) {
+    /// A descriptor table of its own, if others share the one that it has. ENOMEM.
+    pub fn unshare_files(&self) -> Result<(), abi::Errno> {
         let files = self.files();
         // One count is the process's, one ours.
-        if Arc::strong_count(&files) > 2
-            && let Ok(own) = files.fork()
-        {
-            drop(self.set_files(Arc::new(own)));
+        if Arc::strong_count(&files) > 2 {
+            drop(self.set_files(Arc::new(files.fork()?)));
         }
+        Ok(())
+    }
+
+    /// exec: a table that others share is copied first, then what says so is closed.
+    pub fn files_unshare_for_exec(&self) {
+        // Without memory for a copy the exec has failed already.
+        let _ = self.unshare_files();
         self.files().close_on_exec();
     }
 

@@ -1,0 +1,317 @@
+//! The tree of names. A directory's entries hang in its dentry; for file systems in memory that is all there is of them.
+//!
+//! Lock order: a directory's `children` → an entry's `link`. Two directories' `children` are never held together.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use abi::Errno;
+use hashbrown::HashTable;
+
+use super::inode::{FileKind, Inode};
+use crate::sync::SpinLock;
+
+/// A name; most are short.
+#[derive(Clone)]
+pub enum Name {
+    Short(u8, [u8; Self::SHORT]),
+    Long(Box<[u8]>),
+}
+
+impl Name {
+    const SHORT: usize = 30;
+
+    #[inline]
+    pub fn new(bytes: &[u8]) -> Self {
+        let mut short = [0; Self::SHORT];
+        match short.get_mut(..bytes.len()) {
+            Some(slot) => {
+                slot.copy_from_slice(bytes);
+                Self::Short(bytes.len() as u8, short)
+            }
+            None => Self::Long(bytes.into()),
+        }
+    }
+
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
+/// Where an entry stands.
+struct Link {
+    name: Name,
+    /// None for roots and for what never had a place.
+    parent: Option<Arc<Dentry>>,
+    state: Attached,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attached {
+    Yes,
+    Removed,
+    /// Never had a place, and may get one by linkat(2): O_TMPFILE.
+    Linkable,
+}
+
+/// An entry in its directory's table.
+struct Slot {
+    hash: u32,
+    /// Entries are listed in the order of these, which are never used twice in a directory.
+    cookie: u64,
+    dentry: Arc<Dentry>,
+}
+
+#[derive(Default)]
+struct Children {
+    table: HashTable<Slot>,
+    next_cookie: u64,
+}
+
+/// The first cookie that an entry can have: 0 is the start, 1 and 2 are `.` and `..`.
+pub const FIRST_COOKIE: u64 = 3;
+
+/// A name with its inode and place.
+pub struct Dentry {
+    pub kind: FileKind,
+    /// How many mounts stand on this directory.
+    mounts: AtomicU32,
+    pub inode: Arc<Inode>,
+    link: SpinLock<Link>,
+    children: SpinLock<Children>,
+}
+
+/// A quick hash for names: multiply and rotate, eight bytes at a time.
+#[inline]
+fn hash_name(name: &[u8]) -> u64 {
+    const SEED: u64 = 0x517c_c1b7_2722_0a95;
+    let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(SEED);
+    let (words, rest) = name.as_chunks::<8>();
+    let mut hash = words.iter().fold(name.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    let mut last = 0;
+    for &byte in rest {
+        last = last << 8 | u64::from(byte);
+    }
+    hash = mix(hash, last);
+    hash ^ hash >> 32
+}
+
+impl Dentry {
+    fn build(name: &[u8], parent: Option<Arc<Self>>, inode: Arc<Inode>) -> Arc<Self> {
+        Arc::new(Self {
+            kind: inode.kind,
+            mounts: AtomicU32::new(0),
+            inode,
+            link: SpinLock::new(Link { name: Name::new(name), parent, state: Attached::Yes }),
+            children: SpinLock::new(Children { table: HashTable::new(), next_cookie: FIRST_COOKIE }),
+        })
+    }
+
+    /// The root of a file system.
+    pub fn root(inode: Arc<Inode>) -> Arc<Self> {
+        Self::build(b"/", None, inode)
+    }
+
+    /// An entry without a directory: `name` is what /proc shows (`pipe:[7]`).
+    pub fn detached(name: &[u8], inode: Arc<Inode>) -> Arc<Self> {
+        Self::build(name, None, inode)
+    }
+
+    /// An entry that knows its directory but isn't kept by it: what /proc makes for each lookup.
+    pub fn transient(parent: &Arc<Self>, name: &[u8], inode: Arc<Inode>) -> Arc<Self> {
+        Self::build(name, Some(parent.clone()), inode)
+    }
+
+    pub fn is_directory(&self) -> bool {
+        self.kind == FileKind::Directory
+    }
+
+    /// The directory that this stands in; none for a root.
+    pub fn parent(&self) -> Option<Arc<Self>> {
+        self.link.lock().parent.clone()
+    }
+
+    pub fn name(&self) -> Name {
+        self.link.lock().name.clone()
+    }
+
+    /// Whether the entry was unlinked.
+    pub fn is_removed(&self) -> bool {
+        self.link.lock().state != Attached::Yes
+    }
+
+    /// Whether a file without links may be given one.
+    pub fn is_linkable(&self) -> bool {
+        self.link.lock().state == Attached::Linkable
+    }
+
+    /// For files made by O_TMPFILE, until they have a name or if they must never get one.
+    pub fn set_linkable(&self, linkable: bool) {
+        let mut link = self.link.lock();
+        if linkable {
+            link.state = Attached::Linkable;
+        } else if link.state == Attached::Linkable {
+            link.state = Attached::Removed;
+        }
+    }
+
+    pub fn mounted(&self) -> bool {
+        self.mounts.load(Ordering::Acquire) != 0
+    }
+
+    pub fn note_mount(&self, change: i32) {
+        self.mounts.fetch_add(change.cast_unsigned(), Ordering::AcqRel);
+    }
+
+    /// Whether `self` is `other` or stands above it.
+    pub fn is_above(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        let mut at = other.clone();
+        loop {
+            if Arc::ptr_eq(self, &at) {
+                return true;
+            }
+            match at.parent() {
+                Some(parent) => at = parent,
+                None => return false,
+            }
+        }
+    }
+
+    #[inline]
+    fn find<'c>(children: &'c Children, hash: u64, name: &[u8]) -> Option<&'c Slot> {
+        children.table.find(hash, |slot| slot.hash == hash as u32 && slot.dentry.link.lock().name.bytes() == name)
+    }
+
+    /// The entry of that name if it is in the tree.
+    #[inline]
+    pub fn child(&self, name: &[u8]) -> Option<Arc<Self>> {
+        let hash = hash_name(name);
+        Self::find(&self.children.lock(), hash, name).map(|slot| slot.dentry.clone())
+    }
+
+    /// The entry of that name. ENOENT.
+    #[inline]
+    pub fn lookup(self: &Arc<Self>, name: &[u8]) -> Result<Arc<Self>, Errno> {
+        match self.child(name) {
+            Some(child) => Ok(child),
+            None => self.inode.ops.lookup(self, name),
+        }
+    }
+
+    /// Enters a new name. EEXIST; ENOENT when the directory itself has been removed; ENOMEM.
+    pub fn insert(self: &Arc<Self>, name: &[u8], inode: Arc<Inode>) -> Result<Arc<Self>, Errno> {
+        let hash = hash_name(name);
+        if self.is_removed() {
+            return Err(Errno::ENOENT);
+        }
+        let dentry = Self::build(name, Some(self.clone()), inode);
+        self.attach(hash, &dentry)?;
+        Ok(dentry)
+    }
+
+    fn attach(&self, hash: u64, dentry: &Arc<Self>) -> Result<(), Errno> {
+        let mut children = self.children.lock();
+        let name = dentry.name();
+        if Self::find(&children, hash, name.bytes()).is_some() {
+            return Err(Errno::EEXIST);
+        }
+        let cookie = children.next_cookie;
+        children.next_cookie += 1;
+        children
+            .table
+            .try_reserve(1, |slot| hash_name(slot.dentry.link.lock().name.bytes()))
+            .map_err(|_| Errno::ENOMEM)?;
+        let slot = Slot { hash: hash as u32, cookie, dentry: dentry.clone() };
+        children.table.insert_unique(hash, slot, |slot| hash_name(slot.dentry.link.lock().name.bytes()));
+        Ok(())
+    }
+
+    fn detach(&self, name: &[u8], expected: &Arc<Self>) -> Option<Slot> {
+        let hash = hash_name(name);
+        let mut children = self.children.lock();
+        let entry = children.table.find_entry(hash, |slot| Arc::ptr_eq(&slot.dentry, expected)).ok()?;
+        Some(entry.remove().0)
+    }
+
+    /// Takes an entry out of the tree. It keeps its name and parent for those who have it open. ENOENT if it is gone already.
+    pub fn remove(&self, entry: &Arc<Self>) -> Result<(), Errno> {
+        let name = entry.name();
+        let slot = self.detach(name.bytes(), entry).ok_or(Errno::ENOENT)?;
+        entry.link.lock().state = Attached::Removed;
+        drop(slot);
+        Ok(())
+    }
+
+    /// Gives an entry of this directory another name, or another directory, replacing what stands there. The caller holds both
+    /// directories' locks.
+    pub fn rename(&self, entry: &Arc<Self>, to: &Arc<Self>, name: &[u8], replaced: Option<&Arc<Self>>) -> Result<(), Errno> {
+        let old = entry.name();
+        let slot = self.detach(old.bytes(), entry).ok_or(Errno::ENOENT)?;
+        if let Some(replaced) = replaced {
+            to.remove(replaced)?;
+        }
+        {
+            let mut link = entry.link.lock();
+            link.name = Name::new(name);
+            link.parent = Some(to.clone());
+        }
+        drop(slot);
+        to.attach(hash_name(name), entry)
+    }
+
+    /// Makes two entries change places (RENAME_EXCHANGE). The caller holds both directories' locks.
+    pub fn exchange(self: &Arc<Self>, entry: &Arc<Self>, other_dir: &Arc<Self>, other: &Arc<Self>) -> Result<(), Errno> {
+        let (name, other_name) = (entry.name(), other.name());
+        self.detach(name.bytes(), entry).ok_or(Errno::ENOENT)?;
+        other_dir.detach(other_name.bytes(), other).ok_or(Errno::ENOENT)?;
+        for (dentry, dir, name) in [(entry, other_dir, &other_name), (other, self, &name)] {
+            {
+                let mut link = dentry.link.lock();
+                link.name = name.clone();
+                link.parent = Some(dir.clone());
+            }
+            dir.attach(hash_name(name.bytes()), dentry)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a directory has no entries.
+    pub fn is_empty(&self) -> bool {
+        self.children.lock().table.is_empty()
+    }
+
+    /// Up to `max` entries from a cookie on, in order.
+    pub fn list(&self, from: u64, max: usize) -> Vec<(u64, Arc<Self>)> {
+        let children = self.children.lock();
+        let mut entries: Vec<(u64, &Arc<Self>)> = Vec::new();
+        if entries.try_reserve(children.table.len()).is_err() {
+            return Vec::new();
+        }
+        entries.extend(children.table.iter().filter(|s| s.cookie >= from).map(|s| (s.cookie, &s.dentry)));
+        if entries.len() > max {
+            entries.select_nth_unstable_by_key(max, |entry| entry.0);
+            entries.truncate(max);
+        }
+        entries.sort_unstable_by_key(|entry| entry.0);
+        entries.into_iter().map(|(cookie, dentry)| (cookie, dentry.clone())).collect()
+    }
+
+    /// Cuts all entries off, level by level: the end of a file system in memory, whose entries own each other.
+    pub fn dismantle(self: &Arc<Self>) {
+        let mut open = alloc::vec![self.clone()];
+        while let Some(directory) = open.pop() {
+            let table = core::mem::take(&mut directory.children.lock().table);
+            for slot in table {
+                if slot.dentry.is_directory() {
+                    open.push(slot.dentry);
+                }
+            }
+        }
+    }
+}

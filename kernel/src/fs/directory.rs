@@ -1,0 +1,98 @@
+//! Open directories.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::any::Any;
+
+use abi::Errno;
+
+use super::dentry::FIRST_COOKIE;
+use super::file::{EntrySink, FileOps, OpenFile, Whence};
+use super::inode::FileKind;
+use crate::mm::{Sink, Source};
+use crate::syscall::SysResult;
+
+/// Entries looked up at once: a `getdents64` buffer of libc holds about as many.
+const BATCH: usize = 1024;
+
+/// An open directory. Position 0 is before `.`, 1 before `..`; from there on it is an entry's cookie.
+pub struct DirectoryFile;
+
+impl FileOps for DirectoryFile {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn read(&self, _: &OpenFile, _: &mut u64, _: &mut Sink<'_>) -> SysResult {
+        Err(Errno::EISDIR.into())
+    }
+
+    fn write(&self, _: &OpenFile, _: &mut u64, _: &mut Source<'_>) -> SysResult {
+        Err(Errno::EBADF.into())
+    }
+
+    fn seek(&self, file: &OpenFile, offset: i64, whence: Whence) -> Result<u64, Errno> {
+        match whence {
+            Whence::Start | Whence::Current => file.seek_plainly(offset, whence),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn read_directory(&self, file: &OpenFile, at: &mut u64, out: &mut dyn EntrySink) -> Result<(), Errno> {
+        let dentry = &file.path.dentry;
+        let inode = &dentry.inode;
+        if dentry.is_removed() {
+            return Err(Errno::ENOENT);
+        }
+        let directory = FileKind::Directory;
+        if *at == 0 {
+            if !out.entry(b".", inode.number, directory, 1) {
+                return Ok(());
+            }
+            *at = 1;
+        }
+        if *at == 1 {
+            let parent = dentry.parent().map_or(inode.number, |parent| parent.inode.number);
+            if !out.entry(b"..", parent, directory, 2) {
+                return Ok(());
+            }
+            *at = 2;
+        }
+        inode.touch_accessed();
+        if inode.ops.lists_itself() {
+            let mut entries = Vec::new();
+            inode.ops.list(dentry, *at, &mut entries)?;
+            for entry in entries {
+                if !out.entry(&entry.name, entry.inode, entry.kind, entry.next) {
+                    break;
+                }
+                *at = entry.next;
+            }
+            return Ok(());
+        }
+        inode.ops.populate(dentry)?;
+        loop {
+            let entries = dentry.list((*at).max(FIRST_COOKIE), BATCH);
+            let count = entries.len();
+            for (cookie, entry) in entries {
+                let name = entry.name();
+                if !out.entry(name.bytes(), entry.inode.number, entry.kind, cookie + 1) {
+                    return Ok(());
+                }
+                *at = cookie + 1;
+            }
+            if count < BATCH {
+                return Ok(());
+            }
+        }
+    }
+
+    fn sync(&self, _: &OpenFile) -> SysResult {
+        Ok(0)
+    }
+}
+
+/// Whether the file is an open directory.
+pub fn is_directory(file: &Arc<OpenFile>) -> bool {
+    file.inode().is_directory()
+}

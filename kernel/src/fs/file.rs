@@ -1,0 +1,455 @@
+//! Open files: what a descriptor refers to.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::any::Any;
+use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use abi::{Errno, OpenFlags};
+
+use super::inode::{Allocate, FileKind, Find, Inode};
+use super::lock::SleepLock;
+use super::path::Path;
+use super::perm;
+use super::poll::{Events, Poller};
+use crate::mm::fault::{Access, FaultError};
+use crate::mm::{Frame, MemoryObject, Sink, Source};
+use crate::sync::SpinLock;
+use crate::syscall::SysResult;
+use crate::task::current;
+use crate::task::process::rlimit;
+
+/// Largest size and offset of a file.
+pub const MAX_OFFSET: u64 = i64::MAX as u64;
+
+bitflags::bitflags! {
+    /// What an open file can be used for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Mode: u32 {
+        const READ = 1;
+        const WRITE = 2;
+        /// Can be read and written anywhere; else lseek, pread and pwrite are ESPIPE.
+        const SEEK = 4;
+        /// Reads and writes go on where the last one ended, so they take turns.
+        const OFFSET = 8;
+        /// O_PATH: only a place.
+        const PATH = 16;
+    }
+}
+
+impl Mode {
+    /// From an open's access mode.
+    pub fn from_flags(flags: OpenFlags) -> Self {
+        match flags.bits() & 3 {
+            0 => Self::READ,
+            1 => Self::WRITE,
+            2 => Self::READ | Self::WRITE,
+            // Linux's "3": for ioctl only.
+            _ => Self::empty(),
+        }
+    }
+}
+
+/// Flags that F_SETFL can change.
+pub const SETTABLE: u32 = OpenFlags::APPEND.bits()
+    | OpenFlags::NONBLOCK.bits()
+    | OpenFlags::ASYNC.bits()
+    | OpenFlags::DIRECT.bits()
+    | OpenFlags::NOATIME.bits();
+
+/// Flags of an open that F_GETFL doesn't show.
+const CREATION: u32 =
+    OpenFlags::CREAT.bits() | OpenFlags::EXCL.bits() | OpenFlags::NOCTTY.bits() | OpenFlags::TRUNC.bits();
+
+/// What lseek(2) measures from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whence {
+    Start,
+    Current,
+    End,
+    Data,
+    Hole,
+}
+
+/// What a directory's entries are reported to.
+pub trait EntrySink {
+    /// Takes one entry; `next` is the position behind it. False when it doesn't fit.
+    fn entry(&mut self, name: &[u8], inode: u64, kind: FileKind, next: u64) -> bool;
+}
+
+/// What an open file does. `file` is the one that `self` is part of.
+#[expect(unused_variables, reason = "default bodies name their parameters for the documentation")]
+pub trait FileOps: Send + Sync + 'static {
+    /// For downcasts to a particular kind of file.
+    fn as_any(&self) -> &dyn Any;
+
+    /// Reads at `at` and moves it on; files without an offset pay no attention to it.
+    fn read(&self, file: &OpenFile, at: &mut u64, dst: &mut Sink<'_>) -> SysResult {
+        Err(Errno::EINVAL.into())
+    }
+
+    /// Writes at `at` (or at the end with O_APPEND) and moves it on.
+    fn write(&self, file: &OpenFile, at: &mut u64, src: &mut Source<'_>) -> SysResult {
+        Err(Errno::EINVAL.into())
+    }
+
+    /// What is ready now.
+    fn poll(&self, file: &OpenFile, poller: Poller<'_>) -> Events {
+        Events::READABLE | Events::WRITABLE
+    }
+
+    /// Whether poll can wait for it: epoll refuses others with EPERM.
+    fn is_pollable(&self) -> bool {
+        false
+    }
+
+    fn ioctl(&self, file: &OpenFile, command: u32, argument: usize) -> SysResult {
+        Err(Errno::ENOTTY.into())
+    }
+
+    /// The new offset.
+    fn seek(&self, file: &OpenFile, offset: i64, whence: Whence) -> Result<u64, Errno> {
+        file.seek_plainly(offset, whence)
+    }
+
+    /// Reports entries from `at` on and moves it. ENOTDIR.
+    fn read_directory(&self, file: &OpenFile, at: &mut u64, out: &mut dyn EntrySink) -> Result<(), Errno> {
+        Err(Errno::ENOTDIR)
+    }
+
+    /// What a mapping shows; `None` for anonymous memory (/dev/zero). ENODEV.
+    fn mapping(&self, file: &Arc<OpenFile>) -> Result<Option<Arc<dyn MemoryObject>>, Errno> {
+        Err(Errno::ENODEV)
+    }
+
+    /// fsync(2). EINVAL where there is nothing to sync.
+    fn sync(&self, file: &OpenFile) -> SysResult {
+        Err(Errno::EINVAL.into())
+    }
+
+    /// Lines for /proc/[pid]/fdinfo.
+    fn describe(&self, out: &mut dyn fmt::Write) {}
+
+    /// F_SETFL is about to change the flags.
+    fn check_flags(&self, flags: OpenFlags) -> Result<(), Errno> {
+        Ok(())
+    }
+}
+
+/// F_SETOWN and F_SETSIG.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SignalOwner {
+    /// As F_GETOWN: a process, or a group if negative.
+    pub id: i32,
+    /// F_OWNER_*: 0 thread, 1 process, 2 group.
+    pub kind: u32,
+    pub signal: u32,
+}
+
+/// An open file description (open(2)).
+pub struct OpenFile<T: ?Sized = dyn FileOps> {
+    pub path: Path,
+    pub mode: Mode,
+    /// `O_*` as F_GETFL shows them.
+    status: AtomicU32,
+    position: AtomicU64,
+    /// Reads and writes at the shared offset take turns.
+    position_lock: SleepLock,
+    owner: SpinLock<Option<Box<SignalOwner>>>,
+    pub ops: T,
+}
+
+impl<T: FileOps> OpenFile<T> {
+    /// `mode` says what it can be used for, apart from what the flags' access mode allows.
+    pub fn new(path: Path, flags: OpenFlags, mode: Mode, ops: T) -> Self {
+        Self {
+            path,
+            mode,
+            status: AtomicU32::new(flags.bits() & !(CREATION | OpenFlags::CLOEXEC.bits())),
+            position: AtomicU64::new(0),
+            position_lock: SleepLock::new(),
+            owner: SpinLock::new(None),
+            ops,
+        }
+    }
+}
+
+impl<T: ?Sized> OpenFile<T> {
+    #[inline]
+    pub fn inode(&self) -> &Inode {
+        self.path.inode()
+    }
+
+    /// `O_*` as F_GETFL shows them.
+    #[inline]
+    pub fn flags(&self) -> OpenFlags {
+        OpenFlags::from_bits_retain(self.status.load(Ordering::Relaxed))
+    }
+
+    /// Changes the flags that F_SETFL can change.
+    pub fn set_flags(&self, flags: OpenFlags) {
+        let change = |old: u32| Some(old & !SETTABLE | flags.bits() & SETTABLE);
+        let _ = self.status.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
+    }
+
+    #[inline]
+    pub fn is_nonblocking(&self) -> bool {
+        self.flags().contains(OpenFlags::NONBLOCK)
+    }
+
+    #[inline]
+    pub fn position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
+    }
+
+    pub fn set_position(&self, at: u64) {
+        self.position.store(at, Ordering::Relaxed);
+    }
+
+    /// A number that no other open file has, for lock owners.
+    pub fn identity(&self) -> usize {
+        (&raw const self.position).addr()
+    }
+
+    pub fn owner(&self) -> SignalOwner {
+        self.owner.lock().as_deref().copied().unwrap_or_default()
+    }
+
+    pub fn set_owner(&self, owner: SignalOwner) {
+        *self.owner.lock() = Some(Box::new(owner));
+    }
+
+    /// Runs `act` with the shared offset, alone.
+    #[inline]
+    pub fn with_position<R>(&self, act: impl FnOnce(&mut u64) -> R) -> R {
+        let _guard = self.position_lock.lock();
+        let mut at = self.position();
+        let result = act(&mut at);
+        self.set_position(at);
+        result
+    }
+}
+
+impl OpenFile {
+    /// Reads at the offset. EBADF if not open for reading; what the file itself says.
+    #[inline]
+    pub fn read(&self, dst: &mut Sink<'_>) -> SysResult {
+        if !self.mode.contains(Mode::READ) {
+            return Err(Errno::EBADF.into());
+        }
+        if self.mode.contains(Mode::OFFSET) {
+            self.with_position(|at| self.ops.read(self, at, dst))
+        } else {
+            self.ops.read(self, &mut 0, dst)
+        }
+    }
+
+    /// Writes at the offset.
+    #[inline]
+    pub fn write(&self, src: &mut Source<'_>) -> SysResult {
+        if !self.mode.contains(Mode::WRITE) {
+            return Err(Errno::EBADF.into());
+        }
+        if self.mode.contains(Mode::OFFSET) {
+            self.with_position(|at| self.ops.write(self, at, src))
+        } else {
+            self.ops.write(self, &mut 0, src)
+        }
+    }
+
+    /// Reads elsewhere than at the offset. ESPIPE without one.
+    #[inline]
+    pub fn read_at(&self, at: u64, dst: &mut Sink<'_>) -> SysResult {
+        if !self.mode.contains(Mode::SEEK) {
+            return Err(Errno::ESPIPE.into());
+        }
+        if !self.mode.contains(Mode::READ) {
+            return Err(Errno::EBADF.into());
+        }
+        let mut at = at;
+        self.ops.read(self, &mut at, dst)
+    }
+
+    #[inline]
+    pub fn write_at(&self, at: u64, src: &mut Source<'_>) -> SysResult {
+        if !self.mode.contains(Mode::SEEK) {
+            return Err(Errno::ESPIPE.into());
+        }
+        if !self.mode.contains(Mode::WRITE) {
+            return Err(Errno::EBADF.into());
+        }
+        let mut at = at;
+        self.ops.write(self, &mut at, src)
+    }
+
+    /// Writes at the end (RWF_APPEND), wherever the offset is.
+    pub fn append(&self, src: &mut Source<'_>) -> SysResult {
+        if !self.mode.contains(Mode::WRITE) {
+            return Err(Errno::EBADF.into());
+        }
+        let mut at = self.inode().size();
+        self.ops.write(self, &mut at, src)
+    }
+
+    /// lseek(2) for files whose end is the inode's size.
+    pub fn seek_plainly(&self, offset: i64, whence: Whence) -> Result<u64, Errno> {
+        let inode = self.inode();
+        let size = inode.size();
+        self.with_position(|at| {
+            let base = match whence {
+                Whence::Start => 0,
+                Whence::Current => *at,
+                Whence::End => size,
+                Whence::Data | Whence::Hole => {
+                    let from = u64::try_from(offset).ok().filter(|&from| from < size).ok_or(Errno::ENXIO)?;
+                    let what = if whence == Whence::Data { Find::Data } else { Find::Hole };
+                    *at = inode.ops.find(inode, what, from)?;
+                    return Ok(*at);
+                }
+            };
+            let target = base.cast_signed().checked_add(offset).ok_or(Errno::EOVERFLOW)?;
+            *at = u64::try_from(target).map_err(|_| Errno::EINVAL)?;
+            Ok(*at)
+        })
+    }
+}
+
+impl<T: ?Sized> Drop for OpenFile<T> {
+    fn drop(&mut self) {
+        if self.mode.contains(Mode::PATH) {
+            return;
+        }
+        let inode = self.path.inode();
+        if self.mode.contains(Mode::WRITE) && inode.kind == FileKind::Regular {
+            inode.end_write();
+        }
+        if let Some(advisory) = inode.advisory() {
+            advisory.release_file(self.identity());
+        }
+    }
+}
+
+/// An open file of an inode that has contents: regular files.
+pub struct InodeFile;
+
+/// How much may be written at `at`: RLIMIT_FSIZE and the largest offset bound it. EFBIG (with SIGXFSZ) when nothing.
+#[inline]
+fn writable_len(at: u64, len: usize) -> Result<usize, Errno> {
+    let limit = current().process.limit(rlimit::FSIZE);
+    if at >= limit {
+        super::hooks::send_file_size_signal();
+        return Err(Errno::EFBIG);
+    }
+    if at >= MAX_OFFSET {
+        return Err(Errno::EFBIG);
+    }
+    Ok(usize::try_from((limit.min(MAX_OFFSET)) - at).map_or(len, |room| room.min(len)))
+}
+
+impl FileOps for InodeFile {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    #[inline]
+    fn read(&self, file: &OpenFile, at: &mut u64, dst: &mut Sink<'_>) -> SysResult {
+        let inode = file.inode();
+        let done = inode.ops.read_at(inode, *at, dst)?;
+        *at += done as u64;
+        if !file.flags().contains(OpenFlags::NOATIME) {
+            inode.touch_accessed();
+        }
+        Ok(done)
+    }
+
+    #[inline]
+    fn write(&self, file: &OpenFile, at: &mut u64, src: &mut Source<'_>) -> SysResult {
+        let len = src.remaining();
+        if len == 0 {
+            return Ok(0);
+        }
+        let inode = file.inode();
+        let _guard = inode.lock.lock();
+        if file.flags().contains(OpenFlags::APPEND) {
+            *at = inode.size();
+        }
+        let len = writable_len(*at, len)?;
+        src.limit(len);
+        if inode.mode() & 0o6000 != 0 && !perm::is_privileged() {
+            perm::drop_set_id_bits(inode);
+        }
+        inode.touch_modified();
+        let done = inode.ops.write_at(inode, *at, src)?;
+        *at += done as u64;
+        Ok(done)
+    }
+
+    fn mapping(&self, file: &Arc<OpenFile>) -> Result<Option<Arc<dyn MemoryObject>>, Errno> {
+        if !file.inode().ops.is_mappable() {
+            return Err(Errno::ENODEV);
+        }
+        file.inode().touch_accessed();
+        Ok(Some(Arc::new(MappedFile(file.clone()))))
+    }
+
+    fn sync(&self, _: &OpenFile) -> SysResult {
+        Ok(0)
+    }
+}
+
+/// An open file that only names a place (O_PATH).
+pub struct PlaceFile;
+
+impl FileOps for PlaceFile {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// A file behind a mapping.
+pub struct MappedFile(pub Arc<OpenFile>);
+
+impl MemoryObject for MappedFile {
+    fn page(&self, index: u64, access: Access) -> Result<Frame, FaultError> {
+        let inode = self.0.inode();
+        inode.ops.page(inode, index, access)
+    }
+
+    fn cached_page(&self, index: u64) -> Option<Frame> {
+        let inode = self.0.inode();
+        inode.ops.cached_page(inode, index)
+    }
+
+    fn size(&self) -> u64 {
+        self.0.inode().size()
+    }
+
+    fn identity(&self) -> (u64, u64) {
+        (self.0.inode().fs.device, self.0.inode().number)
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let root = current().process.fs.lock().root.clone();
+        for chunk in self.0.path.print(&root).utf8_chunks() {
+            f.write_str(chunk.valid())?;
+            for byte in chunk.invalid() {
+                write!(f, "\\{byte:03o}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn punch_hole(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        if !self.0.mode.contains(Mode::WRITE) {
+            return Err(Errno::EACCES);
+        }
+        let inode = self.0.inode();
+        let _guard = inode.lock.lock();
+        inode.ops.allocate(inode, Allocate::PunchHole, offset, len)
+    }
+
+    fn note_writable_mapping(&self, change: isize) {
+        self.0.inode().note_writable_mapping(change as i32);
+    }
+}

@@ -1,0 +1,97 @@
+//! What the file layer asks of signals, sessions and mappings.
+
+use abi::{Errno, SigSet};
+
+use super::inode::Inode;
+use super::tty::Reason;
+use crate::syscall::SysError;
+use crate::task::{Process, current, signal};
+
+const SIGHUP: u32 = 1;
+const SIGINT: u32 = 2;
+const SIGQUIT: u32 = 3;
+const SIGPIPE: u32 = 13;
+const SIGCONT: u32 = 18;
+const SIGTSTP: u32 = 20;
+const SIGTTIN: u32 = 21;
+const SIGTTOU: u32 = 22;
+const SIGXFSZ: u32 = 25;
+const SIGWINCH: u32 = 28;
+
+/// A write to a pipe or socket without a reader.
+pub fn send_pipe_signal() {
+    signal::send_kernel(&current().process, SIGPIPE);
+}
+
+/// A write beyond RLIMIT_FSIZE.
+pub fn send_file_size_signal() {
+    signal::send_kernel(&current().process, SIGXFSZ);
+}
+
+/// A terminal signals a process group.
+pub fn signal_group(group: u32, reason: Reason) {
+    let number = match reason {
+        Reason::Interrupt => SIGINT,
+        Reason::Quit => SIGQUIT,
+        Reason::Suspend => SIGTSTP,
+        Reason::Hangup => SIGHUP,
+        Reason::Continue => SIGCONT,
+        Reason::WindowChange => SIGWINCH,
+        Reason::BackgroundRead => SIGTTIN,
+        Reason::BackgroundWrite => SIGTTOU,
+    };
+    if group == 0 {
+        return;
+    }
+    for process in crate::task::process::all() {
+        if process.group.load(core::sync::atomic::Ordering::Relaxed) == group {
+            signal::send_kernel(&process, number);
+        }
+    }
+}
+
+/// A background process touches its terminal: its group is stopped, and the call begins again when it goes on. EIO if it ignores that.
+pub fn stop_background(group: u32, reason: Reason) -> Result<(), SysError> {
+    signal_group(group, reason);
+    Err(SysError::Restart(crate::syscall::Restart::IfAsked))
+}
+
+/// Whether a process group belongs to a session. ESRCH if there is no such group.
+pub fn is_group_in_session(group: u32, session: u32) -> Result<bool, Errno> {
+    let load = core::sync::atomic::Ordering::Relaxed;
+    let all = crate::task::process::all();
+    let member = all.iter().find(|process| process.group.load(load) == group).ok_or(Errno::ESRCH)?;
+    Ok(member.session.load(load) == session)
+}
+
+/// The signal mask for the rest of a ppoll or one of its relatives.
+pub fn set_temporary_mask(_: SigSet) {}
+
+/// A thread's signals, for /proc.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SignalMasks {
+    pub pending: u64,
+    pub shared_pending: u64,
+    pub blocked: u64,
+    pub ignored: u64,
+    pub caught: u64,
+    /// Signals queued for the user.
+    pub queued: usize,
+}
+
+pub fn signal_masks(_: &Process, _: u32) -> SignalMasks {
+    SignalMasks::default()
+}
+
+/// Whether a process is stopped by job control.
+pub fn is_stopped(_: &Process) -> bool {
+    false
+}
+
+/// A file became shorter: mappings of the rest must fault from now on.
+pub fn unmap_beyond(inode: &Inode, size: u64) {
+    unmap_range(inode, size, u64::MAX);
+}
+
+/// Pages of a file were taken away: mappings of them must fault again.
+pub fn unmap_range(_inode: &Inode, _start: u64, _end: u64) {}

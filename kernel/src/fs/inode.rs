@@ -1,0 +1,471 @@
+//! Inodes: a file's identity and attributes, and the operations of the file system it belongs to.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+use abi::{Errno, OpenFlags};
+
+use super::advisory::Advisory;
+use super::dentry::Dentry;
+use super::file::OpenFile;
+use super::lock::SleepLock;
+use super::mount::FileSystem;
+use super::path::Path;
+use crate::mm::fault::{Access, FaultError};
+use crate::mm::{Frame, Sink, Source};
+use crate::sync::SpinLock;
+use crate::syscall::SysError;
+use crate::time;
+
+/// What a file is; the values are those of `d_type` (readdir(3)), and of `S_IFMT` shifted right by 12.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FileKind {
+    /// What eventfd, epoll and the like have instead of a kind.
+    Anonymous = 0,
+    Fifo = 1,
+    CharDevice = 2,
+    Directory = 4,
+    BlockDevice = 6,
+    Regular = 8,
+    Symlink = 10,
+    Socket = 12,
+}
+
+impl FileKind {
+    /// The `S_IFMT` bits.
+    #[inline]
+    pub fn mode_bits(self) -> u32 {
+        u32::from(self as u8) << 12
+    }
+
+    /// From a mode's `S_IFMT` bits.
+    pub fn from_mode(mode: u32) -> Option<Self> {
+        Some(match mode >> 12 & 0xf {
+            1 => Self::Fifo,
+            2 => Self::CharDevice,
+            4 => Self::Directory,
+            6 => Self::BlockDevice,
+            8 => Self::Regular,
+            10 => Self::Symlink,
+            12 => Self::Socket,
+            _ => return None,
+        })
+    }
+}
+
+/// A point in time as file attributes have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp {
+    /// Seconds since 1970.
+    pub seconds: i64,
+    /// 0 … 999,999,999.
+    pub nanos: u32,
+}
+
+impl Timestamp {
+    #[inline]
+    pub fn now() -> Self {
+        let now = time::realtime_ns();
+        let per_second = time::NS_PER_SEC.cast_signed();
+        Self { seconds: now.div_euclid(per_second), nanos: now.rem_euclid(per_second) as u32 }
+    }
+}
+
+/// The four times of a file.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    pub accessed: Timestamp,
+    pub modified: Timestamp,
+    pub changed: Timestamp,
+    pub born: Timestamp,
+}
+
+/// Where a symbolic link leads.
+pub enum LinkTarget {
+    Path(Arc<[u8]>),
+    /// A magic link of /proc.
+    Jump(Path),
+}
+
+/// A device number, major and minor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    pub major: u32,
+    pub minor: u32,
+}
+
+impl Device {
+    pub const fn new(major: u32, minor: u32) -> Self {
+        Self { major, minor }
+    }
+
+    /// As stat(2) and mknod(2) have it (`new_encode_dev`).
+    pub fn encode(self) -> u64 {
+        u64::from(self.minor & 0xff | self.major << 8 | (self.minor & !0xff) << 12)
+    }
+
+    pub fn decode(raw: u32) -> Self {
+        Self { major: raw >> 8 & 0xfff, minor: raw & 0xff | raw >> 12 & 0xf_ff00 }
+    }
+}
+
+/// What a new file is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct NewFile<'a> {
+    pub kind: FileKind,
+    /// Permission bits, umask applied.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub device: Device,
+    /// A symbolic link's text.
+    pub target: &'a [u8],
+}
+
+/// How fallocate(2) changes a file's range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocate {
+    /// Back it with pages.
+    Reserve,
+    /// Make it a hole.
+    PunchHole,
+    /// Make it zeros that are backed.
+    ZeroRange,
+}
+
+/// What SEEK_DATA and SEEK_HOLE look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Find {
+    Data,
+    Hole,
+}
+
+/// What a file system does for its inodes. `inode` and `dir` are always the one that `self` is part of.
+#[expect(unused_variables, reason = "default bodies name their parameters for the documentation")]
+pub trait InodeOps: Send + Sync + 'static {
+    /// For downcasts within the file system.
+    fn as_any(&self) -> &dyn Any;
+
+    /// Finds an entry that isn't in the dentry tree. Whether it is put there is the file system's choice. ENOENT.
+    fn lookup(&self, dir: &Arc<Dentry>, name: &[u8]) -> Result<Arc<Dentry>, Errno> {
+        Err(Errno::ENOENT)
+    }
+
+    /// Whether entries come and go in the dentry tree alone: then create, link, unlink and rename are the VFS's affair.
+    fn is_memory_directory(&self) -> bool {
+        false
+    }
+
+    /// Makes an inode for a new entry of this directory. EPERM where nothing can be created, ENOSPC.
+    fn create(&self, dir: &Inode, new: &NewFile<'_>) -> Result<Arc<Inode>, Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Before all entries of a directory are listed from the dentry tree.
+    fn populate(&self, dir: &Arc<Dentry>) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// Entries of a directory that isn't listed from the dentry tree: appends from position `from` on.
+    fn list(&self, dir: &Arc<Dentry>, from: u64, out: &mut Vec<Listed>) -> Result<(), Errno> {
+        Err(Errno::ENOTDIR)
+    }
+
+    /// Whether `list` is to be used.
+    fn lists_itself(&self) -> bool {
+        false
+    }
+
+    fn read_link(&self, inode: &Inode) -> Result<LinkTarget, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// The open file for an open(2) of this inode; permissions have been checked. `None`: an ordinary [`super::file::InodeFile`].
+    fn open(&self, path: &Path, flags: OpenFlags) -> Result<Option<Arc<OpenFile>>, SysError> {
+        Ok(None)
+    }
+
+    fn read_at(&self, inode: &Inode, at: u64, dst: &mut Sink<'_>) -> Result<usize, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    fn write_at(&self, inode: &Inode, at: u64, src: &mut Source<'_>) -> Result<usize, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Sets the size, with `inode.lock` held. EINVAL where the file has none.
+    fn truncate(&self, inode: &Inode, size: u64) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// fallocate(2) on `at..at + len` (pages beyond the size too), with `inode.lock` held. The caller sets the size.
+    fn allocate(&self, inode: &Inode, how: Allocate, at: u64, len: u64) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// First offset of that sort at or behind `at`, which is before the end. ENXIO when there is no more data.
+    fn find(&self, inode: &Inode, what: Find, at: u64) -> Result<u64, Errno> {
+        Ok(if what == Find::Data { at } else { inode.size() })
+    }
+
+    /// The frame of a page, for mappings. `Write` when the frame itself will be written.
+    fn page(&self, inode: &Inode, index: u64, access: Access) -> Result<Frame, FaultError> {
+        Err(FaultError::BeyondFile)
+    }
+
+    /// The frame of a page if it is there already.
+    fn cached_page(&self, inode: &Inode, index: u64) -> Option<Frame> {
+        None
+    }
+
+    /// Whether the inode's pages can be mapped.
+    fn is_mappable(&self) -> bool {
+        false
+    }
+
+    /// Extended attributes: ENODATA for names that can exist here, EOPNOTSUPP for others.
+    fn has_attributes(&self) -> bool {
+        false
+    }
+
+    /// The inode is about to be dropped: what it took of the file system's space goes back.
+    fn release(&self, fs: &FileSystem) {}
+
+    /// F_ADD_SEALS of a memfd: the seals that hold, if this file can have some.
+    fn seals(&self) -> Option<&AtomicU32> {
+        None
+    }
+}
+
+/// An entry of a directory that lists itself.
+pub struct Listed {
+    pub name: Vec<u8>,
+    pub inode: u64,
+    pub kind: FileKind,
+    /// Position of the entry behind this one.
+    pub next: u64,
+}
+
+/// A file, whatever names it has.
+pub struct Inode<T: InodeOps + ?Sized = dyn InodeOps> {
+    pub number: u64,
+    pub kind: FileKind,
+    /// Of a device file.
+    pub device: Device,
+    pub fs: Arc<FileSystem>,
+    /// Permission bits, 07777.
+    mode: AtomicU32,
+    uid: AtomicU32,
+    gid: AtomicU32,
+    links: AtomicU32,
+    size: AtomicU64,
+    /// In units of 512 bytes.
+    blocks: AtomicU64,
+    times: SpinLock<Times>,
+    /// Open files that may write; negative while programs run from the file.
+    writers: AtomicI32,
+    /// Shared writable mappings.
+    writable_mappings: AtomicI32,
+    /// Writers of the contents, and changes of a directory's entries.
+    pub lock: SleepLock,
+    /// Record locks; made with the first.
+    advisory: SpinLock<Option<Arc<Advisory>>>,
+    pub ops: T,
+}
+
+impl<T: InodeOps> Inode<T> {
+    /// A new inode with one link, all times now.
+    pub fn new(fs: &Arc<FileSystem>, number: u64, new: &NewFile<'_>, ops: T) -> Self {
+        let now = Timestamp::now();
+        Self {
+            number,
+            kind: new.kind,
+            device: new.device,
+            fs: fs.clone(),
+            mode: AtomicU32::new(new.mode),
+            uid: AtomicU32::new(new.uid),
+            gid: AtomicU32::new(new.gid),
+            links: AtomicU32::new(1),
+            size: AtomicU64::new(0),
+            blocks: AtomicU64::new(0),
+            times: SpinLock::new(Times { accessed: now, modified: now, changed: now, born: now }),
+            writers: AtomicI32::new(0),
+            writable_mappings: AtomicI32::new(0),
+            lock: SleepLock::new(),
+            advisory: SpinLock::new(None),
+            ops,
+        }
+    }
+}
+
+impl Inode {
+    #[inline]
+    pub fn is_directory(&self) -> bool {
+        self.kind == FileKind::Directory
+    }
+}
+
+impl<T: InodeOps + ?Sized> Inode<T> {
+    /// Permission bits, 07777.
+    #[inline]
+    pub fn mode(&self) -> u32 {
+        self.mode.load(Ordering::Relaxed)
+    }
+
+    pub fn set_mode(&self, mode: u32) {
+        self.mode.store(mode & 0o7777, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub fn uid(&self) -> u32 {
+        self.uid.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub fn gid(&self) -> u32 {
+        self.gid.load(Ordering::Relaxed)
+    }
+
+    pub fn set_owner(&self, uid: u32, gid: u32) {
+        self.uid.store(uid, Ordering::Relaxed);
+        self.gid.store(gid, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub fn links(&self) -> u32 {
+        self.links.load(Ordering::Relaxed)
+    }
+
+    pub fn add_links(&self, change: i32) {
+        self.links.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
+    }
+
+    pub fn set_links(&self, links: u32) {
+        self.links.store(links, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    pub fn set_size(&self, size: u64) {
+        self.size.store(size, Ordering::Release);
+    }
+
+    /// Allocated space in units of 512 bytes.
+    #[inline]
+    pub fn blocks(&self) -> u64 {
+        self.blocks.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub fn set_blocks(&self, blocks: u64) {
+        self.blocks.store(blocks, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub fn times(&self) -> Times {
+        *self.times.lock()
+    }
+
+    pub fn change_times(&self, change: impl FnOnce(&mut Times)) {
+        change(&mut self.times.lock());
+    }
+
+    /// After a read: the access time moves if it isn't later than a change, or is a day old (relatime).
+    #[inline]
+    pub fn touch_accessed(&self) {
+        const DAY: i64 = 24 * 60 * 60;
+        let mut times = self.times.lock();
+        if times.accessed <= times.modified || times.accessed <= times.changed {
+            times.accessed = Timestamp::now();
+        } else {
+            let now = Timestamp::now();
+            if now.seconds.saturating_sub(times.accessed.seconds) >= DAY {
+                times.accessed = now;
+            }
+        }
+    }
+
+    /// After a write to the contents.
+    #[inline]
+    pub fn touch_modified(&self) {
+        let now = Timestamp::now();
+        let mut times = self.times.lock();
+        times.modified = now;
+        times.changed = now;
+    }
+
+    /// After a change of the attributes.
+    #[inline]
+    pub fn touch_changed(&self) {
+        let now = Timestamp::now();
+        self.times.lock().changed = now;
+    }
+
+    /// A writer opens the file. ETXTBSY while a program runs from it.
+    pub fn begin_write(&self) -> Result<(), Errno> {
+        let up = |count: i32| if count < 0 { None } else { count.checked_add(1) };
+        match self.writers.fetch_update(Ordering::AcqRel, Ordering::Acquire, up) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Errno::ETXTBSY),
+        }
+    }
+
+    pub fn end_write(&self) {
+        self.writers.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// A program begins to run from the file. ETXTBSY while somebody may write to it.
+    pub fn begin_execution(&self) -> Result<(), Errno> {
+        let down = |count: i32| if count > 0 { None } else { count.checked_sub(1) };
+        match self.writers.fetch_update(Ordering::AcqRel, Ordering::Acquire, down) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Errno::ETXTBSY),
+        }
+    }
+
+    pub fn end_execution(&self) {
+        self.writers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether a program runs from the file.
+    pub fn is_executing(&self) -> bool {
+        self.writers.load(Ordering::Acquire) < 0
+    }
+
+    pub fn note_writable_mapping(&self, change: i32) {
+        self.writable_mappings.fetch_add(change, Ordering::AcqRel);
+    }
+
+    pub fn has_writable_mapping(&self) -> bool {
+        self.writable_mappings.load(Ordering::Acquire) > 0
+    }
+
+    /// The record locks, if there ever were any.
+    #[inline]
+    pub fn advisory(&self) -> Option<Arc<Advisory>> {
+        self.advisory.lock().clone()
+    }
+
+    pub fn advisory_or_new(&self) -> Arc<Advisory> {
+        self.advisory.lock().get_or_insert_with(Arc::default).clone()
+    }
+}
+
+impl<T: InodeOps + ?Sized> Drop for Inode<T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.ops.release(&self.fs);
+    }
+}
+
+/// The ops of an inode as the type that its file system gave them.
+pub fn ops_as<T: 'static>(inode: &Inode) -> Option<&T> {
+    inode.ops.as_any().downcast_ref()
+}

@@ -1,0 +1,105 @@
+//! Files that are memory: what mmap sees, shared anonymous memory, and memfd_create(2).
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+
+use abi::{Errno, OpenFlags};
+use spin::Once;
+
+use super::anon;
+use super::dentry::Dentry;
+use super::file::{InodeFile, MappedFile, Mode, OpenFile};
+use super::inode::{FileKind, Inode, InodeOps};
+use super::mount::{FileSystem, Mount, TMPFS};
+use super::path::Path;
+use super::tmpfs::{TmpFile, seal};
+use crate::mm::MemoryObject;
+use crate::syscall::Fd;
+
+/// What mmap needs to know of a descriptor.
+pub struct Target {
+    pub readable: bool,
+    pub writable: bool,
+    pub append_only: bool,
+    /// `None` for anonymous memory by another name (/dev/zero).
+    pub object: Option<Arc<dyn MemoryObject>>,
+}
+
+/// The file behind a descriptor, for mmap. EBADF; ENODEV for what can't be mapped; EPERM for a memfd sealed against writes.
+pub fn mmap_target(fd: Fd) -> Result<Target, Errno> {
+    let file = super::files().get(fd)?;
+    let object = file.ops.mapping(&file)?;
+    let sealed = file.inode().ops.seals().map_or(0, |seals| seals.load(Ordering::Acquire));
+    Ok(Target {
+        readable: file.mode.contains(Mode::READ),
+        writable: file.mode.contains(Mode::WRITE) && sealed & (seal::WRITE | seal::FUTURE_WRITE) == 0,
+        append_only: false,
+        object,
+    })
+}
+
+/// The mount of memory that has no place in the tree.
+fn mount() -> &'static Arc<Mount> {
+    static MOUNT: Once<Arc<Mount>> = Once::new();
+    MOUNT.call_once(|| {
+        let fs = FileSystem::new(&TMPFS);
+        let root = Inode::new(&fs, fs.next_inode(), &anon::attributes(FileKind::Directory, 0o700), NoEntries);
+        Mount::internal(&fs, Arc::new(root))
+    })
+}
+
+struct NoEntries;
+
+impl InodeOps for NoEntries {
+    fn as_any(&self) -> &dyn core::any::Any {
+        self
+    }
+}
+
+fn new_file(name: &[u8], mode: u32, flags: OpenFlags, contents: TmpFile) -> Result<Arc<OpenFile>, Errno> {
+    let mount = mount();
+    mount.fs.space.take_inode()?;
+    let inode =
+        Inode::new(&mount.fs, mount.fs.next_inode(), &anon::attributes(FileKind::Regular, mode), contents);
+    inode.set_links(0);
+    let inode = Arc::new(inode);
+    inode.begin_write()?;
+    let dentry = Dentry::detached(name, inode);
+    let path = Path { mount: mount.clone(), dentry };
+    let mode = Mode::READ | Mode::WRITE | Mode::SEEK | Mode::OFFSET;
+    Ok(Arc::new(OpenFile::new(path, flags | OpenFlags::RDWR, mode, InodeFile)))
+}
+
+/// Memory that mappings and children share: `len` bytes of zeros.
+pub fn anonymous_object(len: u64) -> Result<Arc<dyn MemoryObject>, Errno> {
+    let file = new_file(b"/dev/zero (deleted)", 0o777, OpenFlags::empty(), TmpFile::default())?;
+    file.inode().set_size(len);
+    Ok(Arc::new(MappedFile(file)))
+}
+
+/// Flags of memfd_create(2).
+pub mod memfd_flag {
+    pub const CLOEXEC: u32 = 1;
+    pub const ALLOW_SEALING: u32 = 2;
+    pub const HUGETLB: u32 = 4;
+    pub const NOEXEC_SEAL: u32 = 8;
+    pub const EXEC: u32 = 16;
+    /// Everything but the size of huge pages.
+    pub const ALL: u32 = 31;
+}
+
+/// memfd_create(2), after its checks.
+pub fn memfd(name: &[u8], flags: u32) -> Result<Arc<OpenFile>, Errno> {
+    let mut shown = Vec::from(&b"/memfd:"[..]);
+    shown.extend_from_slice(name);
+    shown.extend_from_slice(b" (deleted)");
+    let (mode, seals) = if flags & memfd_flag::NOEXEC_SEAL != 0 {
+        (0o666, seal::EXEC)
+    } else if flags & memfd_flag::ALLOW_SEALING != 0 {
+        (0o777, 0)
+    } else {
+        (0o777, seal::SEAL)
+    };
+    new_file(&shown, mode, OpenFlags::LARGEFILE, TmpFile::memfd(seals))
+}

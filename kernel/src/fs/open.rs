@@ -1,0 +1,243 @@
+//! open(2) and openat2(2): from a path and flags to an open file.
+
+use alloc::format;
+use alloc::sync::Arc;
+
+use abi::{Errno, OpenFlags};
+use namei::{Follow, Followed, Last, Limits};
+
+use super::dentry::Dentry;
+use super::directory::DirectoryFile;
+use super::file::{InodeFile, Mode, OpenFile, PlaceFile};
+use super::inode::{FileKind, Inode};
+use super::mount::flag;
+use super::names::{self, Node};
+use super::path::{Path, PathWalk, walk};
+use super::perm::{self, Want};
+use crate::syscall::{Fd, SysError};
+
+/// How a file is to be opened.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    pub flags: OpenFlags,
+    /// Permission bits of a new file, before the umask.
+    pub mode: u32,
+    pub limits: Limits,
+}
+
+impl How {
+    /// Checks the combination of flags. EINVAL.
+    pub fn check(&self) -> Result<(), Errno> {
+        let flags = self.flags;
+        if flags.contains(OpenFlags::TMPFILE_ONLY) {
+            let is_whole = flags.contains(OpenFlags::DIRECTORY) && !flags.contains(OpenFlags::CREAT);
+            if !is_whole || !Mode::from_flags(flags).contains(Mode::WRITE) {
+                return Err(Errno::EINVAL);
+            }
+        } else if flags.contains(OpenFlags::CREAT | OpenFlags::DIRECTORY) {
+            return Err(Errno::EINVAL);
+        }
+        Ok(())
+    }
+
+    fn has(&self, flag: OpenFlags) -> bool {
+        self.flags.contains(flag)
+    }
+
+    /// What the access mode and O_TRUNC want of the file.
+    fn wanted(&self) -> Want {
+        let mut want = match self.flags.bits() & 3 {
+            0 => Want::READ,
+            1 => Want::WRITE,
+            _ => Want::READ | Want::WRITE,
+        };
+        if self.has(OpenFlags::TRUNC) {
+            want |= Want::WRITE;
+        }
+        want
+    }
+}
+
+/// Whether the open made the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Existing,
+    Created,
+}
+
+/// Opens a path. The flags have been checked.
+pub fn open(dirfd: Fd, path: &[u8], how: &How) -> Result<Arc<OpenFile>, SysError> {
+    let exclusive = how.has(OpenFlags::CREAT | OpenFlags::EXCL);
+    let follow = if how.has(OpenFlags::NOFOLLOW) || exclusive { Follow::No } else { Follow::Yes };
+    let walk = walk(dirfd, path, follow, how.limits)?;
+    if how.flags.contains(OpenFlags::TMPFILE_ONLY) && !how.has(OpenFlags::PATH) {
+        return open_temporary(walk.resolve()?, how);
+    }
+    if how.has(OpenFlags::CREAT) && !how.has(OpenFlags::PATH) {
+        let (place, origin) = find_or_create(walk, how)?;
+        return finish(place, how, origin);
+    }
+    let place = walk.resolve()?;
+    if how.has(OpenFlags::PATH) {
+        if how.has(OpenFlags::DIRECTORY) && !place.inode().is_directory() {
+            return Err(Errno::ENOTDIR.into());
+        }
+        let kept = OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW;
+        return Ok(Arc::new(OpenFile::new(place, how.flags & kept, Mode::PATH, PlaceFile)));
+    }
+    finish(place, how, Origin::Existing)
+}
+
+/// With O_CREAT: the file, made if it wasn't there.
+fn find_or_create(mut walk: PathWalk<'_>, how: &How) -> Result<(Path, Origin), Errno> {
+    loop {
+        match walk.to_last()? {
+            Last::Name => {}
+            Last::DotDot => {
+                walk.go_up()?;
+                return Ok((walk.into_node(), Origin::Existing));
+            }
+            Last::Dot | Last::Nothing => return Ok((walk.into_node(), Origin::Existing)),
+        }
+        if walk.wants_directory() {
+            return Err(Errno::EISDIR);
+        }
+        let found = match walk.lookup() {
+            Ok(found) => Some(found),
+            Err(Errno::ENOENT) if walk.node().inode().ops.is_memory_directory() => None,
+            Err(error) => return Err(error),
+        };
+        let found = match found {
+            Some(found) => found,
+            None => {
+                let directory = walk.node();
+                let _guard = directory.inode().lock.lock();
+                // Another thread may have been faster.
+                match directory.dentry.child(walk.name()) {
+                    Some(dentry) => Path { mount: directory.mount.clone(), dentry },
+                    None => {
+                        directory.check_writable()?;
+                        let node = Node::plain(FileKind::Regular, how.mode);
+                        let dentry = names::create_locked(directory, walk.name(), &node)?;
+                        return Ok((Path { mount: directory.mount.clone(), dentry }, Origin::Created));
+                    }
+                }
+            }
+        };
+        if found.dentry.kind == FileKind::Symlink && walk.follows_last() {
+            if walk.follow_link(&found)? == Followed::Arrived {
+                return Ok((walk.into_node(), Origin::Existing));
+            }
+            continue;
+        }
+        return Ok((found, Origin::Existing));
+    }
+}
+
+/// O_TMPFILE: a file without a name in the directory's file system.
+fn open_temporary(directory: Path, how: &How) -> Result<Arc<OpenFile>, SysError> {
+    if !directory.inode().is_directory() {
+        return Err(Errno::ENOTDIR.into());
+    }
+    directory.check_writable()?;
+    perm::check(directory.inode(), Want::WRITE | Want::SEARCH)?;
+    if !directory.inode().ops.is_memory_directory() {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    let inode = names::new_inode(directory.inode(), &Node::plain(FileKind::Regular, how.mode))?;
+    inode.set_links(0);
+    let name = format!("#{}", inode.number);
+    let dentry = Dentry::transient(&directory.dentry, name.as_bytes(), inode);
+    dentry.set_linkable(true);
+    if how.has(OpenFlags::EXCL) {
+        dentry.set_linkable(false);
+    }
+    finish(Path { mount: directory.mount, dentry }, how, Origin::Created)
+}
+
+/// The checks on the file itself, and the open file.
+fn finish(place: Path, how: &How, origin: Origin) -> Result<Arc<OpenFile>, SysError> {
+    let kind = place.dentry.kind;
+    if origin == Origin::Existing {
+        if how.has(OpenFlags::CREAT) {
+            if how.has(OpenFlags::EXCL) {
+                return Err(Errno::EEXIST.into());
+            }
+            if kind == FileKind::Directory {
+                return Err(Errno::EISDIR.into());
+            }
+            check_sticky_create(&place)?;
+        }
+        if how.has(OpenFlags::DIRECTORY) && kind != FileKind::Directory {
+            return Err(Errno::ENOTDIR.into());
+        }
+        check_access(&place, how)?;
+    }
+    let inode = place.inode().clone();
+    open_place(place, &inode, how, origin)
+}
+
+/// `fs.protected_regular` and `fs.protected_fifos` are off by default; only the plain rules hold.
+fn check_sticky_create(_: &Path) -> Result<(), Errno> {
+    Ok(())
+}
+
+fn check_access(place: &Path, how: &How) -> Result<(), Errno> {
+    let inode = place.inode();
+    let want = how.wanted();
+    match inode.kind {
+        FileKind::Symlink => return Err(Errno::ELOOP),
+        FileKind::Directory if want.contains(Want::WRITE) => return Err(Errno::EISDIR),
+        FileKind::CharDevice | FileKind::BlockDevice if place.mount.flags() & flag::NODEV != 0 => {
+            return Err(Errno::EACCES);
+        }
+        FileKind::Regular | FileKind::Directory if want.contains(Want::WRITE) => place.check_writable()?,
+        _ => {}
+    }
+    perm::check(inode, want)?;
+    if how.has(OpenFlags::NOATIME) && !perm::is_owner(inode) {
+        return Err(Errno::EPERM);
+    }
+    Ok(())
+}
+
+fn open_place(place: Path, inode: &Arc<Inode>, how: &How, origin: Origin) -> Result<Arc<OpenFile>, SysError> {
+    if let Some(file) = inode.ops.open(&place, how.flags)? {
+        return Ok(file);
+    }
+    let access = Mode::from_flags(how.flags);
+    Ok(match inode.kind {
+        FileKind::Directory => {
+            Arc::new(OpenFile::new(place, how.flags, Mode::READ | Mode::SEEK | Mode::OFFSET, DirectoryFile))
+        }
+        FileKind::Regular => {
+            if access.contains(Mode::WRITE) {
+                inode.begin_write()?;
+            }
+            let file = Arc::new(OpenFile::new(place, how.flags, access | Mode::SEEK | Mode::OFFSET, InodeFile));
+            if how.has(OpenFlags::TRUNC) && origin == Origin::Existing {
+                if inode.is_executing() {
+                    return Err(Errno::ETXTBSY.into());
+                }
+                truncate(inode, 0)?;
+            }
+            file
+        }
+        _ => return Err(Errno::ENXIO.into()),
+    })
+}
+
+/// Sets a regular file's size: truncate(2) after its checks.
+pub fn truncate(inode: &Inode, size: u64) -> Result<(), Errno> {
+    let _guard = inode.lock.lock();
+    let old = inode.size();
+    inode.ops.truncate(inode, size)?;
+    if size < old {
+        super::hooks::unmap_beyond(inode, size);
+    }
+    if inode.mode() & 0o6000 != 0 && !perm::is_privileged() {
+        perm::drop_set_id_bits(inode);
+    }
+    inode.touch_modified();
+    Ok(())
+}

@@ -1,0 +1,291 @@
+//! A file's pages in memory, for file systems that have nothing else.
+//!
+//! A file of the initrd begins as an extent of boot memory, whose pages are used in place; any change that the extent can't express turns
+//! it into ordinary pages first.
+
+use core::ops::Range;
+
+use abi::Errno;
+use pagemap::PageMap;
+
+use super::inode::Inode;
+use crate::mm::fault::FaultError;
+use crate::mm::{Frame, PAGE_SIZE, Sink, Source};
+use crate::sync::SpinLock;
+
+const PAGE: u64 = PAGE_SIZE as u64;
+/// `st_blocks` counts in units of 512 bytes.
+const BLOCKS_PER_PAGE: u64 = PAGE / 512;
+
+/// A file's bytes where the boot loader put them, from a page boundary on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Extent {
+    physical: u64,
+    bytes: u64,
+    /// What follows the last byte in its page has been cleared.
+    is_tail_clear: bool,
+}
+
+struct Pages {
+    map: PageMap<Frame>,
+    boot: Extent,
+}
+
+impl Pages {
+    /// How many there are. The map has none of the extent's.
+    fn count(&self) -> u64 {
+        self.map.len() + self.boot.bytes.div_ceil(PAGE)
+    }
+
+    #[inline]
+    fn get(&mut self, index: u64) -> Option<Frame> {
+        match self.map.get(index) {
+            Some(frame) => Some(frame.clone()),
+            None if self.boot.bytes != 0 => self.boot_page(index),
+            None => None,
+        }
+    }
+
+    fn boot_page(&mut self, index: u64) -> Option<Frame> {
+        let start = index.checked_mul(PAGE)?;
+        let rest = self.boot.bytes.checked_sub(start).filter(|&rest| rest != 0)?;
+        let frame = Frame::from_boot_memory(self.boot.physical + start);
+        if rest < PAGE && !self.boot.is_tail_clear {
+            // What stands there is the header of the archive's next entry, long since read.
+            frame.zero_range(rest as usize..PAGE_SIZE);
+            self.boot.is_tail_clear = true;
+        }
+        Some(frame)
+    }
+
+    /// Makes ordinary pages of the extent, so that single ones can be taken away. ENOMEM.
+    fn settle(&mut self, inode: &Inode) -> Result<(), Errno> {
+        while let Some(last) = self.boot.bytes.div_ceil(PAGE).checked_sub(1) {
+            if let Some(frame) = self.boot_page(last) {
+                self.map.insert(last, frame).map_err(|_| Errno::ENOMEM)?;
+                inode.fs.space.charge_pages(1);
+            }
+            self.boot.bytes = last * PAGE;
+        }
+        Ok(())
+    }
+}
+
+/// Pages by number, with holes.
+pub struct PageCache {
+    pages: SpinLock<Pages>,
+}
+
+impl Default for PageCache {
+    fn default() -> Self {
+        Self { pages: SpinLock::new(Pages { map: PageMap::new(), boot: Extent::default() }) }
+    }
+}
+
+impl PageCache {
+    /// The bytes at a page-aligned physical address of boot memory, used in place.
+    pub fn set_boot_extent(&self, inode: &Inode, physical: u64, bytes: u64) {
+        self.pages.lock().boot = Extent { physical, bytes, is_tail_clear: false };
+        inode.set_blocks(bytes.div_ceil(PAGE) * BLOCKS_PER_PAGE);
+    }
+
+    /// Pages of memory that the file takes, apart from the boot extent.
+    pub fn charged(&self) -> u64 {
+        self.pages.lock().map.len()
+    }
+
+    /// The page if it is there.
+    #[inline]
+    pub fn get(&self, index: u64) -> Option<Frame> {
+        self.pages.lock().get(index)
+    }
+
+    /// The page, made (as zeros) if it is a hole. ENOSPC, ENOMEM.
+    pub fn get_or_make(&self, inode: &Inode, index: u64) -> Result<Frame, Errno> {
+        if let Some(frame) = self.get(index) {
+            return Ok(frame);
+        }
+        inode.fs.space.take_pages(1)?;
+        let frame = match Frame::zeroed() {
+            Ok(frame) => frame,
+            Err(error) => {
+                inode.fs.space.give_pages(1);
+                return Err(error.into());
+            }
+        };
+        self.add(inode, index, frame)
+    }
+
+    /// Adds a page that has been paid for. If another was faster, that one counts.
+    fn add(&self, inode: &Inode, index: u64, frame: Frame) -> Result<Frame, Errno> {
+        let mut pages = self.pages.lock();
+        if let Some(there) = pages.get(index) {
+            drop(pages);
+            inode.fs.space.give_pages(1);
+            return Ok(there);
+        }
+        if pages.map.insert(index, frame.clone()).is_err() {
+            drop(pages);
+            inode.fs.space.give_pages(1);
+            return Err(Errno::ENOMEM);
+        }
+        inode.set_blocks(pages.count() * BLOCKS_PER_PAGE);
+        Ok(frame)
+    }
+
+    /// Reads up to `len` bytes, holes as zeros. EFAULT only when nothing could be read.
+    #[inline]
+    pub fn read(&self, at: u64, len: usize, dst: &mut Sink<'_>) -> Result<usize, Errno> {
+        let mut done = 0;
+        while done < len {
+            let position = at + done as u64;
+            let within = (position % PAGE) as usize;
+            let piece = (PAGE_SIZE - within).min(len - done);
+            let moved = match self.get(position / PAGE) {
+                Some(frame) => frame.copy_to(within, piece, dst),
+                None => dst.fill(0, piece),
+            };
+            match moved {
+                Ok(count) => done += count,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+            if moved != Ok(piece) {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes up to `len` bytes, making pages as needed. An error only when nothing could be written.
+    #[inline]
+    pub fn write(&self, inode: &Inode, at: u64, len: usize, src: &mut Source<'_>) -> Result<usize, Errno> {
+        let mut done = 0;
+        while done < len {
+            let position = at + done as u64;
+            let within = (position % PAGE) as usize;
+            let piece = (PAGE_SIZE - within).min(len - done);
+            let index = position / PAGE;
+            let moved = match self.get(index) {
+                Some(frame) => frame.copy_from(within, piece, src),
+                None => self.write_new(inode, index, within, piece, src),
+            };
+            match moved {
+                Ok(count) => done += count,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+            if moved != Ok(piece) {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes into a page that isn't there yet: only what the writer doesn't fill is cleared.
+    fn write_new(
+        &self,
+        inode: &Inode,
+        index: u64,
+        within: usize,
+        len: usize,
+        src: &mut Source<'_>,
+    ) -> Result<usize, Errno> {
+        inode.fs.space.take_pages(1)?;
+        let filled = Frame::uninit().map_err(Errno::from).and_then(|frame| {
+            let copied = frame.copy_from(within, len, src)?;
+            frame.zero_range(0..within);
+            frame.zero_range(within + copied..PAGE_SIZE);
+            Ok((frame, copied))
+        });
+        match filled {
+            Ok((frame, copied)) => {
+                self.add(inode, index, frame)?;
+                Ok(copied)
+            }
+            Err(error) => {
+                inode.fs.space.give_pages(1);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the pages behind the first `size` bytes away, and clears the rest of the last one.
+    pub fn truncate(&self, inode: &Inode, size: u64) {
+        let mut pages = self.pages.lock();
+        if size < pages.boot.bytes {
+            pages.boot.bytes = size;
+            pages.boot.is_tail_clear = false;
+        }
+        let removed = pages.map.remove_range(size.div_ceil(PAGE)..u64::MAX, |_, _| {});
+        inode.set_blocks(pages.count() * BLOCKS_PER_PAGE);
+        if !size.is_multiple_of(PAGE)
+            && let Some(frame) = pages.get(size / PAGE)
+        {
+            frame.zero_range((size % PAGE) as usize..PAGE_SIZE);
+        }
+        drop(pages);
+        inode.fs.space.give_pages(removed);
+    }
+
+    /// Makes a hole: whole pages go, parts of pages are cleared. ENOMEM.
+    pub fn punch(&self, inode: &Inode, at: u64, len: u64) -> Result<(), Errno> {
+        let end = at.saturating_add(len);
+        let whole = at.div_ceil(PAGE)..end / PAGE;
+        let mut pages = self.pages.lock();
+        if at < pages.boot.bytes {
+            pages.settle(inode)?;
+        }
+        let removed = if whole.is_empty() { 0 } else { pages.map.remove_range(whole.clone(), |_, _| {}) };
+        inode.set_blocks(pages.count() * BLOCKS_PER_PAGE);
+        if !at.is_multiple_of(PAGE)
+            && let Some(frame) = pages.get(at / PAGE)
+        {
+            let page_start = at - at % PAGE;
+            frame.zero_range((at % PAGE) as usize..(end - page_start).min(PAGE) as usize);
+        }
+        if !end.is_multiple_of(PAGE)
+            && end / PAGE >= whole.start
+            && let Some(frame) = pages.get(end / PAGE)
+        {
+            frame.zero_range(0..(end % PAGE) as usize);
+        }
+        drop(pages);
+        inode.fs.space.give_pages(removed);
+        Ok(())
+    }
+
+    /// How many pages of a range aren't there.
+    pub fn count_absent(&self, range: Range<u64>) -> u64 {
+        let pages = self.pages.lock();
+        let start = range.start.max(pages.boot.bytes.div_ceil(PAGE)).min(range.end);
+        let mut absent = 0;
+        let mut at = start;
+        // From hole to hole.
+        while let Some(hole) = pages.map.next_absent(at..range.end) {
+            let end = pages.map.next_present(hole..range.end).unwrap_or(range.end);
+            absent += end - hole;
+            at = end;
+        }
+        absent
+    }
+
+    /// First byte at or behind `at` that has a page, or that has none.
+    pub fn find(&self, at: u64, size: u64, with_page: bool) -> Option<u64> {
+        let pages = self.pages.lock();
+        let range = at / PAGE..size.div_ceil(PAGE);
+        let boot_end = pages.boot.bytes.div_ceil(PAGE);
+        let index = if with_page {
+            if range.start < boot_end { Some(range.start) } else { pages.map.next_present(range) }
+        } else {
+            pages.map.next_absent(range.start.max(boot_end)..range.end)
+        }?;
+        Some((index * PAGE).max(at))
+    }
+}
+
+/// A page for a mapping: FaultError for what get_or_make reports.
+pub fn fault_error(error: Errno) -> FaultError {
+    // A full file system is SIGBUS to who maps its files.
+    if error == Errno::ENOSPC { FaultError::BeyondFile } else { FaultError::OutOfMemory }
+}

@@ -1,0 +1,113 @@
+//! Who may do what with a file (path_resolution(7), "Permissions"; credentials(7)).
+
+use abi::Errno;
+
+use super::inode::{FileKind, Inode};
+use crate::task::{Cred, current};
+
+bitflags::bitflags! {
+    /// What is wanted of a file; the bits of access(2).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Want: u32 {
+        const SEARCH = 1;
+        const EXECUTE = 1;
+        const WRITE = 2;
+        const READ = 4;
+    }
+}
+
+/// Whose rights count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// The file system IDs, as for everything but access(2).
+    FileSystem,
+    /// The real IDs.
+    Real,
+}
+
+impl Identity {
+    fn uid(self, cred: &Cred) -> u32 {
+        if self == Self::FileSystem { cred.fsuid } else { cred.uid }
+    }
+
+    fn gid(self, cred: &Cred) -> u32 {
+        if self == Self::FileSystem { cred.fsgid } else { cred.gid }
+    }
+}
+
+/// Whether a directory may be searched. EACCES.
+#[inline]
+pub fn check_search(directory: &Inode) -> Result<(), Errno> {
+    // Nearly every directory may be searched by everybody.
+    if directory.mode() & 0o111 == 0o111 { Ok(()) } else { check(directory, Want::SEARCH) }
+}
+
+/// Whether the current process may do that. EACCES.
+pub fn check(inode: &Inode, want: Want) -> Result<(), Errno> {
+    check_as(inode, want, Identity::FileSystem)
+}
+
+/// As `check`, for one of the process's identities.
+pub fn check_as(inode: &Inode, want: Want, identity: Identity) -> Result<(), Errno> {
+    let cred = current().process.cred.lock();
+    let (uid, gid, mode) = (identity.uid(&cred), identity.gid(&cred), inode.mode());
+    if uid == 0 {
+        // The superuser may do everything but execute what nobody can.
+        let denied = want.contains(Want::EXECUTE) && inode.kind != FileKind::Directory && mode & 0o111 == 0;
+        return if denied { Err(Errno::EACCES) } else { Ok(()) };
+    }
+    let class = if uid == inode.uid() {
+        mode >> 6
+    } else if inode.gid() == gid || cred.groups.contains(&inode.gid()) {
+        mode >> 3
+    } else {
+        mode
+    };
+    if want.bits() & !class == 0 { Ok(()) } else { Err(Errno::EACCES) }
+}
+
+/// Whether the process is the superuser where files are concerned.
+#[inline]
+pub fn is_privileged() -> bool {
+    current().process.cred.lock().fsuid == 0
+}
+
+/// Whether the process owns the file or is privileged (CAP_FOWNER).
+pub fn is_owner(inode: &Inode) -> bool {
+    let uid = current().process.cred.lock().fsuid;
+    uid == 0 || uid == inode.uid()
+}
+
+/// Whether the process is in the group, or privileged.
+pub fn is_in_group(gid: u32) -> bool {
+    let cred = current().process.cred.lock();
+    cred.fsuid == 0 || cred.fsgid == gid || cred.groups.contains(&gid)
+}
+
+/// Owner and group of a new file in a directory, and whether the set-group-ID bit is passed on.
+pub fn owner_of_new(directory: &Inode) -> (u32, u32) {
+    let cred = current().process.cred.lock();
+    let gid = if directory.mode() & 0o2000 != 0 { directory.gid() } else { cred.fsgid };
+    (cred.fsuid, gid)
+}
+
+/// Whether the sticky bit keeps the process from removing or renaming an entry. EPERM.
+pub fn check_sticky(directory: &Inode, victim: &Inode) -> Result<(), Errno> {
+    if directory.mode() & 0o1000 == 0 {
+        return Ok(());
+    }
+    let uid = current().process.cred.lock().fsuid;
+    if uid == 0 || uid == victim.uid() || uid == directory.uid() { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// Takes set-user-ID and (for executables) set-group-ID away, after an unprivileged write or a change of owner.
+pub fn drop_set_id_bits(inode: &Inode) {
+    let mode = inode.mode();
+    let mut drop = mode & 0o4000;
+    if mode & 0o2010 == 0o2010 {
+        drop |= 0o2000;
+    }
+    if drop != 0 {
+        inode.set_mode(mode & !drop);
+    }
+}

@@ -1,0 +1,571 @@
+//! Pipes and FIFOs (pipe(7)).
+//!
+//! A ring of slots, each a page with bytes: as on Linux, a short write joins the last slot if it fits there whole, a write of up to
+//! PIPE_BUF bytes takes one free slot and so is never torn, and a pipe is full when its slots are used up.
+
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::sync::{Arc, Weak};
+use core::any::Any;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use abi::{Errno, OpenFlags};
+use spin::Once;
+
+use super::anon;
+use super::dentry::Dentry;
+use super::file::{FileOps, Mode, OpenFile};
+use super::hooks;
+use super::inode::{FileKind, Inode};
+use super::lock::SleepLock;
+use super::mount::{Mount, PIPEFS};
+use super::path::Path;
+use super::perm;
+use super::poll::{Events, PollHead, Poller};
+use super::tmpfs::Special;
+use crate::mm::{Frame, PAGE_SIZE, Sink, Source, UserPtr};
+use crate::sync::SpinLock;
+use crate::syscall::{SysError, SysResult};
+
+/// Slots of a new pipe.
+const SLOTS: u32 = 16;
+/// `fs.pipe-max-size`, in bytes.
+pub const MAX_SIZE: u32 = 1 << 20;
+const FIONREAD: u32 = 0x541b;
+
+/// Bytes on their way.
+pub struct Slot {
+    pub frame: Frame,
+    pub offset: usize,
+    pub len: usize,
+    /// Later bytes may be appended to the page.
+    pub is_open: bool,
+    /// A packet of O_DIRECT: a read takes it whole or loses the rest.
+    pub is_packet: bool,
+}
+
+#[derive(Default)]
+struct Ring {
+    slots: VecDeque<Slot>,
+    /// The page of a slot that was emptied, for the next.
+    spare: Option<Frame>,
+}
+
+/// A pipe.
+pub struct Pipe {
+    ring: SpinLock<Ring>,
+    /// Held while bytes are copied in or out.
+    lock: SleepLock,
+    /// Slots in use, and how many there may be.
+    used: AtomicU32,
+    capacity: AtomicU32,
+    readers: AtomicU32,
+    writers: AtomicU32,
+    /// How many opens there ever were, for FIFOs whose opens wait for each other.
+    reader_opens: AtomicU32,
+    writer_opens: AtomicU32,
+    /// Told when there is something to read, or nobody to write any more.
+    readable: PollHead,
+    /// Told when there is room, or nobody to read any more.
+    writable: PollHead,
+}
+
+impl Pipe {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            ring: SpinLock::new(Ring::default()),
+            lock: SleepLock::new(),
+            used: AtomicU32::new(0),
+            capacity: AtomicU32::new(SLOTS),
+            readers: AtomicU32::new(0),
+            writers: AtomicU32::new(0),
+            reader_opens: AtomicU32::new(0),
+            writer_opens: AtomicU32::new(0),
+            readable: PollHead::new(),
+            writable: PollHead::new(),
+        })
+    }
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.used.load(Ordering::Acquire) == 0
+    }
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.used.load(Ordering::Acquire) >= self.capacity.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn has_readers(&self) -> bool {
+        self.readers.load(Ordering::Acquire) != 0
+    }
+
+    #[inline]
+    fn has_writers(&self) -> bool {
+        self.writers.load(Ordering::Acquire) != 0
+    }
+
+    fn publish(&self, ring: &Ring) {
+        self.used.store(ring.slots.len() as u32, Ordering::Release);
+    }
+
+    /// Bytes waiting (FIONREAD).
+    pub fn pending(&self) -> usize {
+        self.ring.lock().slots.iter().map(|slot| slot.len).sum()
+    }
+
+    /// Size in bytes (F_GETPIPE_SZ).
+    pub fn size(&self) -> u32 {
+        self.capacity.load(Ordering::Relaxed) * PAGE_SIZE as u32
+    }
+
+    /// F_SETPIPE_SZ: the new size. EINVAL, EPERM, EBUSY.
+    pub fn set_size(&self, bytes: u32) -> Result<u32, Errno> {
+        if bytes > 1 << 31 {
+            return Err(Errno::EINVAL);
+        }
+        let slots = bytes.div_ceil(PAGE_SIZE as u32).max(1).next_power_of_two();
+        let size = slots.checked_mul(PAGE_SIZE as u32).ok_or(Errno::EINVAL)?;
+        let _guard = self.lock.lock();
+        if slots > self.capacity.load(Ordering::Relaxed) && size > MAX_SIZE && !perm::is_privileged() {
+            return Err(Errno::EPERM);
+        }
+        if self.used.load(Ordering::Relaxed) > slots {
+            return Err(Errno::EBUSY);
+        }
+        self.capacity.store(slots, Ordering::Relaxed);
+        self.writable.notify();
+        Ok(size)
+    }
+
+    /// Reads what is there; `None` if there is nothing, with the copy lock held.
+    #[inline]
+    fn read_some(&self, dst: &mut Sink<'_>) -> Option<Result<usize, Errno>> {
+        let mut done = 0;
+        while dst.remaining() > 0 {
+            let (frame, offset, len, is_packet) = match self.ring.lock().slots.front() {
+                Some(slot) => (slot.frame.clone(), slot.offset, slot.len, slot.is_packet),
+                None => break,
+            };
+            let wanted = len.min(dst.remaining());
+            let moved = match frame.copy_to(offset, wanted, dst) {
+                Ok(moved) => moved,
+                Err(_) if done > 0 => break,
+                Err(error) => return Some(Err(error)),
+            };
+            drop(frame);
+            done += moved;
+            let mut ring = self.ring.lock();
+            if moved == len || is_packet {
+                if let Some(slot) = ring.slots.pop_front()
+                    && slot.frame.ref_count() == 1
+                {
+                    ring.spare = Some(slot.frame);
+                }
+                self.publish(&ring);
+            } else if let Some(slot) = ring.slots.front_mut() {
+                slot.offset += moved;
+                slot.len -= moved;
+            }
+            if moved < wanted || is_packet {
+                break;
+            }
+        }
+        (done > 0).then_some(Ok(done))
+    }
+
+    /// Appends to the last slot if all of the bytes that don't fill a page fit there.
+    #[inline]
+    fn merge(&self, src: &mut Source<'_>) -> Result<usize, Errno> {
+        let odd = src.remaining() % PAGE_SIZE;
+        let (frame, at) = match self.ring.lock().slots.back() {
+            Some(slot) if odd != 0 && slot.is_open && slot.offset + slot.len + odd <= PAGE_SIZE => {
+                (slot.frame.clone(), slot.offset + slot.len)
+            }
+            _ => return Ok(0),
+        };
+        let moved = frame.copy_from(at, odd, src)?;
+        if let Some(slot) = self.ring.lock().slots.back_mut() {
+            slot.len += moved;
+        }
+        Ok(moved)
+    }
+
+    /// Fills one new slot, with the copy lock held and a slot free.
+    #[inline]
+    fn fill_slot(&self, src: &mut Source<'_>, is_packet: bool) -> Result<usize, Errno> {
+        let spare = self.ring.lock().spare.take();
+        let frame = match spare {
+            Some(frame) => frame,
+            None => Frame::uninit()?,
+        };
+        let wanted = src.remaining().min(PAGE_SIZE);
+        match frame.copy_from(0, wanted, src) {
+            Ok(len) => {
+                self.push_locked(Slot { frame, offset: 0, len, is_open: !is_packet, is_packet });
+                Ok(len)
+            }
+            Err(error) => {
+                self.ring.lock().spare = Some(frame);
+                Err(error)
+            }
+        }
+    }
+
+    fn push_locked(&self, slot: Slot) {
+        let mut ring = self.ring.lock();
+        ring.slots.push_back(slot);
+        self.publish(&ring);
+    }
+
+    /// read(2): whatever is there, else waits for something or for the last writer to go.
+    pub fn read(&self, dst: &mut Sink<'_>, wait: bool) -> SysResult {
+        if dst.remaining() == 0 {
+            return Ok(0);
+        }
+        loop {
+            {
+                let _guard = self.lock.lock();
+                let was_full = self.is_full();
+                if let Some(result) = self.read_some(dst) {
+                    if was_full {
+                        self.writable.notify();
+                    }
+                    return result.map_err(SysError::from);
+                }
+            }
+            if !self.has_writers() {
+                return Ok(0);
+            }
+            if !wait {
+                return Err(Errno::EAGAIN.into());
+            }
+            self.readable.wait(None, || (!self.is_empty() || !self.has_writers()).then_some(()))?;
+        }
+    }
+
+    /// write(2): everything, unless interrupted or told not to wait.
+    pub fn write(&self, src: &mut Source<'_>, wait: bool, packets: bool) -> SysResult {
+        if src.remaining() == 0 {
+            return Ok(0);
+        }
+        let mut done = 0;
+        let mut may_merge = true;
+        loop {
+            let outcome = self.write_some(src, packets, &mut may_merge, &mut done);
+            match outcome {
+                Err(Errno::EPIPE) => {
+                    hooks::send_pipe_signal();
+                    return if done > 0 { Ok(done) } else { Err(Errno::EPIPE.into()) };
+                }
+                Err(_) if done > 0 => return Ok(done),
+                Err(error) => return Err(error.into()),
+                Ok(()) => {}
+            }
+            if src.remaining() == 0 {
+                return Ok(done);
+            }
+            if !wait {
+                return if done > 0 { Ok(done) } else { Err(Errno::EAGAIN.into()) };
+            }
+            let waited = self.writable.wait(None, || (!self.is_full() || !self.has_readers()).then_some(()));
+            match waited {
+                Ok(()) => {}
+                Err(_) if done > 0 => return Ok(done),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Writes until everything is in or the pipe is full. EPIPE without readers.
+    #[inline]
+    fn write_some(
+        &self,
+        src: &mut Source<'_>,
+        packets: bool,
+        may_merge: &mut bool,
+        done: &mut usize,
+    ) -> Result<(), Errno> {
+        let _guard = self.lock.lock();
+        if !self.has_readers() {
+            return Err(Errno::EPIPE);
+        }
+        let was_empty = self.is_empty();
+        let before = *done;
+        let mut result = Ok(());
+        if core::mem::take(may_merge) && !was_empty {
+            match self.merge(src) {
+                Ok(moved) => *done += moved,
+                Err(error) => return Err(error),
+            }
+        }
+        while src.remaining() > 0 && !self.is_full() {
+            match self.fill_slot(src, packets) {
+                Ok(moved) => *done += moved,
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        if *done > before && (was_empty || self.readable.is_watched()) {
+            self.readable.notify();
+        }
+        result
+    }
+
+    fn add_end(&self, mode: Mode) {
+        if mode.contains(Mode::READ) {
+            self.readers.fetch_add(1, Ordering::AcqRel);
+            self.reader_opens.fetch_add(1, Ordering::AcqRel);
+        }
+        if mode.contains(Mode::WRITE) {
+            self.writers.fetch_add(1, Ordering::AcqRel);
+            self.writer_opens.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn remove_end(&self, mode: Mode) {
+        if mode.contains(Mode::READ) {
+            self.readers.fetch_sub(1, Ordering::AcqRel);
+        }
+        if mode.contains(Mode::WRITE) {
+            self.writers.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.readable.notify();
+        self.writable.notify();
+    }
+
+    // ---- for splice and its relatives -----------------------------------------------------------------------------------------
+
+    /// Waits until there is something to take: whether there is (or only an end).
+    pub fn wait_readable(&self, wait: bool) -> Result<bool, SysError> {
+        loop {
+            if !self.is_empty() {
+                return Ok(true);
+            }
+            if !self.has_writers() {
+                return Ok(false);
+            }
+            if !wait {
+                return Err(Errno::EAGAIN.into());
+            }
+            self.readable.wait(None, || (!self.is_empty() || !self.has_writers()).then_some(()))?;
+        }
+    }
+
+    /// Waits until a slot is free. EPIPE (with SIGPIPE) without readers.
+    pub fn wait_writable(&self, wait: bool) -> Result<(), SysError> {
+        loop {
+            if !self.has_readers() {
+                hooks::send_pipe_signal();
+                return Err(Errno::EPIPE.into());
+            }
+            if !self.is_full() {
+                return Ok(());
+            }
+            if !wait {
+                return Err(Errno::EAGAIN.into());
+            }
+            self.writable.wait(None, || (!self.is_full() || !self.has_readers()).then_some(()))?;
+        }
+    }
+
+    /// Takes up to `max` bytes of the first slot, as a reference to its page.
+    pub fn take(&self, max: usize) -> Option<Slot> {
+        let _guard = self.lock.lock();
+        let was_full = self.is_full();
+        let mut ring = self.ring.lock();
+        let first = ring.slots.front_mut()?;
+        let len = first.len.min(max);
+        let piece =
+            Slot { frame: first.frame.clone(), offset: first.offset, len, is_open: false, is_packet: first.is_packet };
+        if len == first.len {
+            ring.slots.pop_front();
+            self.publish(&ring);
+        } else {
+            first.offset += len;
+            first.len -= len;
+        }
+        drop(ring);
+        if was_full {
+            self.writable.notify();
+        }
+        Some(piece)
+    }
+
+    /// A reference to the bytes of slot `nth`, which stay (tee).
+    pub fn look(&self, nth: usize, max: usize) -> Option<Slot> {
+        let ring = self.ring.lock();
+        let slot = ring.slots.get(nth)?;
+        let len = slot.len.min(max);
+        Some(Slot { frame: slot.frame.clone(), offset: slot.offset, len, is_open: false, is_packet: slot.is_packet })
+    }
+
+    /// Whether a slot is free.
+    pub fn has_room(&self) -> bool {
+        !self.is_full()
+    }
+
+    /// Puts a slot in; it comes back if there is none free.
+    pub fn put(&self, slot: Slot) -> Option<Slot> {
+        let _guard = self.lock.lock();
+        if self.is_full() {
+            return Some(slot);
+        }
+        self.push_locked(slot);
+        self.readable.notify();
+        None
+    }
+
+    /// Puts what `take` took back in front.
+    pub fn put_back(&self, slot: Slot) {
+        let _guard = self.lock.lock();
+        let mut ring = self.ring.lock();
+        ring.slots.push_front(slot);
+        self.publish(&ring);
+    }
+}
+
+/// One end of a pipe, or both (a FIFO opened for reading and writing).
+pub struct PipeEnd {
+    pub pipe: Arc<Pipe>,
+    mode: Mode,
+    /// Opens for writing when this end was opened without any writer: until there is one, the end of file isn't reported by poll.
+    quiet_until: Option<u32>,
+}
+
+impl Drop for PipeEnd {
+    fn drop(&mut self) {
+        self.pipe.remove_end(self.mode);
+    }
+}
+
+impl FileOps for PipeEnd {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    #[inline]
+    fn read(&self, file: &OpenFile, _: &mut u64, dst: &mut Sink<'_>) -> SysResult {
+        self.pipe.read(dst, !file.is_nonblocking())
+    }
+
+    #[inline]
+    fn write(&self, file: &OpenFile, _: &mut u64, src: &mut Source<'_>) -> SysResult {
+        let flags = file.flags();
+        self.pipe.write(src, !flags.contains(OpenFlags::NONBLOCK), flags.contains(OpenFlags::DIRECT))
+    }
+
+    #[inline]
+    fn poll(&self, _: &OpenFile, poller: Poller<'_>) -> Events {
+        let pipe = &self.pipe;
+        let mut events = Events::empty();
+        if self.mode.contains(Mode::READ) {
+            pipe.readable.add(poller);
+            if !pipe.is_empty() {
+                events |= Events::READABLE;
+            }
+            if !pipe.has_writers() && self.quiet_until != Some(pipe.writer_opens.load(Ordering::Acquire)) {
+                events |= Events::HUP;
+            }
+        }
+        if self.mode.contains(Mode::WRITE) {
+            pipe.writable.add(poller);
+            if !pipe.is_full() {
+                events |= Events::WRITABLE;
+            }
+            if !pipe.has_readers() {
+                events |= Events::ERR;
+            }
+        }
+        events
+    }
+
+    fn is_pollable(&self) -> bool {
+        true
+    }
+
+    fn ioctl(&self, _: &OpenFile, command: u32, argument: usize) -> SysResult {
+        if command != FIONREAD {
+            return Err(Errno::ENOTTY.into());
+        }
+        UserPtr::<i32>::new(argument).write(&(self.pipe.pending() as i32))?;
+        Ok(0)
+    }
+}
+
+/// The pipe behind an open file, if it is one.
+pub fn of(file: &OpenFile) -> Option<&PipeEnd> {
+    file.ops.as_any().downcast_ref()
+}
+
+/// A FIFO's pipe, which lives while it is open.
+#[derive(Default)]
+pub struct Fifo {
+    pipe: SpinLock<Weak<Pipe>>,
+}
+
+impl Fifo {
+    fn of(pipe: &Arc<Pipe>) -> Self {
+        Self { pipe: SpinLock::new(Arc::downgrade(pipe)) }
+    }
+
+    /// fifo(7): waits for the other side, unless both are asked for or O_NONBLOCK. ENXIO for a nonblocking writer without readers.
+    pub fn open(&self, path: &Path, flags: OpenFlags) -> Result<Arc<OpenFile>, SysError> {
+        let mode = Mode::from_flags(flags);
+        let pipe = {
+            let mut slot = self.pipe.lock();
+            match slot.upgrade() {
+                Some(pipe) => pipe,
+                None => {
+                    let pipe = Pipe::new();
+                    *slot = Arc::downgrade(&pipe);
+                    pipe
+                }
+            }
+        };
+        let wait = !flags.contains(OpenFlags::NONBLOCK);
+        if mode == Mode::WRITE && !wait && !pipe.has_readers() {
+            return Err(Errno::ENXIO.into());
+        }
+        pipe.add_end(mode);
+        let mut end = PipeEnd { pipe, mode, quiet_until: None };
+        end.pipe.readable.notify();
+        end.pipe.writable.notify();
+        let pipe = end.pipe.clone();
+        if mode == Mode::READ && !pipe.has_writers() {
+            let before = pipe.writer_opens.load(Ordering::Acquire);
+            if wait {
+                let came = || pipe.writer_opens.load(Ordering::Acquire) != before;
+                pipe.readable.wait(None, || came().then_some(()))?;
+            } else {
+                end.quiet_until = Some(before);
+            }
+        } else if mode == Mode::WRITE && !pipe.has_readers() {
+            let before = pipe.reader_opens.load(Ordering::Acquire);
+            let came = || pipe.reader_opens.load(Ordering::Acquire) != before;
+            pipe.writable.wait(None, || came().then_some(()))?;
+        }
+        Ok(Arc::new(OpenFile::new(path.clone(), flags, mode, end)))
+    }
+}
+
+/// pipe2(2): the reading and the writing end.
+pub fn new(flags: OpenFlags) -> (Arc<OpenFile>, Arc<OpenFile>) {
+    static MOUNT: Once<Arc<Mount>> = Once::new();
+    let mount = anon::internal_mount(&MOUNT, &PIPEFS);
+    let pipe = Pipe::new();
+    let number = mount.fs.next_inode();
+    let special = Special::with_fifo(Fifo::of(&pipe));
+    let inode = Arc::new(Inode::new(&mount.fs, number, &anon::attributes(FileKind::Fifo, 0o600), special));
+    let dentry = Dentry::detached(format!("pipe:[{number}]").as_bytes(), inode);
+    let path = Path { mount: mount.clone(), dentry };
+    let open = |mode: Mode, access: OpenFlags| {
+        pipe.add_end(mode);
+        let end = PipeEnd { pipe: pipe.clone(), mode, quiet_until: None };
+        Arc::new(OpenFile::new(path.clone(), flags | access, mode, end))
+    };
+    (open(Mode::READ, OpenFlags::empty()), open(Mode::WRITE, OpenFlags::WRONLY))
+}

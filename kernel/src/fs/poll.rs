@@ -1,0 +1,116 @@
+//! Readiness: what poll reports of a file, and who hears when it changes.
+
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use super::epoll::Item;
+use crate::sync::SpinLock;
+use crate::task::{PollWaiter, WaitError, WaitQueue};
+
+bitflags::bitflags! {
+    /// The events of poll(2) and epoll(7).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Events: u32 {
+        const IN = 0x1;
+        const PRI = 0x2;
+        const OUT = 0x4;
+        const ERR = 0x8;
+        const HUP = 0x10;
+        const NVAL = 0x20;
+        const RDNORM = 0x40;
+        const RDBAND = 0x80;
+        const WRNORM = 0x100;
+        const WRBAND = 0x200;
+        const MSG = 0x400;
+        const RDHUP = 0x2000;
+        /// What a file that can be read without waiting reports.
+        const READABLE = 0x41;
+        /// What a file that can be written without waiting reports.
+        const WRITABLE = 0x104;
+    }
+}
+
+/// What a poller leaves behind where it looked.
+#[derive(Clone, Copy)]
+pub enum Poller<'a> {
+    /// Nothing: it only wants to know.
+    Glance,
+    /// A thread that is about to sleep.
+    Waiter(&'a PollWaiter),
+    /// An entry of an epoll instance, for as long as it lives.
+    Watch(&'a Arc<Item>),
+}
+
+/// The threads and epoll entries that wait for one thing to change.
+#[derive(Default)]
+pub struct PollHead {
+    queue: WaitQueue,
+    is_watched: AtomicBool,
+    watches: SpinLock<Vec<Weak<Item>>>,
+}
+
+impl PollHead {
+    pub const fn new() -> Self {
+        Self { queue: WaitQueue::new(), is_watched: AtomicBool::new(false), watches: SpinLock::new(Vec::new()) }
+    }
+
+    /// Registers a poller. Comes before the look at the state.
+    #[inline]
+    pub fn add(&self, poller: Poller<'_>) {
+        match poller {
+            Poller::Glance => {}
+            Poller::Waiter(waiter) => waiter.register(&self.queue),
+            Poller::Watch(item) => {
+                let mut watches = self.watches.lock();
+                watches.retain(|watch| watch.strong_count() > 0);
+                watches.push(Arc::downgrade(item));
+                self.is_watched.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// Whether an epoll instance listens.
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        self.is_watched.load(Ordering::Acquire)
+    }
+
+    /// Something changed: every waiter looks again.
+    #[inline]
+    pub fn notify(&self) {
+        self.queue.wake_all();
+        if self.is_watched.load(Ordering::Acquire) {
+            self.notify_watches();
+        }
+    }
+
+    /// Something changed that is enough for one waiter.
+    #[inline]
+    pub fn notify_one(&self) {
+        self.queue.wake_one();
+        if self.is_watched.load(Ordering::Acquire) {
+            self.notify_watches();
+        }
+    }
+
+    #[inline(never)]
+    fn notify_watches(&self) {
+        // Not under the lock: an epoll instance may itself be watched.
+        let watches: Vec<Arc<Item>> = self.watches.lock().iter().filter_map(Weak::upgrade).collect();
+        for item in &watches {
+            item.notify();
+        }
+        if watches.is_empty() {
+            let mut watches = self.watches.lock();
+            watches.retain(|watch| watch.strong_count() > 0);
+            self.is_watched.store(!watches.is_empty(), Ordering::Release);
+        }
+    }
+
+    /// Sleeps until `condition` gives a value.
+    #[inline]
+    pub fn wait<T>(&self, deadline: Option<u64>, condition: impl FnMut() -> Option<T>) -> Result<T, WaitError> {
+        self.queue.wait(deadline, condition)
+    }
+}

@@ -1,0 +1,421 @@
+//! /proc/[pid] and /proc/[pid]/task/[tid].
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::Ordering;
+
+use abi::Errno;
+
+use super::fd::View;
+use super::system::{name, ticks};
+use super::text::put;
+use super::{Text, maps};
+use crate::fs::hooks;
+use crate::fs::inode::{FileKind, LinkTarget};
+use crate::fs::mount;
+use crate::mm::PAGE_SIZE;
+use crate::task::process::{UNLIMITED, rlimit};
+use crate::task::thread::State;
+use crate::task::{Process, current};
+use crate::time;
+
+type Generate = fn(&Process, u32, &mut Text) -> Result<(), Errno>;
+
+/// An entry of a process's directory.
+pub struct Entry {
+    pub name: &'static str,
+    mode: u32,
+    pub what: What,
+    /// Not below `task/[tid]`.
+    pub only_process: bool,
+}
+
+pub enum What {
+    Text(Generate),
+    Setting(Generate, fn(&Process, &[u8]) -> Result<(), Errno>),
+    Link(fn(&Process) -> Result<LinkTarget, Errno>),
+    Descriptors(View),
+    Threads,
+}
+
+const fn text(name: &'static str, mode: u32, generate: Generate) -> Entry {
+    Entry { name, mode, what: What::Text(generate), only_process: false }
+}
+
+const fn of_process(name: &'static str, mode: u32, what: What) -> Entry {
+    Entry { name, mode, what, only_process: true }
+}
+
+const fn shared(name: &'static str, mode: u32, what: What) -> Entry {
+    Entry { name, mode, what, only_process: false }
+}
+
+/// Everything that there is in the directory.
+pub static ENTRIES: &[Entry] = &[
+    text("cgroup", 0o444, |_, _, text| {
+        put!(text, "0::/\n");
+        Ok(())
+    }),
+    text("cmdline", 0o444, write_command_line),
+    shared("comm", 0o644, What::Setting(write_comm, store_comm)),
+    of_process("coredump_filter", 0o644, What::Setting(|_, _, t| constant(t, "00000033"), |_, _| Ok(()))),
+    shared("cwd", 0o777, What::Link(|process| Ok(LinkTarget::Jump(process.fs.lock().cwd.clone())))),
+    text("environ", 0o400, write_environment),
+    shared("exe", 0o777, What::Link(|process| {
+        let exe = process.exe.lock().clone().ok_or(Errno::ENOENT)?;
+        Ok(LinkTarget::Jump(exe.path().clone()))
+    })),
+    shared("fd", 0o500, What::Descriptors(View::Links)),
+    shared("fdinfo", 0o500, What::Descriptors(View::Infos)),
+    text("gid_map", 0o644, write_id_map),
+    text("io", 0o400, write_io),
+    text("limits", 0o444, write_limits),
+    text("loginuid", 0o644, |_, _, text| {
+        put!(text, "{}", u32::MAX);
+        Ok(())
+    }),
+    text("maps", 0o444, |process, _, text| maps::write(process, text, maps::Detail::Lines)),
+    text("mountinfo", 0o444, |process, _, text| write_mounts(process, text, MountFormat::Info)),
+    text("mounts", 0o444, |process, _, text| write_mounts(process, text, MountFormat::Table)),
+    text("oom_adj", 0o644, |_, _, t| constant(t, "0")),
+    text("oom_score", 0o444, |_, _, t| constant(t, "0")),
+    shared("oom_score_adj", 0o644, What::Setting(|_, _, t| constant(t, "0"), |_, bytes| {
+        let number = core::str::from_utf8(bytes).ok().and_then(|text| text.trim().parse::<i32>().ok());
+        if number.is_some_and(|number| (-1000..=1000).contains(&number)) { Ok(()) } else { Err(Errno::EINVAL) }
+    })),
+    text("personality", 0o400, |process, _, text| {
+        put!(text, "{:08x}\n", process.personality.load(Ordering::Relaxed));
+        Ok(())
+    }),
+    shared("root", 0o777, What::Link(|process| Ok(LinkTarget::Jump(process.fs.lock().root.clone())))),
+    text("schedstat", 0o444, |process, _, text| {
+        put!(text, "{} 0 1\n", cpu_time_ns(process));
+        Ok(())
+    }),
+    text("sessionid", 0o444, |_, _, text| {
+        put!(text, "{}", u32::MAX);
+        Ok(())
+    }),
+    text("setgroups", 0o644, |_, _, t| constant(t, "allow")),
+    text("smaps", 0o444, |process, _, text| maps::write(process, text, maps::Detail::Everything)),
+    text("smaps_rollup", 0o444, |process, _, text| maps::write(process, text, maps::Detail::Sum)),
+    text("stat", 0o444, write_stat),
+    text("statm", 0o444, write_statm),
+    text("status", 0o444, write_status),
+    of_process("task", 0o555, What::Threads),
+    of_process("timerslack_ns", 0o666, What::Setting(
+        |process, _, text| {
+            put!(text, "{}\n", process.timer_slack_ns.load(Ordering::Relaxed));
+            Ok(())
+        },
+        |process, bytes| {
+            let number = core::str::from_utf8(bytes).ok().and_then(|text| text.trim().parse().ok());
+            process.timer_slack_ns.store(number.ok_or(Errno::EINVAL)?, Ordering::Relaxed);
+            Ok(())
+        },
+    )),
+    text("uid_map", 0o644, write_id_map),
+    text("wchan", 0o444, |_, _, text| {
+        put!(text, "0");
+        Ok(())
+    }),
+];
+
+impl Entry {
+    pub fn kind_and_mode(&self) -> (FileKind, u32) {
+        let kind = match self.what {
+            What::Text(_) | What::Setting(..) => FileKind::Regular,
+            What::Link(_) => FileKind::Symlink,
+            What::Descriptors(_) | What::Threads => FileKind::Directory,
+        };
+        (kind, self.mode)
+    }
+}
+
+/// Index of a name, in a process's directory or a thread's.
+pub fn find_entry(name: &[u8], is_process: bool) -> Option<usize> {
+    ENTRIES.iter().position(|entry| entry.name.as_bytes() == name && (is_process || !entry.only_process))
+}
+
+fn constant(text: &mut Text, value: &str) -> Result<(), Errno> {
+    put!(text, "{value}\n");
+    Ok(())
+}
+
+/// CPU time of a process's threads, those that ended included, ns.
+pub fn cpu_time_ns(process: &Process) -> u64 {
+    let threads = process.threads.lock();
+    let running: u64 = threads.iter().map(|thread| crate::task::thread::cpu_time_ns(thread)).sum();
+    running + time::ticks_to_ns(process.dead_threads_ticks.load(Ordering::Relaxed))
+}
+
+/// Bytes of a process's memory. What isn't there any more is left out.
+fn memory_of(process: &Process, range: core::ops::Range<usize>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let Some(space) = process.space() else { return bytes };
+    if bytes.try_reserve_exact(range.len()).is_err() {
+        return bytes;
+    }
+    bytes.resize(range.len(), 0);
+    match space.read(range.start, &mut bytes) {
+        Ok(()) => bytes,
+        Err(_) => Vec::new(),
+    }
+}
+
+fn write_command_line(process: &Process, _: u32, text: &mut Text) -> Result<(), Errno> {
+    let Some(space) = process.space() else { return Ok(()) };
+    let (args, env) = space.with(|inner| (inner.args.clone(), inner.env.clone()));
+    let mut bytes = memory_of(process, args.clone());
+    // A program that wrote over the end of its arguments (setproctitle) means a title that goes on in the environment.
+    if bytes.last().is_some_and(|&last| last != 0) {
+        let all = memory_of(process, args.start..env.end.max(args.end));
+        let end = all.iter().position(|&byte| byte == 0).unwrap_or(all.len());
+        bytes = all.get(..end).unwrap_or_default().to_vec();
+    }
+    text.bytes(&bytes);
+    Ok(())
+}
+
+fn write_environment(process: &Process, _: u32, text: &mut Text) -> Result<(), Errno> {
+    let Some(space) = process.space() else { return Ok(()) };
+    let env = space.with(|inner| inner.env.clone());
+    text.bytes(&memory_of(process, env));
+    Ok(())
+}
+
+fn write_comm(process: &Process, _: u32, text: &mut Text) -> Result<(), Errno> {
+    text.bytes(name(&*process.name.lock()));
+    text.bytes(b"\n");
+    Ok(())
+}
+
+fn store_comm(process: &Process, bytes: &[u8]) -> Result<(), Errno> {
+    if process.pid != current().process.pid {
+        return Err(Errno::EINVAL);
+    }
+    let mut name = [0; 16];
+    for (slot, byte) in name.iter_mut().take(15).zip(bytes.split(|&b| b == b'\n' || b == 0).next().unwrap_or_default()) {
+        *slot = *byte;
+    }
+    *process.name.lock() = name;
+    Ok(())
+}
+
+fn write_id_map(_: &Process, _: u32, text: &mut Text) -> Result<(), Errno> {
+    put!(text, "         0          0 4294967295\n");
+    Ok(())
+}
+
+fn write_io(_: &Process, _: u32, text: &mut Text) -> Result<(), Errno> {
+    for name in ["rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes"] {
+        put!(text, "{name}: 0\n");
+    }
+    Ok(())
+}
+
+fn write_limits(process: &Process, _: u32, text: &mut Text) -> Result<(), Errno> {
+    const ROWS: [(&str, &str); rlimit::COUNT] = [
+        ("Max cpu time", "seconds"),
+        ("Max file size", "bytes"),
+        ("Max data size", "bytes"),
+        ("Max stack size", "bytes"),
+        ("Max core file size", "bytes"),
+        ("Max resident set", "bytes"),
+        ("Max processes", "processes"),
+        ("Max open files", "files"),
+        ("Max locked memory", "bytes"),
+        ("Max address space", "bytes"),
+        ("Max file locks", "locks"),
+        ("Max pending signals", "signals"),
+        ("Max msgqueue size", "bytes"),
+        ("Max nice priority", ""),
+        ("Max realtime priority", ""),
+        ("Max realtime timeout", "us"),
+    ];
+    struct Limit(u64);
+    impl fmt::Display for Limit {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            if self.0 == UNLIMITED { f.pad("unlimited") } else { f.pad(&alloc::format!("{}", self.0)) }
+        }
+    }
+    put!(text, "{:<25} {:<20} {:<20} {:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units");
+    let limits = process.limits.lock().clone();
+    for ((name, unit), (soft, hard)) in ROWS.iter().zip(limits.0) {
+        put!(text, "{name:<25} {:<20} {:<20} ", Limit(soft), Limit(hard));
+        if unit.is_empty() { put!(text, "\n") } else { put!(text, "{unit:<10}\n") }
+    }
+    Ok(())
+}
+
+/// How mounts are listed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MountFormat {
+    /// As in fstab(5).
+    Table,
+    /// proc_pid_mountinfo(5)
+    Info,
+}
+
+fn write_mounts(process: &Process, text: &mut Text, format: MountFormat) -> Result<(), Errno> {
+    let root = process.fs.lock().root.clone();
+    for mount in mount::all() {
+        let at = mount.root_path().print(&root);
+        if at.starts_with(b"(") {
+            continue;
+        }
+        let flags = mount.flags();
+        let mut options = alloc::string::String::from(if flags & mount::flag::RDONLY != 0 { "ro" } else { "rw" });
+        for (bit, word) in [
+            (mount::flag::NOSUID, ",nosuid"),
+            (mount::flag::NODEV, ",nodev"),
+            (mount::flag::NOEXEC, ",noexec"),
+            (mount::flag::NOATIME, ",noatime"),
+            (mount::flag::NODIRATIME, ",nodiratime"),
+            (mount::flag::RELATIME, ",relatime"),
+        ] {
+            if flags & bit != 0 {
+                options.push_str(word);
+            }
+        }
+        if format == MountFormat::Info {
+            let parent = mount.covered().map_or(0, |covered| covered.mount.id);
+            put!(text, "{} {parent} 0:{} / ", mount.id, mount.fs.device);
+            text.escaped(&at);
+            put!(text, " {options} - {} ", mount.fs.kind.name);
+            text.escaped(&mount.source);
+            put!(text, " rw\n");
+        } else {
+            text.escaped(&mount.source);
+            put!(text, " ");
+            text.escaped(&at);
+            put!(text, " {} {options} 0 0\n", mount.fs.kind.name);
+        }
+    }
+    Ok(())
+}
+
+/// `R`, `S`, `T`, `Z`, `X`, and the word for it.
+fn state(process: &Process, tid: u32) -> (char, &'static str) {
+    if process.zombie.load(Ordering::Relaxed) {
+        return ('Z', "zombie");
+    }
+    if hooks::is_stopped(process) {
+        return ('T', "stopped");
+    }
+    let threads = process.threads.lock();
+    match threads.iter().find(|thread| thread.tid == tid).map(|thread| thread.state()) {
+        Some(State::Runnable) => ('R', "running"),
+        Some(State::Sleeping) => ('S', "sleeping"),
+        _ => ('X', "dead"),
+    }
+}
+
+/// Pages mapped, resident, and resident of files.
+fn sizes(process: &Process) -> (usize, usize, usize) {
+    process.space().map_or((0, 0, 0), |space| {
+        let total = space.with(|inner| inner.total);
+        (total / PAGE_SIZE, space.resident().0, 0)
+    })
+}
+
+/// `tty_nr`: the console's device number if the process has it.
+fn terminal(process: &Process) -> (u64, i32) {
+    let tty = crate::fs::tty::console();
+    if tty.is_controlling(process) {
+        (crate::fs::device::CONSOLE.encode(), tty.foreground().cast_signed())
+    } else {
+        (0, -1)
+    }
+}
+
+fn write_stat(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errno> {
+    let load = Ordering::Relaxed;
+    put!(text, "{tid} (");
+    text.bytes(name(&*process.name.lock()));
+    let (letter, _) = state(process, tid);
+    let (tty, foreground) = terminal(process);
+    put!(
+        text,
+        ") {letter} {} {} {} {tty} {foreground} 4194304 {} 0 0 0 ",
+        process.parent.load(load),
+        process.group.load(load),
+        process.session.load(load),
+        process.faults.load(load)
+    );
+    let used = ticks(cpu_time_ns(process));
+    let children = ticks(time::ticks_to_ns(process.children_ticks.load(load)));
+    let nice = process.nice.load(load);
+    let started = ticks(time::ticks_to_ns(process.started.saturating_sub(time::conversion().2)));
+    let threads = process.threads.lock().len();
+    let (total, resident, _) = sizes(process);
+    put!(text, "{used} 0 {children} 0 {} {nice} {threads} 0 {started} ", 20 + nice);
+    let rss_limit = process.limits.lock().soft(5);
+    let (args, env, brk, stack) = process.space().map_or((0..0, 0..0, 0, 0), |space| {
+        space.with(|inner| (inner.args.clone(), inner.env.clone(), inner.layout.brk_start, inner.layout.stack_top))
+    });
+    let masks = hooks::signal_masks(process, tid);
+    // Addresses of code, the stack and registers are shown as Linux shows them to others than a debugger: as 1 or 0.
+    put!(
+        text,
+        "{} {resident} {rss_limit} 1 1 {stack} 0 0 {} {} {} {} 0 0 0 17 0 0 0 0 0 0 0 0 {brk} {} {} {} {} {}\n",
+        total * PAGE_SIZE,
+        masks.pending & 0x7fff_ffff,
+        masks.blocked & 0x7fff_ffff,
+        masks.ignored & 0x7fff_ffff,
+        masks.caught & 0x7fff_ffff,
+        args.start,
+        args.end,
+        env.start,
+        env.end,
+        process.exit_status.load(load)
+    );
+    Ok(())
+}
+
+fn write_statm(process: &Process, _: u32, text: &mut Text) -> Result<(), Errno> {
+    let (total, resident, of_files) = sizes(process);
+    let data = process.space().map_or(0, |space| maps::data_pages(&space));
+    put!(text, "{total} {resident} {of_files} 0 0 {data} 0\n");
+    Ok(())
+}
+
+fn write_status(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errno> {
+    let load = Ordering::Relaxed;
+    text.bytes(b"Name:\t");
+    text.escaped(name(&*process.name.lock()));
+    let (letter, word) = state(process, tid);
+    put!(text, "\nUmask:\t{:04o}\nState:\t{letter} ({word})\n", process.umask.load(load));
+    put!(text, "Tgid:\t{}\nNgid:\t0\nPid:\t{tid}\nPPid:\t{}\nTracerPid:\t0\n", process.pid, process.parent.load(load));
+    let cred = process.cred.lock().clone();
+    put!(text, "Uid:\t{}\t{}\t{}\t{}\n", cred.uid, cred.euid, cred.suid, cred.fsuid);
+    put!(text, "Gid:\t{}\t{}\t{}\t{}\n", cred.gid, cred.egid, cred.sgid, cred.fsgid);
+    put!(text, "FDSize:\t{}\nGroups:\t", process.files().capacity());
+    for group in &cred.groups {
+        put!(text, "{group} ");
+    }
+    put!(text, "\nNStgid:\t{0}\nNSpid:\t{tid}\n", process.pid);
+    put!(text, "NSpgid:\t{}\nNSsid:\t{}\nKthread:\t0\n", process.group.load(load), process.session.load(load));
+    if let Some(space) = process.space() {
+        maps::write_status(&space, text);
+    }
+    let masks = hooks::signal_masks(process, tid);
+    put!(text, "CoreDumping:\t0\nTHP_enabled:\t0\nuntag_mask:\t0xffffffffffffffff\n");
+    let queue_limit = process.limits.lock().soft(rlimit::SIGPENDING);
+    put!(text, "Threads:\t{}\nSigQ:\t{}/{queue_limit}\n", process.threads.lock().len(), masks.queued);
+    put!(text, "SigPnd:\t{:016x}\nShdPnd:\t{:016x}\n", masks.pending, masks.shared_pending);
+    put!(text, "SigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n", masks.blocked, masks.ignored, masks.caught);
+    /// Every capability that Linux has (cap_last_cap is 40).
+    const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
+    let capabilities = if cred.euid == 0 { ALL_CAPABILITIES } else { 0 };
+    put!(text, "CapInh:\t{:016x}\nCapPrm:\t{capabilities:016x}\nCapEff:\t{capabilities:016x}\n", 0);
+    put!(text, "CapBnd:\t{ALL_CAPABILITIES:016x}\nCapAmb:\t{:016x}\n", 0);
+    put!(text, "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\n", u8::from(process.no_new_privs.load(load)));
+    put!(text, "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\talways enabled\n");
+    let cpus = crate::arch::x86_64::cpu::online_count();
+    let mask = u64::MAX >> (64 - cpus.clamp(1, 64));
+    put!(text, "Cpus_allowed:\t{mask:x}\nCpus_allowed_list:\t");
+    if cpus > 1 { put!(text, "0-{}\n", cpus - 1) } else { put!(text, "0\n") }
+    put!(text, "Mems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n");
+    Ok(())
+}

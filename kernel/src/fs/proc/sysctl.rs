@@ -1,0 +1,193 @@
+//! /proc/sys.
+
+use abi::Errno;
+
+use super::text::put;
+use super::{Entry, Text, system};
+use crate::config;
+use crate::entropy;
+use crate::mm::regions;
+use crate::sync::SpinLock;
+use crate::syscall::identity;
+
+macro_rules! constant {
+    ($name:literal, $value:expr) => {
+        Entry::text($name, |text| {
+            put!(text, "{}\n", $value);
+            Ok(())
+        })
+    };
+}
+
+/// A value that programs set and read back, and that changes nothing here.
+macro_rules! kept {
+    ($name:literal, $initial:literal) => {{
+        static VALUE: SpinLock<[u8; 32]> = SpinLock::new(padded($initial));
+        Entry::setting(
+            $name,
+            |text| {
+                text.bytes(system::name(&*VALUE.lock()));
+                text.bytes(b"\n");
+                Ok(())
+            },
+            |bytes| {
+                let bytes = bytes.trim_ascii();
+                // Numbers only, one or several.
+                if bytes.is_empty() || !bytes.iter().all(|b| b.is_ascii_digit() || b"- \t".contains(b)) {
+                    return Err(Errno::EINVAL);
+                }
+                let mut value = [0; 32];
+                value.get_mut(..bytes.len()).ok_or(Errno::EINVAL)?.copy_from_slice(bytes);
+                *VALUE.lock() = value;
+                Ok(())
+            },
+        )
+    }};
+}
+
+const fn padded(text: &str) -> [u8; 32] {
+    let mut out = [0; 32];
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        out[at] = bytes[at];
+        at += 1;
+    }
+    out
+}
+
+pub(super) static ENTRIES: &[Entry] = &[
+    Entry::directory("fs", FS),
+    Entry::directory("kernel", KERNEL),
+    Entry::directory("net", NET),
+    Entry::directory("vm", VM),
+];
+
+static FS: &[Entry] = &[
+    constant!("file-max", i64::MAX),
+    constant!("file-nr", "64\t0\t9223372036854775807"),
+    Entry::directory("inotify", INOTIFY),
+    kept!("lease-break-time", "45"),
+    Entry::directory("mqueue", MQUEUE),
+    constant!("nr_open", crate::fs::table::MAX_FILES),
+    kept!("pipe-max-size", "1048576"),
+    kept!("protected_hardlinks", "0"),
+    kept!("protected_symlinks", "0"),
+    kept!("suid_dumpable", "0"),
+    kept!("aio-max-nr", "65536"),
+];
+
+static INOTIFY: &[Entry] =
+    &[kept!("max_queued_events", "16384"), kept!("max_user_instances", "128"), kept!("max_user_watches", "65536")];
+
+static MQUEUE: &[Entry] =
+    &[kept!("msg_max", "10"), kept!("msgsize_max", "8192"), kept!("queues_max", "256")];
+
+static KERNEL: &[Entry] = &[
+    constant!("cap_last_cap", 40),
+    kept!("core_uses_pid", "0"),
+    constant!("core_pattern", "core"),
+    Entry::text("domainname", system::domain_name),
+    Entry::setting("hostname", system::host_name, |bytes| {
+        let bytes = bytes.trim_ascii();
+        let mut name = [0; 65];
+        name.get_mut(..bytes.len().min(64)).ok_or(Errno::EINVAL)?.copy_from_slice(bytes.get(..64).unwrap_or(bytes));
+        config::set_hostname(name);
+        Ok(())
+    }),
+    kept!("msgmax", "8192"),
+    kept!("msgmnb", "16384"),
+    kept!("msgmni", "32000"),
+    constant!("ngroups_max", 65_536),
+    Entry::text("osrelease", |text| {
+        text.bytes(identity::RELEASE);
+        text.bytes(b"\n");
+        Ok(())
+    }),
+    constant!("ostype", "Linux"),
+    constant!("overflowgid", 65_534),
+    constant!("overflowuid", 65_534),
+    kept!("perf_event_paranoid", "2"),
+    kept!("pid_max", "32768"),
+    kept!("printk", "4\t4\t1\t7"),
+    Entry::directory("random", RANDOM),
+    kept!("randomize_va_space", "2"),
+    kept!("sched_autogroup_enabled", "0"),
+    kept!("sched_rt_period_us", "1000000"),
+    kept!("sched_rt_runtime_us", "950000"),
+    kept!("sem", "32000\t1024000000\t500\t32000"),
+    kept!("shmall", "18446744073692774399"),
+    kept!("shmmax", "18446744073692774399"),
+    kept!("shmmni", "4096"),
+    constant!("tainted", 0),
+    kept!("threads-max", "65536"),
+    Entry::text("version", |text| {
+        text.bytes(identity::VERSION);
+        text.bytes(b"\n");
+        Ok(())
+    }),
+    Entry::directory("yama", YAMA),
+];
+
+static YAMA: &[Entry] = &[kept!("ptrace_scope", "0")];
+
+static RANDOM: &[Entry] = &[
+    Entry::text("boot_id", |text| {
+        static BOOT_ID: spin::Once<[u8; 16]> = spin::Once::new();
+        let id = BOOT_ID.try_call_once(new_uuid)?;
+        write_uuid(text, id);
+        Ok(())
+    }),
+    constant!("entropy_avail", 256),
+    constant!("poolsize", 256),
+    constant!("urandom_min_reseed_secs", 60),
+    Entry::text("uuid", |text| {
+        write_uuid(text, &new_uuid()?);
+        Ok(())
+    }),
+    constant!("write_wakeup_threshold", 256),
+];
+
+/// A random UUID (RFC 4122, version 4).
+fn new_uuid() -> Result<[u8; 16], Errno> {
+    let mut id = [0; 16];
+    entropy::fill(&mut id).map_err(|_| Errno::EIO)?;
+    id[6] = id[6] & 0x0f | 0x40;
+    id[8] = id[8] & 0x3f | 0x80;
+    Ok(id)
+}
+
+fn write_uuid(text: &mut Text, id: &[u8; 16]) {
+    for (index, byte) in id.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            put!(text, "-");
+        }
+        put!(text, "{byte:02x}");
+    }
+    put!(text, "\n");
+}
+
+static NET: &[Entry] = &[Entry::directory("core", NET_CORE), Entry::directory("ipv4", NET_IPV4)];
+
+static NET_CORE: &[Entry] = &[
+    kept!("rmem_default", "212992"),
+    kept!("rmem_max", "212992"),
+    kept!("somaxconn", "4096"),
+    kept!("wmem_default", "212992"),
+    kept!("wmem_max", "212992"),
+];
+
+static NET_IPV4: &[Entry] = &[
+    kept!("ip_local_port_range", "32768\t60999"),
+    kept!("tcp_fin_timeout", "60"),
+    kept!("tcp_max_syn_backlog", "128"),
+];
+
+static VM: &[Entry] = &[
+    constant!("max_map_count", regions::MAX_REGIONS),
+    kept!("mmap_min_addr", "65536"),
+    kept!("nr_hugepages", "0"),
+    kept!("overcommit_memory", "0"),
+    kept!("overcommit_ratio", "50"),
+    kept!("swappiness", "60"),
+];

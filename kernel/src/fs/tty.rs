@@ -1,0 +1,555 @@
+//! The console terminal: the line discipline between the launcher's terminal and the programs (tty_ioctl(4), termios(3)).
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use abi::{Errno, OpenFlags, Winsize};
+use ldisc::{Event, LineDiscipline, NCCS, Settings, cc, lflag};
+
+use super::device;
+use super::file::{FileOps, Mode, OpenFile};
+use super::hooks;
+use super::lock::SleepLock;
+use super::path::Path;
+use super::poll::{Events, PollHead, Poller};
+use crate::console;
+use crate::mm::{Sink, Source, UserPtr};
+use crate::sync::SpinLock;
+use crate::syscall::{SysError, SysResult};
+use crate::task::{Process, WaitError, current};
+use crate::time;
+
+/// Commands of ioctl(2) for terminals.
+mod command {
+    pub const TCGETS: u32 = 0x5401;
+    pub const TCSETS: u32 = 0x5402;
+    pub const TCSETSW: u32 = 0x5403;
+    pub const TCSETSF: u32 = 0x5404;
+    pub const TCSBRK: u32 = 0x5409;
+    pub const TCXONC: u32 = 0x540a;
+    pub const TCFLSH: u32 = 0x540b;
+    pub const TIOCEXCL: u32 = 0x540c;
+    pub const TIOCNXCL: u32 = 0x540d;
+    pub const TIOCSCTTY: u32 = 0x540e;
+    pub const TIOCGPGRP: u32 = 0x540f;
+    pub const TIOCSPGRP: u32 = 0x5410;
+    pub const TIOCOUTQ: u32 = 0x5411;
+    pub const TIOCSTI: u32 = 0x5412;
+    pub const TIOCGWINSZ: u32 = 0x5413;
+    pub const TIOCSWINSZ: u32 = 0x5414;
+    pub const FIONREAD: u32 = 0x541b;
+    pub const TIOCNOTTY: u32 = 0x5422;
+    pub const TIOCSETD: u32 = 0x5423;
+    pub const TIOCGETD: u32 = 0x5424;
+    pub const TCSBRKP: u32 = 0x5425;
+    pub const TIOCGSID: u32 = 0x5429;
+    pub const TCGETS2: u32 = 0x802c_542a;
+    pub const TCSETS2: u32 = 0x402c_542b;
+    pub const TCSETSW2: u32 = 0x402c_542c;
+    pub const TCSETSF2: u32 = 0x402c_542d;
+}
+
+/// Bytes of `struct termios`, and of `struct termios2`, which adds two speeds.
+const TERMIOS: usize = 4 * 4 + 1 + NCCS;
+const TERMIOS2: usize = TERMIOS + 8;
+/// 38400 baud, 8 bits, receiver on, and hang up on close (`tty_std_termios`).
+const STANDARD_CFLAG: u32 = 0o17 | 0o60 | 0o200 | 0o2000;
+const STANDARD_SPEED: u32 = 38_400;
+
+/// What the line discipline has no use for, but programs read back.
+#[derive(Clone, Copy)]
+struct Extra {
+    cflag: u32,
+    line: u8,
+    input_speed: u32,
+    output_speed: u32,
+}
+
+struct Line {
+    discipline: LineDiscipline,
+    extra: Extra,
+    pixels: [u16; 2],
+}
+
+/// A terminal.
+pub struct Tty {
+    line: SpinLock<Line>,
+    /// One reader, and one writer, at a time.
+    read_lock: SleepLock,
+    write_lock: SleepLock,
+    readable: PollHead,
+    writable: PollHead,
+    hung_up: AtomicBool,
+    /// The session that it controls, and that session's foreground group; 0 for none.
+    session: AtomicU32,
+    foreground: AtomicU32,
+}
+
+static CONSOLE: Tty = Tty {
+    line: SpinLock::new(Line {
+        discipline: LineDiscipline::new(Settings::COOKED),
+        extra: Extra {
+            cflag: STANDARD_CFLAG,
+            line: 0,
+            input_speed: STANDARD_SPEED,
+            output_speed: STANDARD_SPEED,
+        },
+        pixels: [0; 2],
+    }),
+    read_lock: SleepLock::new(),
+    write_lock: SleepLock::new(),
+    readable: PollHead::new(),
+    writable: PollHead::new(),
+    hung_up: AtomicBool::new(false),
+    session: AtomicU32::new(0),
+    foreground: AtomicU32::new(0),
+};
+
+/// The launcher's terminal.
+pub fn console() -> &'static Tty {
+    &CONSOLE
+}
+
+/// Why a group is signalled by its terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    Interrupt,
+    Quit,
+    Suspend,
+    Hangup,
+    Continue,
+    WindowChange,
+    BackgroundRead,
+    BackgroundWrite,
+}
+
+impl Tty {
+    /// Takes what came from the keyboard, as far as the discipline has room.
+    pub fn pump(&self) {
+        let mut echo = Vec::new();
+        let mut events = Vec::new();
+        loop {
+            let mut byte = [0];
+            if !self.line.lock().discipline.has_room() {
+                break;
+            }
+            match console::read_input(&mut Sink::kernel(&mut byte)) {
+                Ok(Some(0)) => {
+                    if !self.hung_up.swap(true, Ordering::AcqRel) {
+                        self.hang_up();
+                    }
+                    break;
+                }
+                Ok(Some(_)) => events.extend(self.line.lock().discipline.receive(byte[0], &mut echo)),
+                _ => break,
+            }
+        }
+        self.act(&echo, &events);
+    }
+
+    /// A byte as if it came from the keyboard (TIOCSTI).
+    fn insert(&self, byte: u8) {
+        let mut echo = Vec::new();
+        let event = self.line.lock().discipline.receive(byte, &mut echo);
+        self.act(&echo, event.as_slice());
+    }
+
+    /// Shows an echo, sends signals, and wakes who waits.
+    fn act(&self, echo: &[u8], events: &[Event]) {
+        if !echo.is_empty() {
+            // What the launcher doesn't take now is lost, as on a line that nobody reads.
+            let _ = console::write(1, &mut Source::kernel(echo));
+        }
+        for event in events {
+            match event {
+                Event::Signal(signal) => {
+                    let reason = match signal {
+                        ldisc::Signal::Interrupt => Reason::Interrupt,
+                        ldisc::Signal::Quit => Reason::Quit,
+                        ldisc::Signal::Suspend => Reason::Suspend,
+                    };
+                    hooks::signal_group(self.foreground.load(Ordering::Relaxed), reason);
+                }
+                Event::Start => self.writable.notify(),
+                Event::Stop => {}
+            }
+        }
+        self.readable.notify();
+    }
+
+    /// The other side is gone: reads are at their end, writes fail.
+    fn hang_up(&self) {
+        self.readable.notify();
+        self.writable.notify();
+        hooks::signal_group(self.foreground.load(Ordering::Relaxed), Reason::Hangup);
+    }
+
+    /// Makes this a session's controlling terminal.
+    pub fn control(&self, session: u32, group: u32) {
+        self.session.store(session, Ordering::Relaxed);
+        self.foreground.store(group, Ordering::Relaxed);
+    }
+
+    /// A session leader gives its terminal up, or ends: the foreground group is told.
+    pub fn release(&self, session: u32) {
+        if self.session.load(Ordering::Relaxed) == session {
+            let group = self.foreground.swap(0, Ordering::Relaxed);
+            self.session.store(0, Ordering::Relaxed);
+            hooks::signal_group(group, Reason::Hangup);
+            hooks::signal_group(group, Reason::Continue);
+        }
+    }
+
+    /// The group that is signalled by keys; 0 for none.
+    pub fn foreground(&self) -> u32 {
+        self.foreground.load(Ordering::Relaxed)
+    }
+
+    /// Whether it controls the process's session.
+    pub fn is_controlling(&self, process: &Process) -> bool {
+        self.session.load(Ordering::Relaxed) == process.session.load(Ordering::Relaxed)
+    }
+
+    /// Stops a background process that wants to read, or to write where that is not allowed. EIO if it can't be stopped.
+    fn check_foreground(&self, reason: Reason) -> Result<(), SysError> {
+        let process = &current().process;
+        let group = process.group.load(Ordering::Relaxed);
+        let foreground = self.foreground.load(Ordering::Relaxed);
+        if !self.is_controlling(process) || foreground == 0 || foreground == group {
+            return Ok(());
+        }
+        hooks::stop_background(group, reason)
+    }
+
+    fn can_read(&self) -> bool {
+        self.line.lock().discipline.can_read() || self.hung_up.load(Ordering::Acquire)
+    }
+
+    /// Takes what there is; `None` if there is nothing.
+    fn take(&self, dst: &mut [u8]) -> Option<usize> {
+        let taken = self.line.lock().discipline.read(dst);
+        if taken.is_some() {
+            self.pump();
+        }
+        taken
+    }
+
+    fn read(&self, file: &OpenFile, dst: &mut Sink<'_>) -> SysResult {
+        self.check_foreground(Reason::BackgroundRead)?;
+        if dst.remaining() == 0 {
+            return Ok(0);
+        }
+        let _guard = self.read_lock.lock();
+        let (is_canonical, min, time) = {
+            let line = self.line.lock();
+            let settings = line.discipline.settings();
+            let character = |index: usize| settings.cc.get(index).copied().unwrap_or(0);
+            (settings.lflag & lflag::ICANON != 0, character(cc::VMIN), character(cc::VTIME))
+        };
+        let tenths = u64::from(time) * (time::NS_PER_SEC / 10);
+        let least = if is_canonical || min == 0 { 1 } else { usize::from(min).min(dst.remaining()) };
+        let mut buffer = [0; 256];
+        let mut done = 0;
+        loop {
+            let room = dst.remaining().min(buffer.len());
+            let piece = buffer.get_mut(..room).unwrap_or_default();
+            match self.take(piece) {
+                Some(count) => {
+                    let is_whole_line = is_canonical && (count < room || !self.line_goes_on(piece, count));
+                    done += match dst.write(piece.get(..count).unwrap_or_default()) {
+                        Ok(moved) => moved,
+                        Err(_) if done > 0 => return Ok(done),
+                        Err(error) => return Err(error.into()),
+                    };
+                    if is_whole_line || dst.remaining() == 0 || (!is_canonical && count < room && done >= least) {
+                        return Ok(done);
+                    }
+                    continue;
+                }
+                None if done >= least || (is_canonical && done > 0) => return Ok(done),
+                None => {}
+            }
+            if self.hung_up.load(Ordering::Acquire) {
+                return Ok(done);
+            }
+            if file.is_nonblocking() {
+                return if done > 0 { Ok(done) } else { Err(Errno::EAGAIN.into()) };
+            }
+            // With VMIN and VTIME the clock starts with the first byte; with VTIME alone, with the read.
+            let timed = !is_canonical && time != 0 && (min == 0 || done > 0);
+            let deadline = timed.then(|| time::monotonic_ns().saturating_add(tenths));
+            if !is_canonical && min == 0 && time == 0 {
+                return Ok(done);
+            }
+            match self.readable.wait(deadline, || self.can_read().then_some(())) {
+                Ok(()) => {}
+                Err(WaitError::TimedOut) => return Ok(done),
+                Err(_) if done > 0 => return Ok(done),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whether a canonical read that filled its piece may go on with the same line.
+    fn line_goes_on(&self, piece: &[u8], count: usize) -> bool {
+        let last = count.checked_sub(1).and_then(|at| piece.get(at)).copied();
+        let line = self.line.lock();
+        let settings = line.discipline.settings();
+        let ends = [Some(b'\n'), settings.cc.get(cc::VEOL).copied(), settings.cc.get(cc::VEOL2).copied()];
+        last.is_some_and(|byte| !ends.contains(&Some(byte)))
+    }
+
+    fn write(&self, file: &OpenFile, src: &mut Source<'_>) -> SysResult {
+        if self.line.lock().discipline.settings().lflag & lflag::TOSTOP != 0 {
+            self.check_foreground(Reason::BackgroundWrite)?;
+        }
+        let _guard = self.write_lock.lock();
+        let mut buffer = [0; 512];
+        let mut out = Vec::new();
+        let mut done = 0;
+        while src.remaining() > 0 {
+            if self.hung_up.load(Ordering::Acquire) {
+                return if done > 0 { Ok(done) } else { Err(Errno::EIO.into()) };
+            }
+            if self.line.lock().discipline.is_stopped() {
+                if file.is_nonblocking() {
+                    return if done > 0 { Ok(done) } else { Err(Errno::EAGAIN.into()) };
+                }
+                let goes_on = || !self.line.lock().discipline.is_stopped() || self.hung_up.load(Ordering::Acquire);
+                match self.writable.wait(None, || goes_on().then_some(())) {
+                    Ok(()) => continue,
+                    Err(_) if done > 0 => return Ok(done),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            let len = src.remaining().min(buffer.len());
+            let moved = match src.read(buffer.get_mut(..len).unwrap_or_default()) {
+                Ok(moved) => moved,
+                Err(_) if done > 0 => return Ok(done),
+                Err(error) => return Err(error.into()),
+            };
+            out.clear();
+            self.line.lock().discipline.write(buffer.get(..moved).unwrap_or_default(), &mut out);
+            console::write(1, &mut Source::kernel(&out))?;
+            done += moved;
+            if moved < len {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    fn settings_bytes(&self) -> [u8; TERMIOS2] {
+        let line = self.line.lock();
+        let settings = line.discipline.settings();
+        let mut bytes = [0; TERMIOS2];
+        let words = [settings.iflag, settings.oflag, line.extra.cflag, settings.lflag];
+        let speeds = [line.extra.input_speed, line.extra.output_speed];
+        let fields = words.iter().flat_map(|word| word.to_ne_bytes());
+        let fields = fields.chain([line.extra.line]).chain(settings.cc);
+        let fields = fields.chain(speeds.iter().flat_map(|word| word.to_ne_bytes()));
+        for (slot, byte) in bytes.iter_mut().zip(fields) {
+            *slot = byte;
+        }
+        bytes
+    }
+
+    fn set_settings(&self, bytes: &[u8]) {
+        let word = |index: usize| {
+            let at = index * 4;
+            bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
+        };
+        let mut control = [0; NCCS];
+        for (slot, byte) in control.iter_mut().zip(bytes.get(17..).unwrap_or_default()) {
+            *slot = *byte;
+        }
+        let mut line = self.line.lock();
+        line.discipline.set(Settings { iflag: word(0), oflag: word(1), lflag: word(3), cc: control });
+        line.extra.cflag = word(2);
+        line.extra.line = bytes.get(16).copied().unwrap_or(0);
+        if bytes.len() >= TERMIOS2 {
+            line.extra.input_speed = word(9);
+            line.extra.output_speed = word(10);
+        }
+        drop(line);
+        self.readable.notify();
+        self.writable.notify();
+    }
+
+    fn set_from_user(&self, argument: usize, len: usize, flush: bool) -> SysResult {
+        self.check_foreground(Reason::BackgroundWrite)?;
+        let mut bytes = [0; TERMIOS2];
+        let bytes = bytes.get_mut(..len).unwrap_or_default();
+        UserPtr::new(argument).read_bytes(bytes)?;
+        if flush {
+            self.line.lock().discipline.flush_input();
+        }
+        self.set_settings(bytes);
+        Ok(0)
+    }
+
+    fn ioctl(&self, command: u32, argument: usize) -> SysResult {
+        use command::*;
+        let process = &current().process;
+        let int = UserPtr::<i32>::new(argument);
+        match command {
+            TCGETS | TCGETS2 => {
+                let bytes = self.settings_bytes();
+                let len = if command == TCGETS { TERMIOS } else { TERMIOS2 };
+                UserPtr::new(argument).write_bytes(bytes.get(..len).unwrap_or_default())?;
+            }
+            TCSETS | TCSETSW => return self.set_from_user(argument, TERMIOS, false),
+            TCSETSF => return self.set_from_user(argument, TERMIOS, true),
+            TCSETS2 | TCSETSW2 => return self.set_from_user(argument, TERMIOS2, false),
+            TCSETSF2 => return self.set_from_user(argument, TERMIOS2, true),
+            TCXONC => match argument {
+                0 => self.line.lock().discipline.set_stopped(true),
+                1 => {
+                    self.line.lock().discipline.set_stopped(false);
+                    self.writable.notify();
+                }
+                2 | 3 => {}
+                _ => return Err(Errno::EINVAL.into()),
+            },
+            TCFLSH => match argument {
+                0 | 2 => self.line.lock().discipline.flush_input(),
+                1 => {}
+                _ => return Err(Errno::EINVAL.into()),
+            },
+            TCSBRK | TCSBRKP | TIOCEXCL | TIOCNXCL => {}
+            FIONREAD => int.write(&(self.line.lock().discipline.available() as i32))?,
+            TIOCOUTQ | TIOCGETD => int.write(&0)?,
+            TIOCSETD => {
+                if int.read()? != 0 {
+                    return Err(Errno::EINVAL.into());
+                }
+            }
+            TIOCSTI => {
+                let byte = UserPtr::<u8>::new(argument).read()?;
+                self.insert(byte);
+            }
+            TIOCGWINSZ => {
+                let [xpixel, ypixel] = self.line.lock().pixels;
+                UserPtr::new(argument).write(&Winsize { xpixel, ypixel, ..console::winsize() })?;
+            }
+            TIOCSWINSZ => {
+                let size = UserPtr::<Winsize>::new(argument).read()?;
+                self.line.lock().pixels = [size.xpixel, size.ypixel];
+                let old = console::winsize();
+                if (old.rows, old.cols) != (size.rows, size.cols) {
+                    console::set_winsize(size.rows, size.cols);
+                    hooks::signal_group(self.foreground.load(Ordering::Relaxed), Reason::WindowChange);
+                }
+            }
+            TIOCGPGRP => {
+                if !self.is_controlling(process) {
+                    return Err(Errno::ENOTTY.into());
+                }
+                int.write(&self.foreground.load(Ordering::Relaxed).cast_signed())?;
+            }
+            TIOCSPGRP => {
+                self.check_foreground(Reason::BackgroundWrite)?;
+                if !self.is_controlling(process) {
+                    return Err(Errno::ENOTTY.into());
+                }
+                let group = u32::try_from(int.read()?).map_err(|_| Errno::EINVAL)?;
+                if !hooks::is_group_in_session(group, process.session.load(Ordering::Relaxed))? {
+                    return Err(Errno::EPERM.into());
+                }
+                self.foreground.store(group, Ordering::Relaxed);
+            }
+            TIOCGSID => {
+                if !self.is_controlling(process) {
+                    return Err(Errno::ENOTTY.into());
+                }
+                int.write(&self.session.load(Ordering::Relaxed).cast_signed())?;
+            }
+            TIOCSCTTY => {
+                let session = process.session.load(Ordering::Relaxed);
+                let holder = self.session.load(Ordering::Relaxed);
+                if process.pid == session && holder == session {
+                    return Ok(0);
+                }
+                if process.pid != session || (holder != 0 && argument != 1) {
+                    return Err(Errno::EPERM.into());
+                }
+                self.control(session, process.group.load(Ordering::Relaxed));
+            }
+            TIOCNOTTY => {
+                if !self.is_controlling(process) {
+                    return Err(Errno::ENOTTY.into());
+                }
+                if process.pid == process.session.load(Ordering::Relaxed) {
+                    self.release(process.pid);
+                }
+            }
+            _ => return Err(Errno::ENOTTY.into()),
+        }
+        Ok(0)
+    }
+}
+
+/// An open terminal.
+struct TtyFile(&'static Tty);
+
+impl FileOps for TtyFile {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn read(&self, file: &OpenFile, _: &mut u64, dst: &mut Sink<'_>) -> SysResult {
+        self.0.read(file, dst)
+    }
+
+    fn write(&self, file: &OpenFile, _: &mut u64, src: &mut Source<'_>) -> SysResult {
+        self.0.write(file, src)
+    }
+
+    fn poll(&self, _: &OpenFile, poller: Poller<'_>) -> Events {
+        self.0.readable.add(poller);
+        self.0.writable.add(poller);
+        let line = self.0.line.lock();
+        let mut events = Events::empty();
+        events.set(Events::READABLE, line.discipline.poll_ready());
+        events.set(Events::WRITABLE, !line.discipline.is_stopped());
+        if self.0.hung_up.load(Ordering::Acquire) {
+            events |= Events::READABLE | Events::HUP;
+        }
+        events
+    }
+
+    fn is_pollable(&self) -> bool {
+        true
+    }
+
+    fn ioctl(&self, _: &OpenFile, command: u32, argument: usize) -> SysResult {
+        self.0.ioctl(command, argument)
+    }
+}
+
+/// Whether the file is a terminal.
+pub fn is_terminal(file: &OpenFile) -> bool {
+    file.ops.as_any().is::<TtyFile>()
+}
+
+/// Opens /dev/console, or /dev/tty: ENXIO for a process without a controlling terminal.
+pub fn open(path: Path, flags: OpenFlags) -> Result<Arc<OpenFile>, SysError> {
+    let process = &current().process;
+    if path.inode().device == device::TTY && !CONSOLE.is_controlling(process) {
+        return Err(Errno::ENXIO.into());
+    }
+    // A session leader without a terminal gets the first one that it opens.
+    let session = process.session.load(Ordering::Relaxed);
+    let may_control = !flags.contains(OpenFlags::NOCTTY) && path.inode().device != device::CONSOLE;
+    if may_control && process.pid == session && CONSOLE.session.load(Ordering::Relaxed) == 0 {
+        CONSOLE.control(session, process.group.load(Ordering::Relaxed));
+    }
+    Ok(Arc::new(OpenFile::new(path, flags, Mode::from_flags(flags), TtyFile(&CONSOLE))))
+}
+
+/// The terminal as a first process's standard stream.
+pub fn open_console() -> Result<Arc<OpenFile>, Errno> {
+    super::open_kernel(b"/dev/console", OpenFlags::RDWR)
+}

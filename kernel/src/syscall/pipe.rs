@@ -1,0 +1,447 @@
+//! Pipes, event counters, and copies between files inside the kernel: splice, tee, vmsplice, sendfile, copy_file_range.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use abi::{Errno, IoVec, OpenFlags};
+
+use super::file::{IoVecs, on_exec};
+use super::{Fd, SysError, SysResult};
+use crate::fs;
+use crate::fs::eventfd::{self, Taking};
+use crate::fs::file::{Mode, OpenFile};
+use crate::fs::inode::FileKind;
+use crate::fs::pipe::{self, PipeEnd, Slot};
+use crate::mm::user::MAX_IO;
+use crate::mm::{Frame, PAGE_SIZE, Sink, Source, UserPtr};
+
+/// pipe2(2).
+pub fn pipe2(fds: UserPtr<[i32; 2]>, flags: u32) -> SysResult {
+    let allowed = OpenFlags::CLOEXEC | OpenFlags::NONBLOCK | OpenFlags::DIRECT;
+    let flags = OpenFlags::from_bits(flags).filter(|&f| allowed.contains(f)).ok_or(Errno::EINVAL)?;
+    let (reader, writer) = pipe::new(flags & !OpenFlags::CLOEXEC);
+    let files = fs::files();
+    let first = files.insert(reader, on_exec(flags))?;
+    let second = match files.insert(writer, on_exec(flags)) {
+        Ok(fd) => fd,
+        Err(error) => {
+            files.close(first)?;
+            return Err(error.into());
+        }
+    };
+    if let Err(error) = fds.write(&[first.0, second.0]) {
+        files.close(first)?;
+        files.close(second)?;
+        return Err(error.into());
+    }
+    Ok(0)
+}
+
+/// pipe(2).
+pub fn pipe(fds: UserPtr<[i32; 2]>) -> SysResult {
+    pipe2(fds, 0)
+}
+
+/// eventfd2(2).
+pub fn eventfd2(initial: u32, flags: u32) -> SysResult {
+    const SEMAPHORE: u32 = 1;
+    let taking = if flags & SEMAPHORE != 0 { Taking::One } else { Taking::All };
+    let allowed = OpenFlags::CLOEXEC | OpenFlags::NONBLOCK;
+    let flags = OpenFlags::from_bits(flags & !SEMAPHORE).filter(|&f| allowed.contains(f)).ok_or(Errno::EINVAL)?;
+    let file = eventfd::new(initial, taking, flags & OpenFlags::NONBLOCK);
+    Ok(fs::files().insert(file, on_exec(flags))?.0 as usize)
+}
+
+/// eventfd(2).
+pub fn eventfd(initial: u32) -> SysResult {
+    eventfd2(initial, 0)
+}
+
+/// An offset that a program passes by address, or the file's own.
+struct Position {
+    user: UserPtr<i64>,
+    at: Option<u64>,
+}
+
+impl Position {
+    /// ESPIPE for an address where the file has no offsets; EINVAL for a negative one; EFAULT.
+    fn read(user: UserPtr<i64>, file: &OpenFile) -> Result<Self, Errno> {
+        let at = match user.non_null() {
+            None => None,
+            Some(_) if !file.mode.contains(Mode::SEEK) => return Err(Errno::ESPIPE),
+            Some(user) => Some(u64::try_from(user.read()?).map_err(|_| Errno::EINVAL)?),
+        };
+        Ok(Self { user, at })
+    }
+
+    fn get(&self, file: &OpenFile) -> u64 {
+        self.at.unwrap_or_else(|| file.position())
+    }
+
+    fn read_from(&mut self, file: &OpenFile, dst: &mut Sink<'_>) -> SysResult {
+        match &mut self.at {
+            None => file.read(dst),
+            Some(at) => {
+                let done = file.read_at(*at, dst)?;
+                *at += done as u64;
+                Ok(done)
+            }
+        }
+    }
+
+    fn write_to(&mut self, file: &OpenFile, src: &mut Source<'_>) -> SysResult {
+        match &mut self.at {
+            None => file.write(src),
+            Some(at) => {
+                let done = file.write_at(*at, src)?;
+                *at += done as u64;
+                Ok(done)
+            }
+        }
+    }
+
+    /// Bytes that were read but could not be written are to be read again.
+    fn take_back(&mut self, file: &OpenFile, count: usize) {
+        match &mut self.at {
+            None => file.set_position(file.position().saturating_sub(count as u64)),
+            Some(at) => *at -= count as u64,
+        }
+    }
+
+    /// Tells the program where it ended.
+    fn finish(&self) -> Result<(), Errno> {
+        match (self.user.non_null(), self.at) {
+            (Some(user), Some(at)) => user.write(&at.cast_signed()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Bytes moved at a time between two files.
+const CHUNK: usize = 16 * PAGE_SIZE;
+
+/// Moves up to `len` bytes through a kernel buffer. An error counts only if nothing was moved.
+fn copy(
+    input: (&OpenFile, &mut Position),
+    output: (&OpenFile, &mut Position),
+    len: usize,
+) -> Result<usize, SysError> {
+    let mut buffer = Vec::new();
+    let size = len.min(CHUNK);
+    buffer.try_reserve_exact(size).map_err(|_| Errno::ENOMEM)?;
+    buffer.resize(size, 0u8);
+    let mut done = 0;
+    while done < len {
+        let want = (len - done).min(size);
+        let got = match input.1.read_from(input.0, &mut Sink::kernel(buffer.get_mut(..want).unwrap_or_default())) {
+            Ok(0) => break,
+            Ok(got) => got,
+            Err(_) if done > 0 => break,
+            Err(error) => return Err(error),
+        };
+        let put = output.1.write_to(output.0, &mut Source::kernel(buffer.get(..got).unwrap_or_default()));
+        let moved = *put.as_ref().unwrap_or(&0);
+        done += moved;
+        if moved < got {
+            input.1.take_back(input.0, got - moved);
+            match put {
+                Err(error) if done == 0 => return Err(error),
+                _ => break,
+            }
+        }
+        if got < want {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// sendfile(2).
+pub fn sendfile(out_fd: Fd, in_fd: Fd, offset: UserPtr<i64>, count: usize) -> SysResult {
+    let files = fs::files();
+    let input = files.get(in_fd)?;
+    if !input.mode.contains(Mode::READ) {
+        return Err(Errno::EBADF.into());
+    }
+    let mut from = Position::read(offset, &input)?;
+    let output = files.get(out_fd)?;
+    if !output.mode.contains(Mode::WRITE) {
+        return Err(Errno::EBADF.into());
+    }
+    if isize::try_from(count).is_err() {
+        return Err(Errno::EINVAL.into());
+    }
+    if !matches!(input.inode().kind, FileKind::Regular | FileKind::BlockDevice | FileKind::CharDevice) {
+        return Err(Errno::EINVAL.into());
+    }
+    if output.flags().contains(OpenFlags::APPEND) {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut to = Position { user: UserPtr::new(0), at: None };
+    let done = copy((&input, &mut from), (&output, &mut to), count.min(MAX_IO))?;
+    from.finish()?;
+    Ok(done)
+}
+
+/// copy_file_range(2).
+pub fn copy_file_range(
+    in_fd: Fd,
+    in_offset: UserPtr<i64>,
+    out_fd: Fd,
+    out_offset: UserPtr<i64>,
+    len: usize,
+    flags: u32,
+) -> SysResult {
+    let files = fs::files();
+    let input = files.get(in_fd)?;
+    let output = files.get(out_fd)?;
+    if flags != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    for file in [&input, &output] {
+        match file.inode().kind {
+            FileKind::Regular => {}
+            FileKind::Directory => return Err(Errno::EISDIR.into()),
+            _ => return Err(Errno::EINVAL.into()),
+        }
+    }
+    if !input.mode.contains(Mode::READ)
+        || !output.mode.contains(Mode::WRITE)
+        || output.flags().contains(OpenFlags::APPEND)
+    {
+        return Err(Errno::EBADF.into());
+    }
+    let mut from = Position::read(in_offset, &input)?;
+    let mut to = Position::read(out_offset, &output)?;
+    let (start, target) = (from.get(&input), to.get(&output));
+    let span = len as u64;
+    if start.checked_add(span).is_none() || target.checked_add(span).is_none() {
+        return Err(Errno::EOVERFLOW.into());
+    }
+    let rest = input.inode().size().saturating_sub(start);
+    let len = usize::try_from(rest).map_or(len, |rest| rest.min(len)).min(MAX_IO);
+    if core::ptr::eq(input.inode(), output.inode())
+        && target < start.saturating_add(len as u64)
+        && start < target.saturating_add(len as u64)
+    {
+        return Err(Errno::EINVAL.into());
+    }
+    let done = copy((&input, &mut from), (&output, &mut to), len)?;
+    from.finish()?;
+    to.finish()?;
+    Ok(done)
+}
+
+/// `SPLICE_F_*`
+mod splice_flag {
+    pub(super) const NONBLOCK: u32 = 2;
+    pub(super) const ALL: u32 = 15;
+}
+
+fn waits(end: &OpenFile, flags: u32) -> bool {
+    flags & splice_flag::NONBLOCK == 0 && !end.is_nonblocking()
+}
+
+/// From one pipe to another: pages change hands.
+fn splice_pipes(from: (&OpenFile, &PipeEnd), to: (&OpenFile, &PipeEnd), len: usize, flags: u32) -> SysResult {
+    if Arc::ptr_eq(&from.1.pipe, &to.1.pipe) {
+        return Err(Errno::EINVAL.into());
+    }
+    if !from.1.pipe.wait_readable(waits(from.0, flags))? {
+        return Ok(0);
+    }
+    to.1.pipe.wait_writable(waits(to.0, flags))?;
+    let mut done = 0;
+    while done < len && to.1.pipe.has_room() {
+        let Some(slot) = from.1.pipe.take(len - done) else { break };
+        done += slot.len;
+        // Nobody but a racing writer can have taken the room; then the bytes wait for more.
+        let mut slot = Some(slot);
+        while let Some(piece) = slot.take() {
+            slot = to.1.pipe.put(piece);
+            if slot.is_some() {
+                to.1.pipe.wait_writable(true)?;
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// From a pipe into a file.
+fn splice_out(from: (&OpenFile, &PipeEnd), to: (&OpenFile, &mut Position), len: usize, flags: u32) -> SysResult {
+    if !from.1.pipe.wait_readable(waits(from.0, flags))? {
+        return Ok(0);
+    }
+    let mut done = 0;
+    while done < len {
+        let Some(slot) = from.1.pipe.take(len - done) else { break };
+        let mut bytes = [0; 512];
+        let mut moved = 0;
+        while moved < slot.len {
+            let step = (slot.len - moved).min(bytes.len());
+            let piece = bytes.get_mut(..step).unwrap_or_default();
+            slot.frame.read(slot.offset + moved, piece);
+            match to.1.write_to(to.0, &mut Source::kernel(piece)) {
+                Ok(count) => {
+                    moved += count;
+                    if count < step {
+                        break;
+                    }
+                }
+                Err(_) if done + moved > 0 => break,
+                Err(error) => {
+                    from.1.pipe.put_back(Slot { ..slot });
+                    return Err(error);
+                }
+            }
+        }
+        done += moved;
+        if moved < slot.len {
+            from.1.pipe.put_back(Slot { offset: slot.offset + moved, len: slot.len - moved, ..slot });
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// From a file into a pipe.
+fn splice_in(from: (&OpenFile, &mut Position), to: (&OpenFile, &PipeEnd), len: usize, flags: u32) -> SysResult {
+    to.1.pipe.wait_writable(waits(to.0, flags))?;
+    let mut done = 0;
+    while done < len && to.1.pipe.has_room() {
+        let frame = Frame::uninit()?;
+        let mut buffer = [0; 512];
+        let mut filled = 0;
+        let want = (len - done).min(PAGE_SIZE);
+        while filled < want {
+            let step = (want - filled).min(buffer.len());
+            let piece = buffer.get_mut(..step).unwrap_or_default();
+            let got = match from.1.read_from(from.0, &mut Sink::kernel(piece)) {
+                Ok(got) => got,
+                Err(error) if done + filled == 0 => return Err(error),
+                Err(_) => 0,
+            };
+            frame.write(filled, piece.get(..got).unwrap_or_default());
+            filled += got;
+            if got < step {
+                break;
+            }
+        }
+        if filled == 0 {
+            break;
+        }
+        let slot = Slot { frame, offset: 0, len: filled, is_open: false, is_packet: false };
+        let mut slot = Some(slot);
+        while let Some(piece) = slot.take() {
+            slot = to.1.pipe.put(piece);
+            if slot.is_some() {
+                to.1.pipe.wait_writable(true)?;
+            }
+        }
+        done += filled;
+        if filled < want {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// splice(2).
+pub fn splice(
+    in_fd: Fd,
+    in_offset: UserPtr<i64>,
+    out_fd: Fd,
+    out_offset: UserPtr<i64>,
+    len: usize,
+    flags: u32,
+) -> SysResult {
+    if len == 0 {
+        return Ok(0);
+    }
+    if flags & !splice_flag::ALL != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let files = fs::files();
+    let input = files.get(in_fd)?;
+    let output = files.get(out_fd)?;
+    if !input.mode.contains(Mode::READ) || !output.mode.contains(Mode::WRITE) {
+        return Err(Errno::EBADF.into());
+    }
+    let len = len.min(MAX_IO);
+    let (source, target) = (pipe::of(&input), pipe::of(&output));
+    if (source.is_some() && !in_offset.is_null()) || (target.is_some() && !out_offset.is_null()) {
+        return Err(Errno::ESPIPE.into());
+    }
+    match (source, target) {
+        (Some(source), Some(target)) => splice_pipes((&input, source), (&output, target), len, flags),
+        (Some(source), None) => {
+            if output.flags().contains(OpenFlags::APPEND) {
+                return Err(Errno::EINVAL.into());
+            }
+            let mut to = Position::read(out_offset, &output)?;
+            let done = splice_out((&input, source), (&output, &mut to), len, flags)?;
+            to.finish()?;
+            Ok(done)
+        }
+        (None, Some(target)) => {
+            let mut from = Position::read(in_offset, &input)?;
+            let done = splice_in((&input, &mut from), (&output, target), len, flags)?;
+            from.finish()?;
+            Ok(done)
+        }
+        (None, None) => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// tee(2).
+pub fn tee(in_fd: Fd, out_fd: Fd, len: usize, flags: u32) -> SysResult {
+    if flags & !splice_flag::ALL != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if len == 0 {
+        return Ok(0);
+    }
+    let files = fs::files();
+    let input = files.get(in_fd)?;
+    let output = files.get(out_fd)?;
+    if !input.mode.contains(Mode::READ) || !output.mode.contains(Mode::WRITE) {
+        return Err(Errno::EBADF.into());
+    }
+    let (Some(source), Some(target)) = (pipe::of(&input), pipe::of(&output)) else {
+        return Err(Errno::EINVAL.into());
+    };
+    if Arc::ptr_eq(&source.pipe, &target.pipe) {
+        return Err(Errno::EINVAL.into());
+    }
+    if !source.pipe.wait_readable(waits(&input, flags))? {
+        return Ok(0);
+    }
+    target.pipe.wait_writable(waits(&output, flags))?;
+    let (mut done, mut nth) = (0, 0);
+    while done < len {
+        let Some(slot) = source.pipe.look(nth, len - done) else { break };
+        let count = slot.len;
+        if target.pipe.put(slot).is_some() {
+            break;
+        }
+        done += count;
+        nth += 1;
+    }
+    Ok(done)
+}
+
+/// vmsplice(2): the bytes are copied, which a program can't tell from pages that were lent and not written to.
+pub fn vmsplice(fd: Fd, vectors: UserPtr<IoVec>, count: usize, flags: u32) -> SysResult {
+    if flags & !splice_flag::ALL != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let file = fs::files().get(fd)?;
+    let end = pipe::of(&file).ok_or(Errno::EBADF)?;
+    let vectors = IoVecs::read(vectors, count)?;
+    let wait = waits(&file, flags);
+    if file.mode.contains(Mode::WRITE) {
+        end.pipe.write(&mut Source::iovecs(vectors.all()), wait, false)
+    } else {
+        end.pipe.read(&mut Sink::iovecs(vectors.all()), wait)
+    }
+}

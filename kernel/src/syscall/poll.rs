@@ -1,0 +1,283 @@
+//! Waiting for several descriptors: poll, ppoll, select, pselect6.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use abi::{Errno, PollFd, SigSet, Timespec, Timeval};
+use zerocopy::IntoBytes;
+
+use super::{Fd, SysError, SysResult};
+use crate::fs::poll::{Events, Poller};
+use crate::fs::{self, FileTable, OpenFile};
+use crate::mm::UserPtr;
+use crate::mm::user::read_array;
+use crate::task::process::rlimit;
+use crate::task::{PollWaiter, WaitError, current};
+use crate::time;
+
+/// Events that are reported whether asked for or not.
+const ALWAYS: u16 = Events::ERR.union(Events::HUP).bits() as u16;
+
+/// A look at all entries, without waiting: how many have something.
+fn glance(files: &FileTable, entries: &mut [PollFd]) -> usize {
+    files.peek(|files| {
+        let mut ready = 0;
+        for entry in entries {
+            entry.revents = match files.get(entry.fd) {
+                Some(file) => file.ops.poll(file, Poller::Glance).bits() as u16 & (entry.events | ALWAYS),
+                // Negative numbers are places that the program keeps free.
+                None if entry.fd < 0 => 0,
+                None => Events::NVAL.bits() as u16,
+            };
+            ready += usize::from(entry.revents != 0);
+        }
+        ready
+    })
+}
+
+/// Looks, and sleeps until something is there. EINTR.
+fn wait(entries: &mut [PollFd], deadline: Option<u64>) -> Result<usize, SysError> {
+    let files = fs::files();
+    let ready = glance(&files, entries);
+    if ready > 0 || deadline == Some(0) {
+        return Ok(ready);
+    }
+    // Open files are held while their queues know this thread.
+    let mut held: Vec<Option<Arc<OpenFile>>> = Vec::new();
+    held.try_reserve_exact(entries.len()).map_err(|_| Errno::ENOMEM)?;
+    held.extend(entries.iter().map(|entry| files.get(Fd(entry.fd)).ok()));
+    loop {
+        let waiter = PollWaiter::new();
+        waiter.prepare();
+        let mut ready = 0;
+        for (entry, file) in entries.iter_mut().zip(&held) {
+            let Some(file) = file else { continue };
+            let events = file.ops.poll(file, Poller::Waiter(&waiter));
+            entry.revents = events.bits() as u16 & (entry.events | ALWAYS);
+            ready += usize::from(entry.revents != 0);
+        }
+        if ready > 0 {
+            return Ok(ready);
+        }
+        match waiter.sleep(deadline) {
+            Ok(()) => {}
+            Err(WaitError::TimedOut) => return Ok(0),
+            Err(WaitError::Interrupted) => return Err(SysError::Errno(Errno::EINTR)),
+        }
+    }
+}
+
+/// A relative time as a deadline; 0 stands for one that has passed. EINVAL.
+fn deadline_of(seconds: i64, nanos: i64) -> Result<Option<u64>, Errno> {
+    let (Ok(seconds), Ok(nanos)) = (u64::try_from(seconds), u64::try_from(nanos)) else { return Err(Errno::EINVAL) };
+    if nanos >= time::NS_PER_SEC {
+        return Err(Errno::EINVAL);
+    }
+    if seconds == 0 && nanos == 0 {
+        return Ok(Some(0));
+    }
+    let span = seconds.checked_mul(time::NS_PER_SEC).and_then(|ns| ns.checked_add(nanos));
+    // Centuries are as good as for ever.
+    Ok(span.and_then(|span| time::monotonic_ns().checked_add(span)))
+}
+
+/// So many entries are polled without an allocation.
+const FEW: usize = 8;
+
+fn do_poll(fds: UserPtr<PollFd>, count: u32, deadline: Option<u64>) -> SysResult {
+    if u64::from(count) > current().process.limit(rlimit::NOFILE) {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut few = [PollFd::default(); FEW];
+    let mut many: Vec<PollFd>;
+    let count = count as usize;
+    let entries = match few.get_mut(..count) {
+        Some(entries) => {
+            fds.field::<u8>(0).read_bytes(entries.as_mut_bytes())?;
+            entries
+        }
+        None => {
+            many = read_array(fds, count)?;
+            many.as_mut_slice()
+        }
+    };
+    let ready = wait(entries, deadline)?;
+    fds.field::<u8>(0).write_bytes(entries.as_bytes())?;
+    Ok(ready)
+}
+
+/// poll(2).
+pub fn poll(fds: UserPtr<PollFd>, count: u32, timeout_ms: i32) -> SysResult {
+    let deadline = match timeout_ms {
+        ..0 => None,
+        0 => Some(0),
+        ms => Some(time::monotonic_ns().saturating_add(ms.unsigned_abs() as u64 * 1_000_000)),
+    };
+    do_poll(fds, count, deadline)
+}
+
+/// The signal mask of ppoll and its relatives, for the duration of the call. EINVAL.
+pub fn use_mask(mask: UserPtr<SigSet>, size: usize) -> Result<(), Errno> {
+    if mask.is_null() {
+        return Ok(());
+    }
+    if size != size_of::<SigSet>() {
+        return Err(Errno::EINVAL);
+    }
+    let mask = mask.read()?;
+    crate::fs::hooks::set_temporary_mask(mask);
+    Ok(())
+}
+
+/// Writes what is left of a timeout back, as Linux does for select and ppoll. A bad address is no error then.
+fn write_rest(out: UserPtr<Timespec>, deadline: Option<u64>) {
+    if let (Some(out), Some(deadline)) = (out.non_null(), deadline) {
+        let rest = deadline.saturating_sub(time::monotonic_ns());
+        let rest = Timespec {
+            sec: (rest / time::NS_PER_SEC).cast_signed(),
+            nsec: (rest % time::NS_PER_SEC).cast_signed(),
+        };
+        let _ = out.write(&rest);
+    }
+}
+
+/// A relative time in the program's memory as a deadline: `None` for ever, 0 for now.
+pub fn timespec_deadline(timeout: UserPtr<Timespec>) -> Result<Option<u64>, Errno> {
+    match timeout.non_null() {
+        None => Ok(None),
+        Some(timeout) => {
+            let time = timeout.read()?;
+            deadline_of(time.sec, time.nsec)
+        }
+    }
+}
+
+/// ppoll(2).
+pub fn ppoll(
+    fds: UserPtr<PollFd>,
+    count: u32,
+    timeout: UserPtr<Timespec>,
+    mask: UserPtr<SigSet>,
+    mask_size: usize,
+) -> SysResult {
+    let deadline = timespec_deadline(timeout)?;
+    use_mask(mask, mask_size)?;
+    let result = do_poll(fds, count, deadline);
+    write_rest(timeout, deadline);
+    result
+}
+
+/// Bits of a descriptor set, in words.
+const BITS: usize = 64;
+
+/// What select calls readable, writable and exceptional.
+const SELECT_SETS: [Events; 3] = [
+    Events::IN.union(Events::RDNORM).union(Events::RDBAND).union(Events::HUP).union(Events::ERR),
+    Events::OUT.union(Events::WRNORM).union(Events::WRBAND).union(Events::ERR),
+    Events::PRI,
+];
+/// What is asked of a file for each.
+const SELECT_WANTED: [Events; 3] = [
+    Events::IN.union(Events::RDNORM).union(Events::RDBAND),
+    Events::OUT.union(Events::WRNORM).union(Events::WRBAND),
+    Events::PRI,
+];
+
+fn do_select(count: i32, sets: [UserPtr<u64>; 3], deadline: Option<u64>) -> SysResult {
+    let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?;
+    let count = count.min(fs::files().capacity());
+    let words = count.div_ceil(BITS);
+    let mut wanted: [Vec<u64>; 3] = [const { Vec::new() }; 3];
+    for (slot, set) in wanted.iter_mut().zip(sets) {
+        if !set.is_null() {
+            *slot = read_array(set, words)?;
+        }
+    }
+    let has = |set: &Vec<u64>, fd: usize| set.get(fd / BITS).is_some_and(|word| word >> (fd % BITS) & 1 != 0);
+    let mut entries = Vec::new();
+    for fd in 0..count {
+        let mut events = Events::empty();
+        for (set, ask) in wanted.iter().zip(SELECT_WANTED) {
+            if has(set, fd) {
+                events |= ask;
+            }
+        }
+        if !events.is_empty() {
+            entries.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+            entries.push(PollFd { fd: fd as i32, events: events.bits() as u16, revents: 0 });
+        }
+    }
+    let files = fs::files();
+    if entries.iter().any(|entry| files.get(Fd(entry.fd)).is_err()) {
+        return Err(Errno::EBADF.into());
+    }
+    wait(&mut entries, deadline)?;
+    let mut total = 0;
+    for ((set, out), meaning) in wanted.iter().zip(sets).zip(SELECT_SETS) {
+        if out.is_null() {
+            continue;
+        }
+        let mut found = alloc::vec![0u64; words];
+        for entry in &entries {
+            let fd = entry.fd as usize;
+            if has(set, fd) && u32::from(entry.revents) & meaning.bits() != 0 {
+                if let Some(word) = found.get_mut(fd / BITS) {
+                    *word |= 1 << (fd % BITS);
+                }
+                total += 1;
+            }
+        }
+        for (index, word) in found.iter().enumerate() {
+            out.add(index).write(word)?;
+        }
+    }
+    Ok(total)
+}
+
+/// select(2).
+pub fn select(
+    count: i32,
+    read: UserPtr<u64>,
+    write: UserPtr<u64>,
+    except: UserPtr<u64>,
+    timeout: UserPtr<Timeval>,
+) -> SysResult {
+    let deadline = match timeout.non_null() {
+        None => None,
+        Some(timeout) => {
+            let time = timeout.read()?;
+            if time.sec < 0 || time.usec < 0 {
+                return Err(Errno::EINVAL.into());
+            }
+            deadline_of(time.sec.saturating_add(time.usec / 1_000_000), time.usec % 1_000_000 * 1000)?
+        }
+    };
+    let result = do_select(count, [read, write, except], deadline);
+    if let (Some(out), Some(deadline)) = (timeout.non_null(), deadline) {
+        let rest = deadline.saturating_sub(time::monotonic_ns());
+        let _ = out.write(&Timeval {
+            sec: (rest / time::NS_PER_SEC).cast_signed(),
+            usec: (rest % time::NS_PER_SEC / 1000).cast_signed(),
+        });
+    }
+    result
+}
+
+/// pselect6(2): the last argument points to a mask's address and size.
+pub fn pselect6(
+    count: i32,
+    read: UserPtr<u64>,
+    write: UserPtr<u64>,
+    except: UserPtr<u64>,
+    timeout: UserPtr<Timespec>,
+    mask: UserPtr<[u64; 2]>,
+) -> SysResult {
+    let deadline = timespec_deadline(timeout)?;
+    if let Some(mask) = mask.non_null() {
+        let [address, size] = mask.read()?;
+        use_mask(UserPtr::new(address as usize), size as usize)?;
+    }
+    let result = do_select(count, [read, write, except], deadline);
+    write_rest(timeout, deadline);
+    result
+}
