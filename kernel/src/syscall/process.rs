@@ -1,11 +1,15 @@
 //! Beginning and end of threads and processes.
 
+use alloc::vec::Vec;
+
 use abi::{Errno, Rusage, SigInfo};
 
+use super::args::Path;
 use super::{Fd, SysResult};
-use crate::mm::{USER_TOP, UserPtr};
+use crate::mm::{USER_TOP, UserPtr, read_cstr};
 use crate::task::children::{self, Options, Report, Which};
 use crate::task::clone::{self, CloneFlags, Request};
+use crate::task::exec::{self, Arguments};
 use crate::task::{current, exit};
 
 pub fn exit(status: i32) -> SysResult {
@@ -330,4 +334,66 @@ pub fn setsid() -> SysResult {
     me.group.store(me.pid, Relaxed);
     crate::fs::leave_controlling_terminal(me);
     Ok(me.pid as usize)
+}
+
+/// Most strings that argv and env may have together (MAX_ARG_STRINGS is larger still; the stack's limit comes first).
+const MAX_STRINGS: usize = 1 << 20;
+
+/// Reads a NULL-terminated array of strings. A null array is an empty one, as Linux has it. E2BIG, EFAULT.
+fn read_strings(array: UserPtr<u64>, room: &mut usize) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut strings = Vec::new();
+    if array.is_null() {
+        return Ok(strings);
+    }
+    for index in 0..MAX_STRINGS {
+        let pointer = array.add(index).load()?;
+        if pointer == 0 {
+            return Ok(strings);
+        }
+        let limit = loader::stack::MAX_STRING.min(*room);
+        let string = read_cstr(UserPtr::new(pointer as usize), limit).map_err(|errno| match errno {
+            Errno::ENAMETOOLONG => Errno::E2BIG,
+            other => other,
+        })?;
+        *room = room.checked_sub(string.len() + 9).ok_or(Errno::E2BIG)?;
+        strings.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        strings.push(string);
+    }
+    Err(Errno::E2BIG)
+}
+
+/// Room for all strings: a quarter of the stack's limit, at most three quarters of 8 MiB.
+const MAX_ROOM: usize = 6 << 20;
+const PATH_MAX: usize = 4096;
+
+/// execve(2).
+pub fn execve(path: Path, argv: UserPtr<u64>, env: UserPtr<u64>) -> SysResult {
+    execveat(Fd::CWD, path, argv, env, 0)
+}
+
+const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
+const AT_EMPTY_PATH: u32 = 0x1000;
+
+/// execveat(2).
+pub fn execveat(dir: Fd, path: Path, argv: UserPtr<u64>, env: UserPtr<u64>, flags: u32) -> SysResult {
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let path = read_cstr(path.0, PATH_MAX)?;
+    if path.is_empty() && flags & AT_EMPTY_PATH == 0 {
+        return Err(Errno::ENOENT.into());
+    }
+    let mut room = MAX_ROOM;
+    let argv = read_strings(argv, &mut room)?;
+    let env = read_strings(env, &mut room)?;
+    // What the program is told its name was: a path relative to a descriptor goes through /dev/fd, as on Linux.
+    let mut filename = path.clone();
+    if dir != Fd::CWD && !path.starts_with(b"/") {
+        filename = alloc::format!("/dev/fd/{}", dir.0).into_bytes();
+        if !path.is_empty() {
+            filename.push(b'/');
+            filename.extend_from_slice(&path);
+        }
+    }
+    exec::execute(dir, &path, flags, Arguments { argv, env, filename })
 }

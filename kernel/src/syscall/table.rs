@@ -146,6 +146,7 @@ syscalls! {
     56 => clone(flags: u64, stack: usize, parent_tid: UserPtr<u32>, child_tid: UserPtr<u32>, tls: usize) => stubs::clone_entry, Partial("namespaces and CLONE_PTRACE");
     57 => fork() => stubs::fork_entry, Full;
     58 => vfork() => stubs::vfork_entry, Full;
+    59 => execve(path: Path, argv: UserPtr<u64>, envp: UserPtr<u64>) = process::execve, Full;
     60 => exit(status: i32) = process::exit, Full;
     61 => wait4(pid: i32, status: UserPtr<u32>, options: u32, rusage: UserPtr<abi::Rusage>) = process::wait4, Full;
     63 => uname(buf: UserPtr<abi::Utsname>) = identity::uname, Full;
@@ -283,6 +284,7 @@ syscalls! {
     316 => renameat2(olddirfd: Fd, oldpath: Path, newdirfd: Fd, newpath: Path, flags: u32) = dir::renameat2, Partial("no whiteouts");
     318 => getrandom(buf: UserPtr<u8>, len: usize, flags: u32) = random::getrandom, Full;
     319 => memfd_create(name: UserPtr<u8>, flags: u32) = file::memfd_create, Full;
+    322 => execveat(dirfd: Fd, path: Path, argv: UserPtr<u64>, envp: UserPtr<u64>, flags: u32) = process::execveat, Full;
     325 => mlock2(addr: usize, len: usize, flags: u32) = memory::mlock2, Full;
     326 => copy_file_range(fd_in: Fd, off_in: UserPtr<i64>, fd_out: Fd, off_out: UserPtr<i64>, len: usize, flags: u32) = pipe::copy_file_range, Full;
     327 => preadv2(fd: Fd, iov: UserPtr<abi::IoVec>, iovcnt: usize, offset: i64, offset_high: usize, flags: u32) = file::preadv2, Full;
