@@ -78,6 +78,15 @@ pub(crate) fn build(policy: Policy) -> Result<Kernel> {
     Ok(Kernel { stripped, full })
 }
 
+/// The kernel of an option `--kernel`, or else the one that is built from here.
+pub(crate) fn given_or_built(given: Option<&Path>, policy: Policy) -> Result<Kernel> {
+    match given {
+        Some(file) if file.is_file() => Ok(Kernel { stripped: file.to_owned(), full: file.to_owned() }),
+        Some(file) => bail!("{}: no such kernel", file.display()),
+        None => build(policy),
+    }
+}
+
 /// `cargo xtask build`
 pub(crate) fn build_command(args: &BuildArgs) -> Result<u8> {
     let kernel = build(if args.no_install { Policy::Refuse } else { Policy::Install })?;

@@ -102,6 +102,9 @@ pub(crate) struct RunArgs {
     /// The same as --log info
     #[arg(short, long)]
     verbose: bool,
+    /// Boot this kernel instead of building one
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
     /// Refuse to install missing packages; say the command instead
     #[arg(long)]
     no_install: bool,
@@ -240,7 +243,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
 
     install::ensure(install::RUN_NEEDS, policy)?;
     let acceleration = if args.print_qemu { Acceleration::Tcg } else { choose_acceleration(args)? };
-    let kernel = build::build(policy)?;
+    let kernel = build::given_or_built(args.kernel.as_deref(), policy)?;
     let log = match (args.log, args.verbose) {
         (Some(level), _) => Some(match level {
             LogArg::Error => LogLevel::Error,
@@ -324,7 +327,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
 /// A command that a shell takes.
 fn print_command(machine: &Machine) {
     let mut words = vec!["qemu-system-x86_64".to_owned()];
-    for argument in machine.qemu_arguments(Path::new("initrd.img"), 3, 4) {
+    for argument in machine.qemu_arguments(Path::new("initrd.img"), "socket,fd=3", "socket,fd=4") {
         let word = argument.to_string_lossy().into_owned();
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_=,./:+%@".contains(c);
         words.push(if !word.is_empty() && word.chars().all(plain) {

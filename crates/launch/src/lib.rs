@@ -8,12 +8,15 @@ mod accel;
 mod channel;
 mod machine;
 mod program;
+mod pump;
+mod qemu;
 mod root;
 mod tsc;
 
 pub use accel::{Acceleration, KvmVerdict, probe_kvm};
-pub use channel::{End, Host, Input, Sender, run};
+pub use channel::{End, Host, Input, Limits, Sender};
 pub use machine::{Board, LogLevel, Machine, Mode};
 pub use program::{ProgramError, check_program};
+pub use pump::run;
 pub use root::{Root, normalise};
 pub use wire::{Config, Job, Stdin, StreamKind};

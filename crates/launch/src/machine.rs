@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::accel::Acceleration;
-use crate::tsc::Measurement;
+use crate::tsc;
 
 /// The privilege in which the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -73,6 +73,7 @@ impl Machine {
     /// A machine with the usual settings.
     #[must_use]
     pub fn new(kernel: PathBuf) -> Self {
+        tsc::begin();
         Self {
             kernel,
             board: Board::default(),
@@ -108,7 +109,7 @@ impl Machine {
             words.push("tsc_khz=1000000".to_owned());
             words.push(format!("seed={EXACT_SEED}"));
         } else if self.acceleration == Acceleration::Tcg {
-            words.push(format!("tsc_khz={}", Measurement::start().finish()));
+            words.push(format!("tsc_khz={}", tsc::khz()));
         }
         if let Some(level) = self.log {
             words.push(format!("log={}", level.name()));
@@ -119,9 +120,9 @@ impl Machine {
         words.join(" ")
     }
 
-    /// QEMU's arguments. The stream channel is descriptor `channel`, the serial line `serial`.
+    /// QEMU's arguments. The stream channel and the serial line are what these say in the words of its `-chardev`: `socket,fd=3`.
     #[must_use]
-    pub fn qemu_arguments(&self, initrd: &Path, channel: i32, serial: i32) -> Vec<OsString> {
+    pub fn qemu_arguments(&self, initrd: &Path, channel: &str, serial: &str) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
         let board = match self.board {
@@ -148,9 +149,9 @@ impl Machine {
             Board::Microvm => "virtio-serial-device,max_ports=2",
             Board::Q35 | Board::Pc => "virtio-serial-pci,disable-legacy=on,max_ports=2",
         };
-        add(&["-chardev", &format!("socket,id=channel,fd={channel}")]);
+        add(&["-chardev", &format!("{channel},id=channel")]);
         add(&["-device", bus_device, "-device", "virtserialport,chardev=channel,nr=1"]);
-        add(&["-chardev", &format!("socket,id=serial,fd={serial}"), "-serial", "chardev:serial"]);
+        add(&["-chardev", &format!("{serial},id=serial"), "-serial", "chardev:serial"]);
         add(&["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
         if self.gdb {
             add(&["-s", "-S"]);
@@ -163,6 +164,3 @@ impl Machine {
         arguments
     }
 }
-
-/// The QEMU program.
-pub(crate) const QEMU: &str = "qemu-system-x86_64";

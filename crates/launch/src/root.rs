@@ -57,6 +57,7 @@ fn key(path: &Path) -> Vec<u8> {
 impl Root {
     #[must_use]
     pub fn new() -> Self {
+        crate::tsc::begin();
         Self::default()
     }
 

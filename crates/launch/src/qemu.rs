@@ -1,0 +1,80 @@
+//! QEMU as a process of ours: it never outlives us, and inherits nothing but what it is given.
+
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_death_signal};
+
+/// The QEMU program.
+pub(crate) const QEMU: &str = "qemu-system-x86_64";
+
+/// A running QEMU. Killed on drop.
+#[derive(Debug)]
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// Starts a command that also gets these descriptors, under the numbers that they have here. It ends when the calling thread does.
+    pub(crate) fn spawn(command: &mut Command, inherited: &[RawFd]) -> Result<Self> {
+        let inherited = inherited.to_vec();
+        let prepare = move || {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            for &fd in &inherited {
+                #[expect(unsafe_code, reason = "numbers of descriptors, across fork")]
+                // SAFETY: the caller keeps them open until we are through here, in the copy of its process that we are.
+                let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+                fcntl_setfd(fd, FdFlags::empty())?;
+            }
+            Ok(())
+        };
+        #[expect(unsafe_code, reason = "code between fork and exec")]
+        // SAFETY: two system calls and no allocation, so it does no harm that other threads may have held locks at the fork. Without
+        // it a descriptor would have to be inheritable for a moment in which another thread may start another program.
+        unsafe {
+            command.pre_exec(prepare);
+        }
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        child.map(Self).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => anyhow::anyhow!(
+                "{name} isn't installed; on Debian: apt-get install --no-install-recommends qemu-system-x86"
+            ),
+            _ => anyhow::Error::new(error).context(name),
+        })
+    }
+
+    /// A handle that can be waited for with others.
+    pub(crate) fn pidfd(&self) -> Result<OwnedFd> {
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).context("a process without number")?;
+        Ok(pidfd_open(pid, PidfdFlags::empty())?)
+    }
+
+    pub(crate) fn take_stderr(&mut self) -> Option<ChildStderr> {
+        self.0.stderr.take()
+    }
+
+    /// Its exit status, once it has ended.
+    pub(crate) fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.0.wait()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail if it has ended and been waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A file in memory, gone with its last user, and the path under which a program that inherits it can open it.
+pub(crate) fn file_in_memory(name: &str, bytes: &[u8]) -> Result<(OwnedFd, String)> {
+    let mut file = std::fs::File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes).with_context(|| name.to_owned())?;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok((file.into(), path))
+}
