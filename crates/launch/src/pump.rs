@@ -378,3 +378,6 @@ fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
         kept.drain(..kept.len() - KEPT);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,8 @@ impl Process {
 
     /// A handle that can be waited for with others.
     pub(crate) fn pidfd(&self) -> Result<OwnedFd> {
-        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).context("a process without number")?;
+        let pid =
+            i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).context("a process without number")?;
         Ok(pidfd_open(pid, PidfdFlags::empty())?)
     }
 

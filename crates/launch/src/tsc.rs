@@ -25,7 +25,10 @@ impl Reading {
             let before = ticks();
             let at = Instant::now();
             let after = ticks();
-            (after.wrapping_sub(before), Self { ticks: before.wrapping_add(after.wrapping_sub(before) / 2), at })
+            (
+                after.wrapping_sub(before),
+                Self { ticks: before.wrapping_add(after.wrapping_sub(before) / 2), at },
+            )
         });
         match tries.min_by_key(|(width, _)| *width) {
             Some((_, reading)) => reading,
