@@ -12,7 +12,7 @@ use crate::{Case, ENVIRONMENT, Outcome, directory_of};
 
 /// Runs a case on this host.
 pub(crate) fn run(tree: &Tree, case: &Case, index: usize) -> Result<Outcome> {
-    let mut command = Command::new("chroot");
+    let mut command = Command::new("/usr/sbin/chroot");
     command
         .arg(tree.path())
         // Changes directory, and is replaced by the program.
