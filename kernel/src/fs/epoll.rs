@@ -90,8 +90,7 @@ impl Set {
 
     /// EPOLL_CTL_ADD. EEXIST.
     pub fn add(self: &Arc<Self>, fd: i32, file: &Arc<OpenFile>, interest: Interest) -> Result<(), Errno> {
-        let interest =
-            Interest { events: interest.events | (Events::ERR | Events::HUP).bits(), ..interest };
+        let interest = Interest { events: interest.events | (Events::ERR | Events::HUP).bits(), ..interest };
         let item = Arc::new(Item {
             epoll: Arc::downgrade(self),
             file: Arc::downgrade(file),
@@ -213,15 +212,22 @@ impl Set {
         if limit == 0 {
             return MAX_NESTING + 1;
         }
-        let files: alloc::vec::Vec<_> = self.items.lock().values().filter_map(|item| item.file.upgrade()).collect();
-        files.iter().filter_map(|file| of(file)).map(|set| set.depth(limit - 1).saturating_add(1)).max().unwrap_or(0)
+        let files: alloc::vec::Vec<_> =
+            self.items.lock().values().filter_map(|item| item.file.upgrade()).collect();
+        files
+            .iter()
+            .filter_map(|file| of(file))
+            .map(|set| set.depth(limit - 1).saturating_add(1))
+            .max()
+            .unwrap_or(0)
     }
 
     fn watches(self: &Arc<Self>, target: &Arc<Self>, limit: u32) -> bool {
         if Arc::ptr_eq(self, target) {
             return true;
         }
-        let files: alloc::vec::Vec<_> = self.items.lock().values().filter_map(|item| item.file.upgrade()).collect();
+        let files: alloc::vec::Vec<_> =
+            self.items.lock().values().filter_map(|item| item.file.upgrade()).collect();
         limit > 0 && files.iter().filter_map(|file| of(file)).any(|set| set.watches(target, limit - 1))
     }
 

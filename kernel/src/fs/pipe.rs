@@ -379,8 +379,13 @@ impl Pipe {
         let mut ring = self.ring.lock();
         let first = ring.slots.front_mut()?;
         let len = first.len.min(max);
-        let piece =
-            Slot { frame: first.frame.clone(), offset: first.offset, len, is_open: false, is_packet: first.is_packet };
+        let piece = Slot {
+            frame: first.frame.clone(),
+            offset: first.offset,
+            len,
+            is_open: false,
+            is_packet: first.is_packet,
+        };
         if len == first.len {
             ring.slots.pop_front();
             self.publish(&ring);
@@ -400,7 +405,13 @@ impl Pipe {
         let ring = self.ring.lock();
         let slot = ring.slots.get(nth)?;
         let len = slot.len.min(max);
-        Some(Slot { frame: slot.frame.clone(), offset: slot.offset, len, is_open: false, is_packet: slot.is_packet })
+        Some(Slot {
+            frame: slot.frame.clone(),
+            offset: slot.offset,
+            len,
+            is_open: false,
+            is_packet: slot.is_packet,
+        })
     }
 
     /// Whether a slot is free.

@@ -47,7 +47,8 @@ pub fn eventfd2(initial: u32, flags: u32) -> SysResult {
     const SEMAPHORE: u32 = 1;
     let taking = if flags & SEMAPHORE != 0 { Taking::One } else { Taking::All };
     let allowed = OpenFlags::CLOEXEC | OpenFlags::NONBLOCK;
-    let flags = OpenFlags::from_bits(flags & !SEMAPHORE).filter(|&f| allowed.contains(f)).ok_or(Errno::EINVAL)?;
+    let flags =
+        OpenFlags::from_bits(flags & !SEMAPHORE).filter(|&f| allowed.contains(f)).ok_or(Errno::EINVAL)?;
     let file = eventfd::new(initial, taking, flags & OpenFlags::NONBLOCK);
     Ok(fs::files().insert(file, on_exec(flags))?.0 as usize)
 }
@@ -133,12 +134,13 @@ fn copy(
     let mut done = 0;
     while done < len {
         let want = (len - done).min(size);
-        let got = match input.1.read_from(input.0, &mut Sink::kernel(buffer.get_mut(..want).unwrap_or_default())) {
-            Ok(0) => break,
-            Ok(got) => got,
-            Err(_) if done > 0 => break,
-            Err(error) => return Err(error),
-        };
+        let got =
+            match input.1.read_from(input.0, &mut Sink::kernel(buffer.get_mut(..want).unwrap_or_default())) {
+                Ok(0) => break,
+                Ok(got) => got,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            };
         let put = output.1.write_to(output.0, &mut Source::kernel(buffer.get(..got).unwrap_or_default()));
         let moved = *put.as_ref().unwrap_or(&0);
         done += moved;
@@ -268,7 +270,12 @@ fn splice_pipes(from: (&OpenFile, &PipeEnd), to: (&OpenFile, &PipeEnd), len: usi
 }
 
 /// From a pipe into a file.
-fn splice_out(from: (&OpenFile, &PipeEnd), to: (&OpenFile, &mut Position), len: usize, flags: u32) -> SysResult {
+fn splice_out(
+    from: (&OpenFile, &PipeEnd),
+    to: (&OpenFile, &mut Position),
+    len: usize,
+    flags: u32,
+) -> SysResult {
     if !from.1.pipe.wait_readable(waits(from.0, flags))? {
         return Ok(0);
     }
@@ -305,7 +312,12 @@ fn splice_out(from: (&OpenFile, &PipeEnd), to: (&OpenFile, &mut Position), len: 
 }
 
 /// From a file into a pipe.
-fn splice_in(from: (&OpenFile, &mut Position), to: (&OpenFile, &PipeEnd), len: usize, flags: u32) -> SysResult {
+fn splice_in(
+    from: (&OpenFile, &mut Position),
+    to: (&OpenFile, &PipeEnd),
+    len: usize,
+    flags: u32,
+) -> SysResult {
     to.1.pipe.wait_writable(waits(to.0, flags))?;
     let mut done = 0;
     while done < len && to.1.pipe.has_room() {
