@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use abi::{Errno, OpenFlags};
 
 use super::anon;
-use super::file::{FileOps, Mode, OpenFile};
+use super::file::{FileOps, Mode, OpenFile, Whence};
 use super::poll::{Events, PollHead, Poller};
 use crate::sync::SpinLock;
 use crate::syscall::{SysError, SysResult};
@@ -251,6 +251,14 @@ impl FileOps for EpollFile {
         if self.0.any_ready() { Events::READABLE } else { Events::empty() }
     }
 
+    fn seek(&self, _: &OpenFile, _: i64, _: Whence) -> Result<u64, Errno> {
+        Ok(0)
+    }
+
+    fn can_splice(&self) -> bool {
+        false
+    }
+
     fn is_pollable(&self) -> bool {
         true
     }
@@ -286,7 +294,7 @@ pub fn new(flags: OpenFlags) -> Arc<OpenFile> {
         waiters: WaitQueue::new(),
         head: PollHead::new(),
     });
-    anon::open("[eventpoll]", flags | OpenFlags::RDWR, Mode::empty(), EpollFile(set))
+    anon::open("[eventpoll]", flags | OpenFlags::RDWR, Mode::LSEEK, EpollFile(set))
 }
 
 /// epoll_wait(2): waits for at least one event. Returns how many were reported.

@@ -305,7 +305,7 @@ pub fn lseek(fd: Fd, offset: i64, whence: u32) -> SysResult {
 }
 
 fn seek(file: &OpenFile, offset: i64, whence: Whence) -> SysResult {
-    if !file.mode.contains(fs::file::Mode::SEEK) {
+    if !file.mode.contains(fs::file::Mode::LSEEK) {
         return Err(Errno::ESPIPE.into());
     }
     Ok(file.ops.seek(file, offset, whence)? as usize)
