@@ -41,8 +41,6 @@ pub enum WalkError {
     NotDirectory,
     /// More than [`LINKS_MAX`] links, or a link where [`Limits`] forbid them. ELOOP.
     Links,
-    /// A component is longer than [`NAME_MAX`]. ENAMETOOLONG.
-    NameTooLong,
     /// The path leaves what [`Limits`] allow. EXDEV.
     OutOfBounds,
 }
@@ -63,7 +61,7 @@ pub trait Tree {
     fn class(&self, node: &Self::Node) -> Class;
     /// Whether the caller may look names up in this directory. EACCES.
     fn may_search(&self, directory: &Self::Node) -> Result<(), Self::Error>;
-    /// The entry of that name, at the root of what is mounted there. ENOENT.
+    /// The entry of that name, at the root of what is mounted there. ENOENT; ENAMETOOLONG beyond [`NAME_MAX`].
     fn lookup(&self, directory: &Self::Node, name: &[u8]) -> Result<Self::Node, Self::Error>;
     /// The directory above, out of a mount if need be; `root()` is its own parent.
     fn parent(&self, node: &Self::Node) -> Self::Node;
@@ -281,7 +279,6 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
             let kind = match self.name() {
                 b"." => Last::Dot,
                 b".." => Last::DotDot,
-                name if name.len() > NAME_MAX => return Err(T::error(WalkError::NameTooLong)),
                 _ => Last::Name,
             };
             if is_last {

@@ -41,7 +41,6 @@ impl Tree for Model {
             WalkError::Empty => libc::ENOENT,
             WalkError::NotDirectory => libc::ENOTDIR,
             WalkError::Links => libc::ELOOP,
-            WalkError::NameTooLong => libc::ENAMETOOLONG,
             WalkError::OutOfBounds => libc::EXDEV,
         })
     }
@@ -61,6 +60,7 @@ impl Tree for Model {
     }
     fn lookup(&self, directory: &usize, name: &[u8]) -> Result<usize, Code> {
         match &self.0[*directory].kind {
+            _ if name.len() > NAME_MAX => Err(Code(libc::ENAMETOOLONG)),
             Kind::Directory(children) => children.get(name).copied().ok_or(Code(libc::ENOENT)),
             _ => panic!("a lookup in something else than a directory"),
         }

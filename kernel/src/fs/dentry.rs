@@ -185,7 +185,9 @@ impl Dentry {
 
     #[inline]
     fn find<'c>(children: &'c Children, hash: u64, name: &[u8]) -> Option<&'c Slot> {
-        children.table.find(hash, |slot| slot.hash == hash as u32 && slot.dentry.link.lock().name.bytes() == name)
+        children
+            .table
+            .find(hash, |slot| slot.hash == hash as u32 && slot.dentry.link.lock().name.bytes() == name)
     }
 
     /// The entry of that name if it is in the tree.
@@ -195,11 +197,12 @@ impl Dentry {
         Self::find(&self.children.lock(), hash, name).map(|slot| slot.dentry.clone())
     }
 
-    /// The entry of that name. ENOENT.
+    /// The entry of that name. ENOENT; ENAMETOOLONG.
     #[inline]
     pub fn lookup(self: &Arc<Self>, name: &[u8]) -> Result<Arc<Self>, Errno> {
         match self.child(name) {
             Some(child) => Ok(child),
+            None if name.len() > namei::NAME_MAX => Err(Errno::ENAMETOOLONG),
             None => self.inode.ops.lookup(self, name),
         }
     }
@@ -250,7 +253,13 @@ impl Dentry {
 
     /// Gives an entry of this directory another name, or another directory, replacing what stands there. The caller holds both
     /// directories' locks.
-    pub fn rename(&self, entry: &Arc<Self>, to: &Arc<Self>, name: &[u8], replaced: Option<&Arc<Self>>) -> Result<(), Errno> {
+    pub fn rename(
+        &self,
+        entry: &Arc<Self>,
+        to: &Arc<Self>,
+        name: &[u8],
+        replaced: Option<&Arc<Self>>,
+    ) -> Result<(), Errno> {
         let old = entry.name();
         let slot = self.detach(old.bytes(), entry).ok_or(Errno::ENOENT)?;
         if let Some(replaced) = replaced {
@@ -266,7 +275,12 @@ impl Dentry {
     }
 
     /// Makes two entries change places (RENAME_EXCHANGE). The caller holds both directories' locks.
-    pub fn exchange(self: &Arc<Self>, entry: &Arc<Self>, other_dir: &Arc<Self>, other: &Arc<Self>) -> Result<(), Errno> {
+    pub fn exchange(
+        self: &Arc<Self>,
+        entry: &Arc<Self>,
+        other_dir: &Arc<Self>,
+        other: &Arc<Self>,
+    ) -> Result<(), Errno> {
         let (name, other_name) = (entry.name(), other.name());
         self.detach(name.bytes(), entry).ok_or(Errno::ENOENT)?;
         other_dir.detach(other_name.bytes(), other).ok_or(Errno::ENOENT)?;

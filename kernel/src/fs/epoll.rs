@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use abi::{Errno, OpenFlags};
 
 use super::anon;
-use super::file::{FileOps, Mode, OpenFile};
+use super::file::{FileOps, Mode, OpenFile, Whence};
 use super::poll::{Events, PollHead, Poller};
 use crate::sync::SpinLock;
 use crate::syscall::{SysError, SysResult};
@@ -90,8 +90,7 @@ impl Set {
 
     /// EPOLL_CTL_ADD. EEXIST.
     pub fn add(self: &Arc<Self>, fd: i32, file: &Arc<OpenFile>, interest: Interest) -> Result<(), Errno> {
-        let interest =
-            Interest { events: interest.events | (Events::ERR | Events::HUP).bits(), ..interest };
+        let interest = Interest { events: interest.events | (Events::ERR | Events::HUP).bits(), ..interest };
         let item = Arc::new(Item {
             epoll: Arc::downgrade(self),
             file: Arc::downgrade(file),
@@ -213,15 +212,22 @@ impl Set {
         if limit == 0 {
             return MAX_NESTING + 1;
         }
-        let files: alloc::vec::Vec<_> = self.items.lock().values().filter_map(|item| item.file.upgrade()).collect();
-        files.iter().filter_map(|file| of(file)).map(|set| set.depth(limit - 1).saturating_add(1)).max().unwrap_or(0)
+        let files: alloc::vec::Vec<_> =
+            self.items.lock().values().filter_map(|item| item.file.upgrade()).collect();
+        files
+            .iter()
+            .filter_map(|file| of(file))
+            .map(|set| set.depth(limit - 1).saturating_add(1))
+            .max()
+            .unwrap_or(0)
     }
 
     fn watches(self: &Arc<Self>, target: &Arc<Self>, limit: u32) -> bool {
         if Arc::ptr_eq(self, target) {
             return true;
         }
-        let files: alloc::vec::Vec<_> = self.items.lock().values().filter_map(|item| item.file.upgrade()).collect();
+        let files: alloc::vec::Vec<_> =
+            self.items.lock().values().filter_map(|item| item.file.upgrade()).collect();
         limit > 0 && files.iter().filter_map(|file| of(file)).any(|set| set.watches(target, limit - 1))
     }
 
@@ -243,6 +249,14 @@ impl FileOps for EpollFile {
     fn poll(&self, _: &OpenFile, poller: Poller<'_>) -> Events {
         self.0.head.add(poller);
         if self.0.any_ready() { Events::READABLE } else { Events::empty() }
+    }
+
+    fn seek(&self, _: &OpenFile, _: i64, _: Whence) -> Result<u64, Errno> {
+        Ok(0)
+    }
+
+    fn can_splice(&self) -> bool {
+        false
     }
 
     fn is_pollable(&self) -> bool {
@@ -280,7 +294,7 @@ pub fn new(flags: OpenFlags) -> Arc<OpenFile> {
         waiters: WaitQueue::new(),
         head: PollHead::new(),
     });
-    anon::open("[eventpoll]", flags | OpenFlags::RDWR, Mode::empty(), EpollFile(set))
+    anon::open("[eventpoll]", flags | OpenFlags::RDWR, Mode::LSEEK, EpollFile(set))
 }
 
 /// epoll_wait(2): waits for at least one event. Returns how many were reported.

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use abi::{Errno, OpenFlags};
 
 use super::anon;
-use super::file::{FileOps, Mode, OpenFile};
+use super::file::{FileOps, Mode, OpenFile, Whence};
 use super::poll::{Events, PollHead, Poller};
 use crate::mm::{Sink, Source};
 use crate::syscall::SysResult;
@@ -66,7 +66,7 @@ impl FileOps for EventCounter {
     }
 
     fn write(&self, file: &OpenFile, _: &mut u64, src: &mut Source<'_>) -> SysResult {
-        if src.remaining() < size_of::<u64>() {
+        if src.remaining() != size_of::<u64>() {
             return Err(Errno::EINVAL.into());
         }
         let mut bytes = [0; size_of::<u64>()];
@@ -96,6 +96,14 @@ impl FileOps for EventCounter {
         events
     }
 
+    fn seek(&self, _: &OpenFile, _: i64, _: Whence) -> Result<u64, Errno> {
+        Ok(0)
+    }
+
+    fn can_splice(&self) -> bool {
+        false
+    }
+
     fn is_pollable(&self) -> bool {
         true
     }
@@ -108,5 +116,5 @@ impl FileOps for EventCounter {
 /// A new counter.
 pub fn new(initial: u32, taking: Taking, flags: OpenFlags) -> Arc<OpenFile> {
     let counter = EventCounter { count: AtomicU64::new(initial.into()), taking, changed: PollHead::new() };
-    anon::open("[eventfd]", flags | OpenFlags::RDWR, Mode::READ | Mode::WRITE, counter)
+    anon::open("[eventfd]", flags | OpenFlags::RDWR, Mode::READ | Mode::WRITE | Mode::LSEEK, counter)
 }

@@ -29,8 +29,11 @@ bitflags::bitflags! {
     pub struct Mode: u32 {
         const READ = 1;
         const WRITE = 2;
-        /// Can be read and written anywhere; else lseek, pread and pwrite are ESPIPE.
-        const SEEK = 4;
+        /// lseek is allowed; else it is ESPIPE.
+        const LSEEK = 4;
+        /// Can be read and written at any offset; else pread and pwrite are ESPIPE.
+        const PLACED = 32;
+        const SEEK = 36;
         /// Reads and writes go on where the last one ended, so they take turns.
         const OFFSET = 8;
         /// O_PATH: only a place.
@@ -126,6 +129,11 @@ pub trait FileOps: Send + Sync + 'static {
     /// fsync(2). EINVAL where there is nothing to sync.
     fn sync(&self, file: &OpenFile) -> SysResult {
         Err(Errno::EINVAL.into())
+    }
+
+    /// Whether splice(2) can move bytes from or to it.
+    fn can_splice(&self) -> bool {
+        true
     }
 
     /// Lines for /proc/[pid]/fdinfo.
@@ -261,7 +269,7 @@ impl OpenFile {
     /// Reads elsewhere than at the offset. ESPIPE without one.
     #[inline]
     pub fn read_at(&self, at: u64, dst: &mut Sink<'_>) -> SysResult {
-        if !self.mode.contains(Mode::SEEK) {
+        if !self.mode.contains(Mode::PLACED) {
             return Err(Errno::ESPIPE.into());
         }
         if !self.mode.contains(Mode::READ) {
@@ -273,7 +281,7 @@ impl OpenFile {
 
     #[inline]
     pub fn write_at(&self, at: u64, src: &mut Source<'_>) -> SysResult {
-        if !self.mode.contains(Mode::SEEK) {
+        if !self.mode.contains(Mode::PLACED) {
             return Err(Errno::ESPIPE.into());
         }
         if !self.mode.contains(Mode::WRITE) {

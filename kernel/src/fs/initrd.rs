@@ -49,7 +49,8 @@ pub fn unpack(archive: &'static [u8], root: &Arc<Dentry>) -> Result<(), Errno> {
                 Some(_) => continue,
                 None => {
                     let key = (entry.ino, entry.dev);
-                    let known = (entry.nlink > 1 && kind != FileKind::Directory).then(|| shared.get(&key)).flatten();
+                    let known =
+                        (entry.nlink > 1 && kind != FileKind::Directory).then(|| shared.get(&key)).flatten();
                     let inode = match known {
                         Some(inode) => {
                             inode.add_links(1);

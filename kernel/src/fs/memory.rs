@@ -21,19 +21,23 @@ use crate::syscall::Fd;
 pub struct Target {
     pub readable: bool,
     pub writable: bool,
+    /// Not writable for its seals (EPERM), whatever it was opened for.
+    pub sealed: bool,
     pub append_only: bool,
     /// `None` for anonymous memory by another name (/dev/zero).
     pub object: Option<Arc<dyn MemoryObject>>,
 }
 
-/// The file behind a descriptor, for mmap. EBADF; ENODEV for what can't be mapped; EPERM for a memfd sealed against writes.
+/// The file behind a descriptor, for mmap. EBADF; ENODEV for what can't be mapped.
 pub fn mmap_target(fd: Fd) -> Result<Target, Errno> {
     let file = super::files().get(fd)?;
     let object = file.ops.mapping(&file)?;
-    let sealed = file.inode().ops.seals().map_or(0, |seals| seals.load(Ordering::Acquire));
+    let seals = file.inode().ops.seals().map_or(0, |seals| seals.load(Ordering::Acquire));
+    let sealed = seals & (seal::WRITE | seal::FUTURE_WRITE) != 0;
     Ok(Target {
         readable: file.mode.contains(Mode::READ),
-        writable: file.mode.contains(Mode::WRITE) && sealed & (seal::WRITE | seal::FUTURE_WRITE) == 0,
+        writable: file.mode.contains(Mode::WRITE) && !sealed,
+        sealed,
         append_only: false,
         object,
     })

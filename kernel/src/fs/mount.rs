@@ -24,7 +24,8 @@ pub struct FileSystemType {
 }
 
 pub static TMPFS: FileSystemType = FileSystemType { name: "tmpfs", magic: 0x0102_1994, mountable: true };
-pub static DEVTMPFS: FileSystemType = FileSystemType { name: "devtmpfs", magic: 0x0102_1994, mountable: true };
+pub static DEVTMPFS: FileSystemType =
+    FileSystemType { name: "devtmpfs", magic: 0x0102_1994, mountable: true };
 pub static PROC: FileSystemType = FileSystemType { name: "proc", magic: 0x9fa0, mountable: true };
 pub static PIPEFS: FileSystemType = FileSystemType { name: "pipefs", magic: 0x5049_5045, mountable: false };
 pub static ANON_INODEFS: FileSystemType =
@@ -149,7 +150,13 @@ pub struct Mount {
 static MOUNTS: SpinLock<Vec<Arc<Mount>>> = SpinLock::new(Vec::new());
 
 impl Mount {
-    fn build(fs: &Arc<FileSystem>, root: Arc<Dentry>, source: &[u8], flags: u32, is_internal: bool) -> Arc<Self> {
+    fn build(
+        fs: &Arc<FileSystem>,
+        root: Arc<Dentry>,
+        source: &[u8],
+        flags: u32,
+        is_internal: bool,
+    ) -> Arc<Self> {
         static NEXT_ID: AtomicU32 = AtomicU32::new(1);
         fs.mounts.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
@@ -226,8 +233,9 @@ pub fn attach(mount: &Arc<Mount>, at: Path) {
 pub fn detach(mount: &Arc<Mount>, lazily: bool, holders: usize) -> Result<(), Errno> {
     let mut mounts = MOUNTS.lock();
     let at = mounts.iter().position(|other| Arc::ptr_eq(other, mount)).ok_or(Errno::EINVAL)?;
-    let is_parent =
-        mounts.iter().any(|other| other.at.lock().as_ref().is_some_and(|path| Arc::ptr_eq(&path.mount, mount)));
+    let is_parent = mounts
+        .iter()
+        .any(|other| other.at.lock().as_ref().is_some_and(|path| Arc::ptr_eq(&path.mount, mount)));
     let Some(covered) = mount.covered() else { return Err(Errno::EINVAL) };
     if is_parent || (!lazily && Arc::strong_count(mount) > holders + 1) {
         return Err(Errno::EBUSY);

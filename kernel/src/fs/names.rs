@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 
 use abi::Errno;
-use namei::{Last, Limits, Follow};
+use namei::{Follow, Last, Limits};
 
 use super::dentry::Dentry;
 use super::inode::{Device, FileKind, Inode, NewFile};

@@ -131,7 +131,6 @@ impl Tree for Names {
             WalkError::Empty => Errno::ENOENT,
             WalkError::NotDirectory => Errno::ENOTDIR,
             WalkError::Links => Errno::ELOOP,
-            WalkError::NameTooLong => Errno::ENAMETOOLONG,
             WalkError::OutOfBounds => Errno::EXDEV,
         }
     }

@@ -34,6 +34,10 @@ impl FileOps for PidFile {
         if self.0.zombie.load(Ordering::Acquire) { Events::READABLE } else { Events::empty() }
     }
 
+    fn can_splice(&self) -> bool {
+        false
+    }
+
     fn is_pollable(&self) -> bool {
         true
     }

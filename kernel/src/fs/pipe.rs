@@ -44,6 +44,13 @@ pub struct Slot {
     pub is_packet: bool,
 }
 
+impl Slot {
+    /// A reference to the same bytes, to which nothing is appended.
+    fn share(&self) -> Self {
+        Self { frame: self.frame.clone(), is_open: false, ..*self }
+    }
+}
+
 #[derive(Default)]
 struct Ring {
     slots: VecDeque<Slot>,
@@ -379,15 +386,16 @@ impl Pipe {
         let mut ring = self.ring.lock();
         let first = ring.slots.front_mut()?;
         let len = first.len.min(max);
-        let piece =
-            Slot { frame: first.frame.clone(), offset: first.offset, len, is_open: false, is_packet: first.is_packet };
-        if len == first.len {
-            ring.slots.pop_front();
+        let piece = if len == first.len {
+            let whole = ring.slots.pop_front()?;
             self.publish(&ring);
+            whole
         } else {
+            let piece = Slot { len, ..first.share() };
             first.offset += len;
             first.len -= len;
-        }
+            piece
+        };
         drop(ring);
         if was_full {
             self.writable.notify();
@@ -399,8 +407,12 @@ impl Pipe {
     pub fn look(&self, nth: usize, max: usize) -> Option<Slot> {
         let ring = self.ring.lock();
         let slot = ring.slots.get(nth)?;
-        let len = slot.len.min(max);
-        Some(Slot { frame: slot.frame.clone(), offset: slot.offset, len, is_open: false, is_packet: slot.is_packet })
+        Some(Slot { len: slot.len.min(max), ..slot.share() })
+    }
+
+    /// Slots that are free.
+    pub fn free_slots(&self) -> usize {
+        self.capacity.load(Ordering::Relaxed).saturating_sub(self.used.load(Ordering::Acquire)) as usize
     }
 
     /// Whether a slot is free.
@@ -562,10 +574,12 @@ pub fn new(flags: OpenFlags) -> (Arc<OpenFile>, Arc<OpenFile>) {
     let inode = Arc::new(Inode::new(&mount.fs, number, &anon::attributes(FileKind::Fifo, 0o600), special));
     let dentry = Dentry::detached(format!("pipe:[{number}]").as_bytes(), inode);
     let path = Path { mount: mount.clone(), dentry };
-    let open = |mode: Mode, access: OpenFlags| {
+    let open = |mode: Mode, flags: OpenFlags| {
         pipe.add_end(mode);
         let end = PipeEnd { pipe: pipe.clone(), mode, quiet_until: None };
-        Arc::new(OpenFile::new(path.clone(), flags | access, mode, end))
+        Arc::new(OpenFile::new(path.clone(), flags, mode, end))
     };
-    (open(Mode::READ, OpenFlags::empty()), open(Mode::WRITE, OpenFlags::WRONLY))
+    // Packets are the writer's business.
+    let read_flags = flags & !OpenFlags::DIRECT;
+    (open(Mode::READ, read_flags), open(Mode::WRITE, flags | OpenFlags::WRONLY))
 }

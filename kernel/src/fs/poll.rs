@@ -52,7 +52,11 @@ pub struct PollHead {
 
 impl PollHead {
     pub const fn new() -> Self {
-        Self { queue: WaitQueue::new(), is_watched: AtomicBool::new(false), watches: SpinLock::new(Vec::new()) }
+        Self {
+            queue: WaitQueue::new(),
+            is_watched: AtomicBool::new(false),
+            watches: SpinLock::new(Vec::new()),
+        }
     }
 
     /// Registers a poller. Comes before the look at the state.
@@ -110,7 +114,11 @@ impl PollHead {
 
     /// Sleeps until `condition` gives a value.
     #[inline]
-    pub fn wait<T>(&self, deadline: Option<u64>, condition: impl FnMut() -> Option<T>) -> Result<T, WaitError> {
+    pub fn wait<T>(
+        &self,
+        deadline: Option<u64>,
+        condition: impl FnMut() -> Option<T>,
+    ) -> Result<T, WaitError> {
         self.queue.wait(deadline, condition)
     }
 }

@@ -153,7 +153,9 @@ impl Stream {
     fn open(&self, path: Path, flags: OpenFlags) -> Arc<OpenFile> {
         match self {
             Self::Host => Arc::new(OpenFile::new(path, flags, Mode::READ, HostReader)),
-            Self::Bytes(bytes) => Arc::new(OpenFile::new(path, flags, Mode::READ, BytesReader(bytes.clone()))),
+            Self::Bytes(bytes) => {
+                Arc::new(OpenFile::new(path, flags, Mode::READ, BytesReader(bytes.clone())))
+            }
             Self::Output(stream) => Arc::new(OpenFile::new(path, flags, Mode::WRITE, HostWriter(*stream))),
         }
     }

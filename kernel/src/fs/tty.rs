@@ -263,7 +263,10 @@ impl Tty {
                         Err(_) if done > 0 => return Ok(done),
                         Err(error) => return Err(error.into()),
                     };
-                    if is_whole_line || dst.remaining() == 0 || (!is_canonical && count < room && done >= least) {
+                    if is_whole_line
+                        || dst.remaining() == 0
+                        || (!is_canonical && count < room && done >= least)
+                    {
                         return Ok(done);
                     }
                     continue;
@@ -317,7 +320,8 @@ impl Tty {
                 if file.is_nonblocking() {
                     return if done > 0 { Ok(done) } else { Err(Errno::EAGAIN.into()) };
                 }
-                let goes_on = || !self.line.lock().discipline.is_stopped() || self.hung_up.load(Ordering::Acquire);
+                let goes_on =
+                    || !self.line.lock().discipline.is_stopped() || self.hung_up.load(Ordering::Acquire);
                 match self.writable.wait(None, || goes_on().then_some(())) {
                     Ok(()) => continue,
                     Err(_) if done > 0 => return Ok(done),

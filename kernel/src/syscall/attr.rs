@@ -3,8 +3,8 @@
 use abi::{AtFlags, Errno, Timespec, Timeval};
 use namei::Follow;
 
-use super::stat::place_at;
 use super::args::Path as PathArg;
+use super::stat::place_at;
 use super::{Fd, SysResult};
 use crate::fs;
 use crate::fs::file::{MAX_OFFSET, Mode};
@@ -70,10 +70,7 @@ fn change_owner(place: &Path, uid: u32, gid: u32) -> SysResult {
             return Err(Errno::EPERM.into());
         }
     }
-    inode.set_owner(
-        if uid == KEEP { inode.uid() } else { uid },
-        if gid == KEEP { inode.gid() } else { gid },
-    );
+    inode.set_owner(if uid == KEEP { inode.uid() } else { uid }, if gid == KEEP { inode.gid() } else { gid });
     if !inode.is_directory() {
         perm::drop_set_id_bits(inode);
     }
@@ -126,7 +123,9 @@ impl NewTime {
 
     fn from_timeval(time: Timeval) -> Result<Self, Errno> {
         match time.usec {
-            micros @ 0..=999_999 => Ok(Self::At(Timestamp { seconds: time.sec, nanos: micros as u32 * 1000 })),
+            micros @ 0..=999_999 => {
+                Ok(Self::At(Timestamp { seconds: time.sec, nanos: micros as u32 * 1000 }))
+            }
             _ => Err(Errno::EINVAL),
         }
     }
@@ -272,12 +271,17 @@ mod falloc {
 pub fn fallocate(fd: Fd, mode: u32, at: i64, len: i64) -> SysResult {
     use falloc::*;
     let file = fs::files().get(fd)?;
-    let (Ok(start), Ok(len)) = (u64::try_from(at), u64::try_from(len)) else { return Err(Errno::EINVAL.into()) };
+    let (Ok(start), Ok(len)) = (u64::try_from(at), u64::try_from(len)) else {
+        return Err(Errno::EINVAL.into());
+    };
     if len == 0 {
         return Err(Errno::EINVAL.into());
     }
     let kind = mode & MODES;
-    if mode & !(KEEP_SIZE | MODES) != 0 || (kind == PUNCH_HOLE && mode & KEEP_SIZE == 0) || !is_one_or_none(kind) {
+    if mode & !(KEEP_SIZE | MODES) != 0
+        || (kind == PUNCH_HOLE && mode & KEEP_SIZE == 0)
+        || !is_one_or_none(kind)
+    {
         return Err(Errno::EOPNOTSUPP.into());
     }
     if mode & KEEP_SIZE != 0 && matches!(kind, COLLAPSE_RANGE | INSERT_RANGE) {

@@ -4,14 +4,14 @@ use abi::{AtFlags, Dirent64Header, Errno, RenameFlags};
 use namei::Follow;
 use zerocopy::IntoBytes;
 
-use super::stat::place_at;
 use super::args::Path as PathArg;
+use super::stat::place_at;
 use super::{Fd, SysResult};
 use crate::fs;
 use crate::fs::file::EntrySink;
 use crate::fs::inode::{Device, FileKind};
 use crate::fs::names::{self, Node, RenameMode};
-use crate::fs::path::{Path, PATH_MAX, UserPath, resolve};
+use crate::fs::path::{PATH_MAX, Path, UserPath, resolve};
 use crate::fs::perm::{self, Want};
 use crate::mm::UserPtr;
 use crate::task::current;
@@ -293,4 +293,3 @@ pub fn umask(mask: u32) -> SysResult {
     let old = current().process.umask.swap(mask & 0o777, core::sync::atomic::Ordering::Relaxed);
     Ok(old as usize)
 }
-

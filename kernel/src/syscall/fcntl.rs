@@ -293,6 +293,11 @@ pub fn flock(fd: Fd, operation: u32) -> SysResult {
     const LOCK_EX: u32 = 2;
     const LOCK_NB: u32 = 4;
     const LOCK_UN: u32 = 8;
+    /// Mandatory locks are no more; asking for one succeeds and does nothing.
+    const LOCK_MAND: u32 = 32;
+    if operation & LOCK_MAND != 0 {
+        return Ok(0);
+    }
     let kind = match operation & !LOCK_NB {
         LOCK_SH => Some(Kind::Read),
         LOCK_EX => Some(Kind::Write),

@@ -90,8 +90,11 @@ pub fn openat2(dirfd: Fd, path: PathArg, how: UserPtr<OpenHow>, size: usize) -> 
     let flags = OpenFlags::from_bits(bits).ok_or(Errno::EINVAL)?;
     let makes = flags.contains(OpenFlags::CREAT) || flags.contains(OpenFlags::TMPFILE_ONLY);
     let scopes = resolve::BENEATH | resolve::IN_ROOT;
-    let path_flags =
-        OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW | OpenFlags::CLOEXEC | OpenFlags::LARGEFILE;
+    let path_flags = OpenFlags::PATH
+        | OpenFlags::DIRECTORY
+        | OpenFlags::NOFOLLOW
+        | OpenFlags::CLOEXEC
+        | OpenFlags::LARGEFILE;
     if raw.resolve & !resolve::ALL != 0
         || raw.resolve & scopes == scopes
         || (if makes { raw.mode & !0o7777 != 0 } else { raw.mode != 0 })
@@ -302,7 +305,7 @@ pub fn lseek(fd: Fd, offset: i64, whence: u32) -> SysResult {
 }
 
 fn seek(file: &OpenFile, offset: i64, whence: Whence) -> SysResult {
-    if !file.mode.contains(fs::file::Mode::SEEK) {
+    if !file.mode.contains(fs::file::Mode::LSEEK) {
         return Err(Errno::ESPIPE.into());
     }
     Ok(file.ops.seek(file, offset, whence)? as usize)

@@ -37,7 +37,8 @@ pub fn ioctl(fd: Fd, cmd: u32, argument: usize) -> SysResult {
         },
         FIGETBSZ => UserPtr::<i32>::new(argument).write(&(crate::mm::PAGE_SIZE as i32))?,
         FIONREAD if file.inode().kind == FileKind::Regular => {
-            let rest = file.inode().size().saturating_sub(file.position());
+            // Negative behind the end, as on Linux.
+            let rest = file.inode().size().wrapping_sub(file.position());
             UserPtr::<i32>::new(argument).write(&(rest as i32))?;
         }
         _ => return file.ops.ioctl(&file, cmd, argument),

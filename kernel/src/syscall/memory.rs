@@ -78,7 +78,7 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
             }
             if shared && !target.writable {
                 if prot & Prot::WRITE.bits() != 0 {
-                    return Err(Errno::EACCES.into());
+                    return Err(if target.sealed { Errno::EPERM } else { Errno::EACCES }.into());
                 }
                 region.remove(RegionFlags::MAY_WRITE);
             }

@@ -135,7 +135,9 @@ pub fn umount2(target: PathArg, flags: u32) -> SysResult {
     const DETACH: u32 = 2;
     const EXPIRE: u32 = 4;
     const NOFOLLOW: u32 = 8;
-    if flags & !(FORCE | DETACH | EXPIRE | NOFOLLOW) != 0 || (flags & EXPIRE != 0 && flags & (FORCE | DETACH) != 0) {
+    if flags & !(FORCE | DETACH | EXPIRE | NOFOLLOW) != 0
+        || (flags & EXPIRE != 0 && flags & (FORCE | DETACH) != 0)
+    {
         return Err(Errno::EINVAL.into());
     }
     let follow = if flags & NOFOLLOW != 0 { Follow::No } else { Follow::Yes };

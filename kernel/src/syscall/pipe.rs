@@ -47,7 +47,8 @@ pub fn eventfd2(initial: u32, flags: u32) -> SysResult {
     const SEMAPHORE: u32 = 1;
     let taking = if flags & SEMAPHORE != 0 { Taking::One } else { Taking::All };
     let allowed = OpenFlags::CLOEXEC | OpenFlags::NONBLOCK;
-    let flags = OpenFlags::from_bits(flags & !SEMAPHORE).filter(|&f| allowed.contains(f)).ok_or(Errno::EINVAL)?;
+    let flags =
+        OpenFlags::from_bits(flags & !SEMAPHORE).filter(|&f| allowed.contains(f)).ok_or(Errno::EINVAL)?;
     let file = eventfd::new(initial, taking, flags & OpenFlags::NONBLOCK);
     Ok(fs::files().insert(file, on_exec(flags))?.0 as usize)
 }
@@ -68,7 +69,7 @@ impl Position {
     fn read(user: UserPtr<i64>, file: &OpenFile) -> Result<Self, Errno> {
         let at = match user.non_null() {
             None => None,
-            Some(_) if !file.mode.contains(Mode::SEEK) => return Err(Errno::ESPIPE),
+            Some(_) if !file.mode.contains(Mode::PLACED) => return Err(Errno::ESPIPE),
             Some(user) => Some(u64::try_from(user.read()?).map_err(|_| Errno::EINVAL)?),
         };
         Ok(Self { user, at })
@@ -108,6 +109,13 @@ impl Position {
         }
     }
 
+    fn advance(&mut self, file: &OpenFile, count: usize) {
+        match &mut self.at {
+            None => file.set_position(file.position() + count as u64),
+            Some(at) => *at += count as u64,
+        }
+    }
+
     /// Tells the program where it ended.
     fn finish(&self) -> Result<(), Errno> {
         match (self.user.non_null(), self.at) {
@@ -133,12 +141,13 @@ fn copy(
     let mut done = 0;
     while done < len {
         let want = (len - done).min(size);
-        let got = match input.1.read_from(input.0, &mut Sink::kernel(buffer.get_mut(..want).unwrap_or_default())) {
-            Ok(0) => break,
-            Ok(got) => got,
-            Err(_) if done > 0 => break,
-            Err(error) => return Err(error),
-        };
+        let got =
+            match input.1.read_from(input.0, &mut Sink::kernel(buffer.get_mut(..want).unwrap_or_default())) {
+                Ok(0) => break,
+                Ok(got) => got,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            };
         let put = output.1.write_to(output.0, &mut Source::kernel(buffer.get(..got).unwrap_or_default()));
         let moved = *put.as_ref().unwrap_or(&0);
         done += moved;
@@ -171,14 +180,19 @@ pub fn sendfile(out_fd: Fd, in_fd: Fd, offset: UserPtr<i64>, count: usize) -> Sy
     if isize::try_from(count).is_err() {
         return Err(Errno::EINVAL.into());
     }
-    if !matches!(input.inode().kind, FileKind::Regular | FileKind::BlockDevice | FileKind::CharDevice) {
-        return Err(Errno::EINVAL.into());
+    let count = count.min(MAX_IO);
+    if let Some(target) = pipe::of(&output) {
+        let done = splice_in((&input, &mut from), (&output, target), count, 0)?;
+        from.finish()?;
+        return Ok(done);
     }
-    if output.flags().contains(OpenFlags::APPEND) {
+    // What is read and can't be written must be readable again.
+    let is_refused = |file: &OpenFile| count > 0 && !file.ops.can_splice();
+    if output.flags().contains(OpenFlags::APPEND) || !input.mode.contains(Mode::LSEEK) || is_refused(&input) {
         return Err(Errno::EINVAL.into());
     }
     let mut to = Position { user: UserPtr::new(0), at: None };
-    let done = copy((&input, &mut from), (&output, &mut to), count.min(MAX_IO))?;
+    let done = copy((&input, &mut from), (&output, &mut to), count)?;
     from.finish()?;
     Ok(done)
 }
@@ -211,13 +225,17 @@ pub fn copy_file_range(
     {
         return Err(Errno::EBADF.into());
     }
+    // An offset and length that wrap around are told before an offset that is merely negative.
+    for at in [in_offset, out_offset] {
+        if let Some(at) = at.non_null()
+            && at.read()?.cast_unsigned().checked_add(len as u64).is_none()
+        {
+            return Err(Errno::EOVERFLOW.into());
+        }
+    }
     let mut from = Position::read(in_offset, &input)?;
     let mut to = Position::read(out_offset, &output)?;
     let (start, target) = (from.get(&input), to.get(&output));
-    let span = len as u64;
-    if start.checked_add(span).is_none() || target.checked_add(span).is_none() {
-        return Err(Errno::EOVERFLOW.into());
-    }
     let rest = input.inode().size().saturating_sub(start);
     let len = usize::try_from(rest).map_or(len, |rest| rest.min(len)).min(MAX_IO);
     if core::ptr::eq(input.inode(), output.inode())
@@ -247,12 +265,11 @@ fn splice_pipes(from: (&OpenFile, &PipeEnd), to: (&OpenFile, &PipeEnd), len: usi
     if Arc::ptr_eq(&from.1.pipe, &to.1.pipe) {
         return Err(Errno::EINVAL.into());
     }
-    if !from.1.pipe.wait_readable(waits(from.0, flags))? {
-        return Ok(0);
-    }
+    let has_more = from.1.pipe.wait_readable(waits(from.0, flags))?;
+    // A pipe that nobody reads is an error even if there is nothing to put into it.
     to.1.pipe.wait_writable(waits(to.0, flags))?;
     let mut done = 0;
-    while done < len && to.1.pipe.has_room() {
+    while has_more && done < len && to.1.pipe.has_room() {
         let Some(slot) = from.1.pipe.take(len - done) else { break };
         done += slot.len;
         // Nobody but a racing writer can have taken the room; then the bytes wait for more.
@@ -268,7 +285,12 @@ fn splice_pipes(from: (&OpenFile, &PipeEnd), to: (&OpenFile, &PipeEnd), len: usi
 }
 
 /// From a pipe into a file.
-fn splice_out(from: (&OpenFile, &PipeEnd), to: (&OpenFile, &mut Position), len: usize, flags: u32) -> SysResult {
+fn splice_out(
+    from: (&OpenFile, &PipeEnd),
+    to: (&OpenFile, &mut Position),
+    len: usize,
+    flags: u32,
+) -> SysResult {
     if !from.1.pipe.wait_readable(waits(from.0, flags))? {
         return Ok(0);
     }
@@ -304,44 +326,80 @@ fn splice_out(from: (&OpenFile, &PipeEnd), to: (&OpenFile, &mut Position), len: 
     Ok(done)
 }
 
-/// From a file into a pipe.
+/// A page of a file's contents at an offset: the file's own frame where it has one. `None` at the end.
+fn file_slot(file: &OpenFile, at: u64, max: usize) -> Result<Option<Slot>, Errno> {
+    let inode = file.inode();
+    let within = (at % PAGE_SIZE as u64) as usize;
+    let Some(rest) = inode.size().checked_sub(at).filter(|&rest| rest > 0) else { return Ok(None) };
+    let len = usize::try_from(rest).unwrap_or(usize::MAX).min(PAGE_SIZE - within).min(max);
+    let frame = match inode.ops.cached_page(inode, at / PAGE_SIZE as u64) {
+        Some(frame) => frame,
+        None => Frame::zeroed()?,
+    };
+    Ok(Some(Slot { frame, offset: within, len, is_open: false, is_packet: false }))
+}
+
+/// A page that bytes of some other file were read into. `None` at the end.
+fn read_slot(from: (&OpenFile, &mut Position), max: usize) -> Result<Option<Slot>, SysError> {
+    let frame = Frame::uninit()?;
+    let mut buffer = [0; 512];
+    let want = max.min(PAGE_SIZE);
+    let mut filled = 0;
+    while filled < want {
+        let step = (want - filled).min(buffer.len());
+        let piece = buffer.get_mut(..step).unwrap_or_default();
+        let got = match from.1.read_from(from.0, &mut Sink::kernel(piece)) {
+            Ok(got) => got,
+            Err(error) if filled == 0 => return Err(error),
+            Err(_) => 0,
+        };
+        frame.write(filled, piece.get(..got).unwrap_or_default());
+        filled += got;
+        if got < step {
+            break;
+        }
+    }
+    Ok((filled > 0).then_some(Slot { frame, offset: 0, len: filled, is_open: false, is_packet: false }))
+}
+
+/// From a file into a pipe, as much as fits.
 fn splice_in(from: (&OpenFile, &mut Position), to: (&OpenFile, &PipeEnd), len: usize, flags: u32) -> SysResult {
-    to.1.pipe.wait_writable(waits(to.0, flags))?;
+    let pipe = &to.1.pipe;
+    pipe.wait_writable(waits(to.0, flags))?;
+    if len == 0 {
+        return Ok(0);
+    }
+    // A pipe as the source comes here from sendfile alone.
+    if !from.0.ops.can_splice() || pipe::of(from.0).is_some() {
+        return Err(Errno::EINVAL.into());
+    }
+    let has_pages = from.0.inode().ops.is_mappable();
+    let len = len.min(pipe.free_slots() * PAGE_SIZE);
     let mut done = 0;
-    while done < len && to.1.pipe.has_room() {
-        let frame = Frame::uninit()?;
-        let mut buffer = [0; 512];
-        let mut filled = 0;
-        let want = (len - done).min(PAGE_SIZE);
-        while filled < want {
-            let step = (want - filled).min(buffer.len());
-            let piece = buffer.get_mut(..step).unwrap_or_default();
-            let got = match from.1.read_from(from.0, &mut Sink::kernel(piece)) {
-                Ok(got) => got,
-                Err(error) if done + filled == 0 => return Err(error),
-                Err(_) => 0,
-            };
-            frame.write(filled, piece.get(..got).unwrap_or_default());
-            filled += got;
-            if got < step {
-                break;
+    while done < len && pipe.has_room() {
+        let slot = if has_pages {
+            let at = from.1.get(from.0);
+            let slot = file_slot(from.0, at, len - done)?;
+            from.1.advance(from.0, slot.as_ref().map_or(0, |slot| slot.len));
+            slot
+        } else {
+            match read_slot((from.0, &mut *from.1), len - done) {
+                Ok(slot) => slot,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
             }
-        }
-        if filled == 0 {
+        };
+        let Some(slot) = slot else { break };
+        let count = slot.len;
+        if pipe.put(slot).is_some() {
+            // Another writer was faster.
+            from.1.take_back(from.0, count);
             break;
         }
-        let slot = Slot { frame, offset: 0, len: filled, is_open: false, is_packet: false };
-        let mut slot = Some(slot);
-        while let Some(piece) = slot.take() {
-            slot = to.1.pipe.put(piece);
-            if slot.is_some() {
-                to.1.pipe.wait_writable(true)?;
-            }
-        }
-        done += filled;
-        if filled < want {
-            break;
-        }
+        done += count;
+    }
+    if has_pages {
+        from.0.inode().touch_accessed();
     }
     Ok(done)
 }
@@ -375,7 +433,7 @@ pub fn splice(
     match (source, target) {
         (Some(source), Some(target)) => splice_pipes((&input, source), (&output, target), len, flags),
         (Some(source), None) => {
-            if output.flags().contains(OpenFlags::APPEND) {
+            if output.flags().contains(OpenFlags::APPEND) || !output.ops.can_splice() {
                 return Err(Errno::EINVAL.into());
             }
             let mut to = Position::read(out_offset, &output)?;

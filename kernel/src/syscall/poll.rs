@@ -69,7 +69,9 @@ fn wait(entries: &mut [PollFd], deadline: Option<u64>) -> Result<usize, SysError
 
 /// A relative time as a deadline; 0 stands for one that has passed. EINVAL.
 fn deadline_of(seconds: i64, nanos: i64) -> Result<Option<u64>, Errno> {
-    let (Ok(seconds), Ok(nanos)) = (u64::try_from(seconds), u64::try_from(nanos)) else { return Err(Errno::EINVAL) };
+    let (Ok(seconds), Ok(nanos)) = (u64::try_from(seconds), u64::try_from(nanos)) else {
+        return Err(Errno::EINVAL);
+    };
     if nanos >= time::NS_PER_SEC {
         return Err(Errno::EINVAL);
     }

@@ -81,14 +81,26 @@ fn write_line(region: &Region, heap: core::ops::Range<usize>, text: &mut Text) {
 
 fn write_details(resident: usize, size: usize, text: &mut Text) {
     let kib = |pages: usize| pages * (PAGE_SIZE / 1024);
-    put!(text, "Size:           {:8} kB\nKernelPageSize: {:8} kB\nMMUPageSize:    {:8} kB\n", size / 1024, 4, 4);
+    put!(
+        text,
+        "Size:           {:8} kB\nKernelPageSize: {:8} kB\nMMUPageSize:    {:8} kB\n",
+        size / 1024,
+        4,
+        4
+    );
     put!(text, "Rss:            {:8} kB\nPss:            {:8} kB\n", kib(resident), kib(resident));
     for name in ["Shared_Clean", "Shared_Dirty", "Private_Clean"] {
         let width = 23usize.saturating_sub(name.len());
         put!(text, "{name}:{:>width$} kB\n", 0);
     }
     put!(text, "Private_Dirty:  {:8} kB\nReferenced:     {:8} kB\n", kib(resident), kib(resident));
-    put!(text, "Anonymous:      {:8} kB\nSwap:           {:8} kB\nLocked:         {:8} kB\n", kib(resident), 0, 0);
+    put!(
+        text,
+        "Anonymous:      {:8} kB\nSwap:           {:8} kB\nLocked:         {:8} kB\n",
+        kib(resident),
+        0,
+        0
+    );
 }
 
 /// The text of maps, smaps or smaps_rollup.
@@ -132,7 +144,8 @@ pub fn write_status(space: &AddressSpace, text: &mut Text) {
             let len = region.len();
             if region.flags.contains(RegionFlags::STACK) {
                 stack += len;
-            } else if region.flags.contains(RegionFlags::WRITE) && !region.flags.contains(RegionFlags::SHARED) {
+            } else if region.flags.contains(RegionFlags::WRITE) && !region.flags.contains(RegionFlags::SHARED)
+            {
                 data += len;
             }
             if region.flags.contains(RegionFlags::EXECUTE) {

@@ -114,7 +114,9 @@ fn number(node: &Node) -> u64 {
         Node::MyThread => STATIC_BASE + 1,
         Node::Process(_, tid) => u64::from(*tid) << 32 | 1,
         Node::File(_, tid, index) => u64::from(*tid) << 32 | (*index as u64 + 2),
-        Node::Descriptor(_, tid, view, fd) => u64::from(*tid) << 32 | 1 << 31 | (*view as u64) << 30 | u64::from(*fd),
+        Node::Descriptor(_, tid, view, fd) => {
+            u64::from(*tid) << 32 | 1 << 31 | (*view as u64) << 30 | u64::from(*fd)
+        }
     }
 }
 
@@ -127,7 +129,9 @@ fn kind_and_mode(node: &Node) -> (FileKind, u32) {
             _ => (FileKind::Regular, entry.mode),
         },
         Node::Me | Node::MyThread => (FileKind::Symlink, 0o777),
-        Node::File(.., index) => process::ENTRIES.get(*index).map_or((FileKind::Regular, 0), process::Entry::kind_and_mode),
+        Node::File(.., index) => {
+            process::ENTRIES.get(*index).map_or((FileKind::Regular, 0), process::Entry::kind_and_mode)
+        }
         Node::Descriptor(pid, _, view, fd) => fd::kind_and_mode(*pid, *view, *fd),
     }
 }
@@ -190,12 +194,15 @@ impl ProcInode {
                         let pid = parse_number(name).ok_or(Errno::ENOENT)?;
                         // Threads can be looked up, though they aren't listed.
                         let thread = crate::task::process::find_thread(pid);
-                        let owner = thread.map(|thread| thread.process.pid).or_else(|| find(pid).map(|p| p.pid));
+                        let owner =
+                            thread.map(|thread| thread.process.pid).or_else(|| find(pid).map(|p| p.pid));
                         Ok(Node::Process(owner.ok_or(Errno::ENOENT)?, pid))
                     }
                 }
             }
-            Node::Static(Entry { what: What::Directory(entries), .. }, _) => in_static(entries).ok_or(Errno::ENOENT),
+            Node::Static(Entry { what: What::Directory(entries), .. }, _) => {
+                in_static(entries).ok_or(Errno::ENOENT)
+            }
             Node::Process(pid, tid) => {
                 let index = process::find_entry(name, pid == tid).ok_or(Errno::ENOENT)?;
                 process_of(pid).map_err(|_| Errno::ENOENT)?;
@@ -230,7 +237,9 @@ impl ProcInode {
             Node::Root => {
                 let own = [(b"self".to_vec(), Node::Me), (b"thread-self".to_vec(), Node::MyThread)];
                 let processes = all();
-                let processes = processes.iter().map(|p| (format!("{}", p.pid).into_bytes(), Node::Process(p.pid, p.pid)));
+                let processes = processes
+                    .iter()
+                    .map(|p| (format!("{}", p.pid).into_bytes(), Node::Process(p.pid, p.pid)));
                 of_static(ROOT).chain(own).chain(processes).collect()
             }
             Node::Static(Entry { what: What::Directory(entries), .. }, _) => of_static(entries).collect(),
@@ -238,18 +247,24 @@ impl ProcInode {
                 process_of(pid).map_err(|_| Errno::ENOENT)?;
                 let entries = process::ENTRIES.iter().enumerate();
                 let shown = entries.filter(|(_, entry)| pid == tid || !entry.only_process);
-                shown.map(|(index, entry)| (entry.name.as_bytes().to_vec(), Node::File(pid, tid, index))).collect()
+                shown
+                    .map(|(index, entry)| (entry.name.as_bytes().to_vec(), Node::File(pid, tid, index)))
+                    .collect()
             }
             Node::File(pid, tid, index) => match process::ENTRIES.get(index).map(|entry| &entry.what) {
                 Some(process::What::Descriptors(view)) => {
                     let fds = fd::all(pid)?;
-                    fds.into_iter().map(|fd| (format!("{fd}").into_bytes(), Node::Descriptor(pid, tid, *view, fd))).collect()
+                    fds.into_iter()
+                        .map(|fd| (format!("{fd}").into_bytes(), Node::Descriptor(pid, tid, *view, fd)))
+                        .collect()
                 }
                 Some(process::What::Threads) => {
                     let process = process_of(pid)?;
                     let mut tids: Vec<u32> = process.threads.lock().iter().map(|thread| thread.tid).collect();
                     tids.sort_unstable();
-                    tids.into_iter().map(|tid| (format!("{tid}").into_bytes(), Node::Process(pid, tid))).collect()
+                    tids.into_iter()
+                        .map(|tid| (format!("{tid}").into_bytes(), Node::Process(pid, tid)))
+                        .collect()
                 }
                 _ => return Err(Errno::ENOTDIR),
             },
@@ -294,7 +309,9 @@ impl InodeOps for ProcInode {
                 Some(process::What::Link(follow)) => follow(&*process_of(pid).map_err(|_| Errno::ENOENT)?),
                 _ => Err(Errno::EINVAL),
             },
-            Node::Descriptor(pid, _, fd::View::Links, fd) => Ok(LinkTarget::Jump(fd::get(pid, fd)?.path.clone())),
+            Node::Descriptor(pid, _, fd::View::Links, fd) => {
+                Ok(LinkTarget::Jump(fd::get(pid, fd)?.path.clone()))
+            }
             _ => Err(Errno::EINVAL),
         }
     }
@@ -317,7 +334,9 @@ impl Node {
     /// The file's text as it is now.
     fn write_text(&self, text: &mut Text) -> Result<(), Errno> {
         match *self {
-            Self::Static(Entry { what: What::Text(generate) | What::Setting(generate, _), .. }, _) => generate(text),
+            Self::Static(Entry { what: What::Text(generate) | What::Setting(generate, _), .. }, _) => {
+                generate(text)
+            }
             Self::File(pid, tid, index) => match process::ENTRIES.get(index).map(|entry| &entry.what) {
                 Some(process::What::Text(generate)) => generate(&*process_of(pid)?, tid, text),
                 Some(process::What::Setting(generate, _)) => generate(&*process_of(pid)?, tid, text),

@@ -61,10 +61,14 @@ pub static ENTRIES: &[Entry] = &[
     of_process("coredump_filter", 0o644, What::Setting(|_, _, t| constant(t, "00000033"), |_, _| Ok(()))),
     shared("cwd", 0o777, What::Link(|process| Ok(LinkTarget::Jump(process.fs.lock().cwd.clone())))),
     text("environ", 0o400, write_environment),
-    shared("exe", 0o777, What::Link(|process| {
-        let exe = process.exe.lock().clone().ok_or(Errno::ENOENT)?;
-        Ok(LinkTarget::Jump(exe.path().clone()))
-    })),
+    shared(
+        "exe",
+        0o777,
+        What::Link(|process| {
+            let exe = process.exe.lock().clone().ok_or(Errno::ENOENT)?;
+            Ok(LinkTarget::Jump(exe.path().clone()))
+        }),
+    ),
     shared("fd", 0o500, What::Descriptors(View::Links)),
     shared("fdinfo", 0o500, What::Descriptors(View::Infos)),
     text("gid_map", 0o644, write_id_map),
@@ -79,10 +83,22 @@ pub static ENTRIES: &[Entry] = &[
     text("mounts", 0o444, |process, _, text| write_mounts(process, text, MountFormat::Table)),
     text("oom_adj", 0o644, |_, _, t| constant(t, "0")),
     text("oom_score", 0o444, |_, _, t| constant(t, "0")),
-    shared("oom_score_adj", 0o644, What::Setting(|_, _, t| constant(t, "0"), |_, bytes| {
-        let number = core::str::from_utf8(bytes).ok().and_then(|text| text.trim().parse::<i32>().ok());
-        if number.is_some_and(|number| (-1000..=1000).contains(&number)) { Ok(()) } else { Err(Errno::EINVAL) }
-    })),
+    shared(
+        "oom_score_adj",
+        0o644,
+        What::Setting(
+            |_, _, t| constant(t, "0"),
+            |_, bytes| {
+                let number =
+                    core::str::from_utf8(bytes).ok().and_then(|text| text.trim().parse::<i32>().ok());
+                if number.is_some_and(|number| (-1000..=1000).contains(&number)) {
+                    Ok(())
+                } else {
+                    Err(Errno::EINVAL)
+                }
+            },
+        ),
+    ),
     text("personality", 0o400, |process, _, text| {
         put!(text, "{:08x}\n", process.personality.load(Ordering::Relaxed));
         Ok(())
@@ -103,17 +119,21 @@ pub static ENTRIES: &[Entry] = &[
     text("statm", 0o444, write_statm),
     text("status", 0o444, write_status),
     of_process("task", 0o555, What::Threads),
-    of_process("timerslack_ns", 0o666, What::Setting(
-        |process, _, text| {
-            put!(text, "{}\n", process.timer_slack_ns.load(Ordering::Relaxed));
-            Ok(())
-        },
-        |process, bytes| {
-            let number = core::str::from_utf8(bytes).ok().and_then(|text| text.trim().parse().ok());
-            process.timer_slack_ns.store(number.ok_or(Errno::EINVAL)?, Ordering::Relaxed);
-            Ok(())
-        },
-    )),
+    of_process(
+        "timerslack_ns",
+        0o666,
+        What::Setting(
+            |process, _, text| {
+                put!(text, "{}\n", process.timer_slack_ns.load(Ordering::Relaxed));
+                Ok(())
+            },
+            |process, bytes| {
+                let number = core::str::from_utf8(bytes).ok().and_then(|text| text.trim().parse().ok());
+                process.timer_slack_ns.store(number.ok_or(Errno::EINVAL)?, Ordering::Relaxed);
+                Ok(())
+            },
+        ),
+    ),
     text("uid_map", 0o644, write_id_map),
     text("wchan", 0o444, |_, _, text| {
         put!(text, "0");
@@ -195,7 +215,9 @@ fn store_comm(process: &Process, bytes: &[u8]) -> Result<(), Errno> {
         return Err(Errno::EINVAL);
     }
     let mut name = [0; 16];
-    for (slot, byte) in name.iter_mut().take(15).zip(bytes.split(|&b| b == b'\n' || b == 0).next().unwrap_or_default()) {
+    for (slot, byte) in
+        name.iter_mut().take(15).zip(bytes.split(|&b| b == b'\n' || b == 0).next().unwrap_or_default())
+    {
         *slot = *byte;
     }
     *process.name.lock() = name;
@@ -265,7 +287,8 @@ fn write_mounts(process: &Process, text: &mut Text, format: MountFormat) -> Resu
             continue;
         }
         let flags = mount.flags();
-        let mut options = alloc::string::String::from(if flags & mount::flag::RDONLY != 0 { "ro" } else { "rw" });
+        let mut options =
+            alloc::string::String::from(if flags & mount::flag::RDONLY != 0 { "ro" } else { "rw" });
         for (bit, word) in [
             (mount::flag::NOSUID, ",nosuid"),
             (mount::flag::NODEV, ",nodev"),
@@ -352,7 +375,9 @@ fn write_stat(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errno>
     put!(text, "{used} 0 {children} 0 {} {nice} {threads} 0 {started} ", 20 + nice);
     let rss_limit = process.limits.lock().soft(5);
     let (args, env, brk, stack) = process.space().map_or((0..0, 0..0, 0, 0), |space| {
-        space.with(|inner| (inner.args.clone(), inner.env.clone(), inner.layout.brk_start, inner.layout.stack_top))
+        space.with(|inner| {
+            (inner.args.clone(), inner.env.clone(), inner.layout.brk_start, inner.layout.stack_top)
+        })
     });
     let masks = hooks::signal_masks(process, tid);
     // Addresses of code, the stack and registers are shown as Linux shows them to others than a debugger: as 1 or 0.
@@ -386,7 +411,12 @@ fn write_status(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errn
     text.escaped(name(&*process.name.lock()));
     let (letter, word) = state(process, tid);
     put!(text, "\nUmask:\t{:04o}\nState:\t{letter} ({word})\n", process.umask.load(load));
-    put!(text, "Tgid:\t{}\nNgid:\t0\nPid:\t{tid}\nPPid:\t{}\nTracerPid:\t0\n", process.pid, process.parent.load(load));
+    put!(
+        text,
+        "Tgid:\t{}\nNgid:\t0\nPid:\t{tid}\nPPid:\t{}\nTracerPid:\t0\n",
+        process.pid,
+        process.parent.load(load)
+    );
     let cred = process.cred.lock().clone();
     put!(text, "Uid:\t{}\t{}\t{}\t{}\n", cred.uid, cred.euid, cred.suid, cred.fsuid);
     put!(text, "Gid:\t{}\t{}\t{}\t{}\n", cred.gid, cred.egid, cred.sgid, cred.fsgid);
@@ -395,7 +425,12 @@ fn write_status(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errn
         put!(text, "{group} ");
     }
     put!(text, "\nNStgid:\t{0}\nNSpid:\t{tid}\n", process.pid);
-    put!(text, "NSpgid:\t{}\nNSsid:\t{}\nKthread:\t0\n", process.group.load(load), process.session.load(load));
+    put!(
+        text,
+        "NSpgid:\t{}\nNSsid:\t{}\nKthread:\t0\n",
+        process.group.load(load),
+        process.session.load(load)
+    );
     if let Some(space) = process.space() {
         maps::write_status(&space, text);
     }
@@ -404,18 +439,35 @@ fn write_status(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errn
     let queue_limit = process.limits.lock().soft(rlimit::SIGPENDING);
     put!(text, "Threads:\t{}\nSigQ:\t{}/{queue_limit}\n", process.threads.lock().len(), masks.queued);
     put!(text, "SigPnd:\t{:016x}\nShdPnd:\t{:016x}\n", masks.pending, masks.shared_pending);
-    put!(text, "SigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n", masks.blocked, masks.ignored, masks.caught);
+    put!(
+        text,
+        "SigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n",
+        masks.blocked,
+        masks.ignored,
+        masks.caught
+    );
     /// Every capability that Linux has (cap_last_cap is 40).
     const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
     let capabilities = if cred.euid == 0 { ALL_CAPABILITIES } else { 0 };
     put!(text, "CapInh:\t{:016x}\nCapPrm:\t{capabilities:016x}\nCapEff:\t{capabilities:016x}\n", 0);
     put!(text, "CapBnd:\t{ALL_CAPABILITIES:016x}\nCapAmb:\t{:016x}\n", 0);
-    put!(text, "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\n", u8::from(process.no_new_privs.load(load)));
+    put!(
+        text,
+        "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\n",
+        u8::from(process.no_new_privs.load(load))
+    );
     put!(text, "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\talways enabled\n");
     let cpus = crate::arch::x86_64::cpu::online_count();
     let mask = u64::MAX >> (64 - cpus.clamp(1, 64));
     put!(text, "Cpus_allowed:\t{mask:x}\nCpus_allowed_list:\t");
-    if cpus > 1 { put!(text, "0-{}\n", cpus - 1) } else { put!(text, "0\n") }
-    put!(text, "Mems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n");
+    if cpus > 1 {
+        put!(text, "0-{}\n", cpus - 1)
+    } else {
+        put!(text, "0\n")
+    }
+    put!(
+        text,
+        "Mems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n"
+    );
     Ok(())
 }

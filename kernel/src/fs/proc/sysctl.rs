@@ -77,11 +77,13 @@ static FS: &[Entry] = &[
     kept!("aio-max-nr", "65536"),
 ];
 
-static INOTIFY: &[Entry] =
-    &[kept!("max_queued_events", "16384"), kept!("max_user_instances", "128"), kept!("max_user_watches", "65536")];
+static INOTIFY: &[Entry] = &[
+    kept!("max_queued_events", "16384"),
+    kept!("max_user_instances", "128"),
+    kept!("max_user_watches", "65536"),
+];
 
-static MQUEUE: &[Entry] =
-    &[kept!("msg_max", "10"), kept!("msgsize_max", "8192"), kept!("queues_max", "256")];
+static MQUEUE: &[Entry] = &[kept!("msg_max", "10"), kept!("msgsize_max", "8192"), kept!("queues_max", "256")];
 
 static KERNEL: &[Entry] = &[
     constant!("cap_last_cap", 40),
@@ -91,7 +93,9 @@ static KERNEL: &[Entry] = &[
     Entry::setting("hostname", system::host_name, |bytes| {
         let bytes = bytes.trim_ascii();
         let mut name = [0; 65];
-        name.get_mut(..bytes.len().min(64)).ok_or(Errno::EINVAL)?.copy_from_slice(bytes.get(..64).unwrap_or(bytes));
+        name.get_mut(..bytes.len().min(64))
+            .ok_or(Errno::EINVAL)?
+            .copy_from_slice(bytes.get(..64).unwrap_or(bytes));
         config::set_hostname(name);
         Ok(())
     }),
