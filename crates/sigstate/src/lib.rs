@@ -9,11 +9,13 @@ extern crate alloc;
 
 mod action;
 mod altstack;
+mod info;
 mod pending;
 mod set;
 
 pub use action::{Action, Actions, Disposition, Fate, SaFlags};
 pub use altstack::{AltStack, AltStackError};
+pub use info::{Info, code};
 pub use pending::{Pending, Push};
 pub use set::{SigSet, Signal};
 
