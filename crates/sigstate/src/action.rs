@@ -1,22 +1,9 @@
 //! What a process does with each signal (sigaction(2)).
 
-use crate::{SigSet, Signal};
+use abi::{SaFlags, SigSet, Sigaction, Signal};
 
-bitflags::bitflags! {
-    /// `sa_flags`.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct SaFlags: u64 {
-        const NOCLDSTOP = 1;
-        const NOCLDWAIT = 2;
-        const SIGINFO = 4;
-        const EXPOSE_TAGBITS = 0x800;
-        const RESTORER = 0x0400_0000;
-        const ONSTACK = 0x0800_0000;
-        const RESTART = 0x1000_0000;
-        const NODEFER = 0x4000_0000;
-        const RESETHAND = 0x8000_0000;
-    }
-}
+/// Flags that are kept; the others read back as 0, so that a program can find out which are known.
+const KNOWN: SaFlags = SaFlags::all().difference(SaFlags::UNSUPPORTED);
 
 /// What is to be done, by `sa_handler`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,78 +55,67 @@ impl Fate {
     }
 }
 
-/// One entry, as the program set it but for what `Actions::replace` sanitises.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Action {
-    /// SIG_DFL 0, SIG_IGN 1, or an address.
-    pub handler: u64,
-    pub flags: SaFlags,
-    pub restorer: u64,
-    pub mask: SigSet,
-}
-
-impl Action {
-    pub const DEFAULT: Self = Self { handler: 0, flags: SaFlags::empty(), restorer: 0, mask: SigSet::EMPTY };
-
-    pub const fn disposition(&self) -> Disposition {
-        match self.handler {
-            0 => Disposition::Default,
-            1 => Disposition::Ignore,
-            address => Disposition::Handler(address),
+impl Disposition {
+    /// What an entry says is to be done.
+    #[inline]
+    pub const fn of(action: &Sigaction) -> Self {
+        match action.handler {
+            0 => Self::Default,
+            1 => Self::Ignore,
+            address => Self::Handler(address),
         }
     }
 
-    /// Whether the signal, when it isn't blocked, goes by without a trace.
-    pub const fn ignores(&self, signal: Signal) -> bool {
-        match self.disposition() {
-            Disposition::Default => Fate::of(signal).is_nothing(),
-            Disposition::Ignore => true,
-            Disposition::Handler(_) => false,
+    /// Whether a signal, when it isn't blocked, goes by without a trace.
+    #[inline]
+    pub const fn ignores(self, signal: Signal) -> bool {
+        match self {
+            Self::Default => Fate::of(signal).is_nothing(),
+            Self::Ignore => true,
+            Self::Handler(_) => false,
         }
     }
 }
 
 /// The table of a process's actions.
 #[derive(Clone, Debug)]
-pub struct Actions([Action; Signal::LAST as usize]);
+pub struct Actions([Sigaction; Signal::MAX as usize]);
+
+const DEFAULT: Sigaction = Sigaction { handler: 0, flags: 0, restorer: 0, mask: SigSet::EMPTY };
 
 impl Default for Actions {
     fn default() -> Self {
-        Self([Action::DEFAULT; Signal::LAST as usize])
+        Self([DEFAULT; Signal::MAX as usize])
     }
 }
 
 impl Actions {
     #[inline]
-    pub fn get(&self, signal: Signal) -> &Action {
+    pub fn get(&self, signal: Signal) -> &Sigaction {
         // The index is in range for every Signal; `% 64` lets the compiler see it.
         &self.0[usize::from(signal.number() - 1) % 64]
     }
 
     #[inline]
-    fn get_mut(&mut self, signal: Signal) -> &mut Action {
+    fn get_mut(&mut self, signal: Signal) -> &mut Sigaction {
         &mut self.0[usize::from(signal.number() - 1) % 64]
     }
 
     /// Sets an action, without unknown flags (so that a program can find out which are known) and without SIGKILL and SIGSTOP in its
     /// mask; gives the old one. The caller refuses SIGKILL and SIGSTOP, and drops what is pending if the signal is ignored now.
     #[inline]
-    pub fn replace(&mut self, signal: Signal, new: Action) -> Action {
-        let new = Action {
-            flags: SaFlags::from_bits_truncate(new.flags.bits()),
-            mask: new.mask.blockable(),
-            ..new
-        };
+    pub fn replace(&mut self, signal: Signal, new: Sigaction) -> Sigaction {
+        let new = Sigaction { flags: new.flags & KNOWN.bits(), mask: new.mask.blockable(), ..new };
         core::mem::replace(self.get_mut(signal), new)
     }
 
     /// The action that a signal being delivered runs; SA_RESETHAND puts the default back.
     #[inline]
-    pub fn begin(&mut self, signal: Signal) -> Action {
+    pub fn begin(&mut self, signal: Signal) -> Sigaction {
         let entry = self.get_mut(signal);
         let action = *entry;
-        if action.flags.contains(SaFlags::RESETHAND)
-            && matches!(action.disposition(), Disposition::Handler(_))
+        if action.flags & SaFlags::RESETHAND.bits() != 0
+            && matches!(Disposition::of(&action), Disposition::Handler(_))
         {
             entry.handler = 0;
         }
@@ -153,19 +129,19 @@ impl Actions {
 
     /// Signals that go by when they aren't blocked.
     pub fn ignored(&self) -> SigSet {
-        self.select(|signal, action| action.ignores(signal))
+        self.select(|signal, action| Disposition::of(action).ignores(signal))
     }
 
     /// Signals whose action meets a condition.
-    pub fn select(&self, condition: impl Fn(Signal, &Action) -> bool) -> SigSet {
-        SigSet::from_bits(u64::MAX).iter().filter(|&signal| condition(signal, self.get(signal))).collect()
+    pub fn select(&self, condition: impl Fn(Signal, &Sigaction) -> bool) -> SigSet {
+        SigSet::FULL.iter().filter(|&signal| condition(signal, self.get(signal))).collect()
     }
 
     /// exec(2): handlers become the default, SIG_IGN stays, flags and masks are forgotten.
     pub fn exec(&mut self) {
         for action in &mut self.0 {
-            let handler = u64::from(matches!(action.disposition(), Disposition::Ignore));
-            *action = Action { handler, ..Action::DEFAULT };
+            let handler = u64::from(matches!(Disposition::of(action), Disposition::Ignore));
+            *action = Sigaction { handler, ..DEFAULT };
         }
     }
 }
@@ -177,36 +153,31 @@ mod tests {
     #[test]
     fn unknown_flags_and_unblockable_signals_are_dropped() {
         let mut actions = Actions::default();
-        let wild = Action {
-            handler: 0x1000,
-            flags: SaFlags::from_bits_retain(u64::MAX),
-            restorer: 5,
-            mask: SigSet::from_bits(u64::MAX),
-        };
-        assert_eq!(actions.replace(Signal::SIGUSR1, wild), Action::DEFAULT);
-        let kept = actions.replace(Signal::SIGUSR1, Action::DEFAULT);
-        assert_eq!(kept.flags, SaFlags::all());
-        assert_eq!(kept.mask, SigSet::from_bits(u64::MAX).difference(SigSet::UNBLOCKABLE));
+        let wild = Sigaction { handler: 0x1000, flags: u64::MAX, restorer: 5, mask: SigSet::FULL };
+        assert_eq!(actions.replace(Signal::SIGUSR1, wild), DEFAULT);
+        let kept = actions.replace(Signal::SIGUSR1, DEFAULT);
+        assert_eq!(kept.flags, KNOWN.bits());
+        assert_eq!(kept.mask, SigSet::FULL.difference(SigSet::UNBLOCKABLE));
         assert_eq!((kept.handler, kept.restorer), (0x1000, 5));
     }
 
     #[test]
     fn exec_keeps_only_what_is_ignored() {
         let mut actions = Actions::default();
-        actions.replace(Signal::SIGHUP, Action { handler: 1, mask: SigSet::from_bits(4), ..Action::DEFAULT });
-        actions.replace(Signal::SIGINT, Action { handler: 0x1234, ..Action::DEFAULT });
+        actions.replace(Signal::SIGHUP, Sigaction { handler: 1, mask: SigSet(4), ..DEFAULT });
+        actions.replace(Signal::SIGINT, Sigaction { handler: 0x1234, ..DEFAULT });
         actions.exec();
-        assert_eq!(*actions.get(Signal::SIGHUP), Action { handler: 1, ..Action::DEFAULT });
-        assert_eq!(*actions.get(Signal::SIGINT), Action::DEFAULT);
+        assert_eq!(*actions.get(Signal::SIGHUP), Sigaction { handler: 1, ..DEFAULT });
+        assert_eq!(*actions.get(Signal::SIGINT), DEFAULT);
     }
 
     #[test]
     fn resethand_resets_once() {
         let mut actions = Actions::default();
-        let once = Action { handler: 0x1234, flags: SaFlags::RESETHAND, ..Action::DEFAULT };
+        let once = Sigaction { handler: 0x1234, flags: SaFlags::RESETHAND.bits(), ..DEFAULT };
         actions.replace(Signal::SIGINT, once);
         assert_eq!(actions.begin(Signal::SIGINT), once);
-        assert_eq!(actions.begin(Signal::SIGINT).disposition(), Disposition::Default);
+        assert_eq!(Disposition::of(&actions.begin(Signal::SIGINT)), Disposition::Default);
     }
 
     #[test]
@@ -214,10 +185,10 @@ mod tests {
         let mut actions = Actions::default();
         assert_eq!(
             actions.ignored(),
-            SigSet::of(&[Signal::SIGCHLD, Signal::SIGCONT, Signal::SIGURG, Signal::SIGWINCH])
+            [Signal::SIGCHLD, Signal::SIGCONT, Signal::SIGURG, Signal::SIGWINCH].into_iter().collect()
         );
-        actions.replace(Signal::SIGINT, Action { handler: 1, ..Action::DEFAULT });
-        actions.replace(Signal::SIGCHLD, Action { handler: 0x10, ..Action::DEFAULT });
+        actions.replace(Signal::SIGINT, Sigaction { handler: 1, ..DEFAULT });
+        actions.replace(Signal::SIGCHLD, Sigaction { handler: 0x10, ..DEFAULT });
         assert!(actions.ignored().contains(Signal::SIGINT));
         assert!(!actions.ignored().contains(Signal::SIGCHLD));
     }

@@ -1,21 +1,6 @@
 //! What comes with a signal: `siginfo_t` without its unused tail.
 
-use crate::Signal;
-
-/// `si_code` values that say who sent a signal (linux/siginfo). Those above 0 are the kernel's own.
-pub mod code {
-    pub const SI_USER: i32 = 0;
-    pub const SI_KERNEL: i32 = 0x80;
-    pub const SI_QUEUE: i32 = -1;
-    pub const SI_TIMER: i32 = -2;
-    pub const SI_TKILL: i32 = -6;
-    pub const SEGV_MAPERR: i32 = 1;
-    pub const CLD_EXITED: i32 = 1;
-    pub const CLD_KILLED: i32 = 2;
-    pub const CLD_DUMPED: i32 = 3;
-    pub const CLD_STOPPED: i32 = 5;
-    pub const CLD_CONTINUED: i32 = 6;
-}
+use abi::{SigInfo, Signal};
 
 /// The 48 bytes of a `siginfo_t` that mean something; the other 80 are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +19,9 @@ const fn pair(low: u32, high: u32) -> u64 {
 }
 
 impl Info {
-    /// Bytes of a whole `siginfo_t`.
-    pub const SIZE: usize = 128;
-
     /// From the kernel, with nothing to say about it (SI_KERNEL).
     pub const fn kernel(signal: Signal) -> Self {
-        Self { signal, errno: 0, code: code::SI_KERNEL, fields: [0; 4] }
+        Self { signal, errno: 0, code: SigInfo::SI_KERNEL, fields: [0; 4] }
     }
 
     /// From a process: kill(2) with SI_USER, tgkill(2) with SI_TKILL.
@@ -50,7 +32,7 @@ impl Info {
 
     /// A signal whose information got lost, as Linux reports it.
     pub const fn unknown(signal: Signal) -> Self {
-        Self::user(signal, code::SI_USER, 0, 0)
+        Self::user(signal, SigInfo::SI_USER, 0, 0)
     }
 
     /// From an instruction at, or on, an address.
@@ -61,18 +43,26 @@ impl Info {
     /// From a POSIX timer (SI_TIMER).
     pub const fn timer(signal: Signal, id: i32, overrun: i32, value: u64) -> Self {
         let fields = [pair(id.cast_unsigned(), overrun.cast_unsigned()), value, 0, 0];
-        Self { signal, errno: 0, code: code::SI_TIMER, fields }
+        Self { signal, errno: 0, code: SigInfo::SI_TIMER, fields }
     }
 
     /// About a child. `status` is its exit code or the signal; the times are in clock ticks.
-    pub const fn child(signal: Signal, code: i32, pid: u32, uid: u32, status: i32, utime: u64, stime: u64) -> Self {
+    pub const fn child(
+        signal: Signal,
+        code: i32,
+        pid: u32,
+        uid: u32,
+        status: i32,
+        utime: u64,
+        stime: u64,
+    ) -> Self {
         let fields = [pair(pid, uid), status.cast_unsigned() as u64, utime, stime];
         Self { signal, errno: 0, code, fields }
     }
 
     /// The identifier in a POSIX timer's information.
     pub const fn timer_id(&self) -> i32 {
-        (self.fields[0] & 0xffff_ffff) as u32 as i32
+        ((self.fields[0] & 0xffff_ffff) as u32).cast_signed()
     }
 
     /// Sets the overrun count of a POSIX timer's information.
@@ -92,12 +82,22 @@ impl Info {
     pub const fn from_words(signal: Signal, words: &[u64; 6]) -> Self {
         let [first, second, a, b, c, d] = *words;
         let errno = ((first >> 32) as u32).cast_signed();
-        Self { signal, errno, code: (second as u32).cast_signed(), fields: [a, b, c, d] }
+        Self { signal, errno, code: ((second & 0xffff_ffff) as u32).cast_signed(), fields: [a, b, c, d] }
+    }
+
+    /// As a whole `siginfo_t`.
+    pub fn to_abi(&self) -> SigInfo {
+        let mut info = SigInfo::new(self.signal, self.code);
+        info.errno = self.errno;
+        if let Some((used, _)) = info.fields.split_first_chunk_mut() {
+            *used = self.fields;
+        }
+        info
     }
 
     /// Whether a program may claim this code: those that the kernel uses it may not.
     pub const fn is_forgeable(&self) -> bool {
-        self.code < 0 && self.code != code::SI_TKILL
+        self.code < 0 && self.code != SigInfo::SI_TKILL
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn fields_lie_where_the_abi_has_them() {
-        let info = Info::child(Signal::SIGCHLD, code::CLD_EXITED, 7, 8, -2, 9, 10);
+        let info = Info::child(Signal::SIGCHLD, SigInfo::CLD_EXITED, 7, 8, -2, 9, 10);
         let words = info.to_words();
         assert_eq!(words[0], 17);
         assert_eq!(words[1], 1);
@@ -116,15 +116,17 @@ mod tests {
         assert_eq!(words[3], 0xffff_fffe);
         assert_eq!((words[4], words[5]), (9, 10));
         assert_eq!(Info::kernel(Signal::SIGSEGV).to_words()[1], 0x80);
-        assert_eq!(Info::user(Signal::SIGINT, code::SI_TKILL, 1, 2).to_words()[1], 0xffff_fffa);
+        assert_eq!(Info::user(Signal::SIGINT, SigInfo::SI_TKILL, 1, 2).to_words()[1], 0xffff_fffa);
     }
 
     proptest! {
         #[test]
-        fn words_round_trip(number in 1i32..=64, words: [u64; 6]) {
+        fn words_round_trip(number in 1u32..=64, words: [u64; 6]) {
             let signal = Signal::new(number).unwrap();
             let info = Info::from_words(signal, &words);
             prop_assert_eq!(Info::from_words(signal, &info.to_words()), info);
+            let abi = info.to_abi();
+            prop_assert_eq!(zerocopy::IntoBytes::as_bytes(&abi)[..48].to_vec(), zerocopy::IntoBytes::as_bytes(&info.to_words()).to_vec());
             let mut late = info;
             late.set_overrun(-3);
             prop_assert_eq!(late.timer_id(), info.timer_id());

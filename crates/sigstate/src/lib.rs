@@ -7,17 +7,17 @@
 
 extern crate alloc;
 
+use abi::{SigSet, Signal};
+
 mod action;
 mod altstack;
 mod info;
 mod pending;
-mod set;
 
-pub use action::{Action, Actions, Disposition, Fate, SaFlags};
+pub use action::{Actions, Disposition, Fate};
 pub use altstack::{AltStack, AltStackError};
-pub use info::{Info, code};
+pub use info::Info;
 pub use pending::{Pending, Push};
-pub use set::{SigSet, Signal};
 
 /// Takes the signal that a thread should see next: its own pending signals before its process's, and among each those that an
 /// instruction raised before the rest, then the lowest number. `None` if all that is pending is blocked.
@@ -27,9 +27,15 @@ pub fn take_next<I>(
     blocked: SigSet,
 ) -> Option<(Signal, Option<I>)> {
     for queue in [private, shared] {
-        if let Some(signal) = queue.set().difference(blocked).next_to_take() {
+        if let Some(signal) = most_urgent(queue.set().difference(blocked)) {
             return Some((signal, queue.take(signal)));
         }
     }
     None
+}
+
+/// The signal of a set that Linux takes first: a synchronous one, then the lowest number.
+#[inline]
+pub fn most_urgent(set: SigSet) -> Option<Signal> {
+    set.intersection(SigSet::SYNCHRONOUS).first().or_else(|| set.first())
 }

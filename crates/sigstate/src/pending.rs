@@ -2,7 +2,7 @@
 
 use alloc::collections::VecDeque;
 
-use crate::{SigSet, Signal};
+use abi::{SigSet, Signal};
 
 /// What became of a signal that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,11 +127,11 @@ impl<I> Pending<I> {
 mod tests {
     extern crate std;
     use super::*;
-    use crate::take_next;
+    use crate::{most_urgent, take_next};
     use proptest::prelude::*;
     use std::vec::Vec;
 
-    fn signal(number: i32) -> Signal {
+    fn signal(number: u32) -> Signal {
         Signal::new(number).unwrap()
     }
 
@@ -164,16 +164,24 @@ mod tests {
         assert_eq!(take(), None);
     }
 
+    #[test]
+    fn instruction_faults_come_first() {
+        let set = SigSet::of(Signal::SIGHUP).with(Signal::SIGSEGV).with(Signal::SIGTRAP);
+        assert_eq!(most_urgent(set), Some(Signal::SIGTRAP));
+        assert_eq!(set.first(), Some(Signal::SIGHUP));
+        assert_eq!(most_urgent(SigSet::EMPTY), None);
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
-        Push(i32, bool),
+        Push(u32, bool),
         Take(u64),
         Discard(u64),
     }
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            3 => (prop_oneof![1i32..=31, 32i32..=34], any::<bool>()).prop_map(|(n, b)| Step::Push(n, b)),
+            3 => (prop_oneof![1u32..=31, 32u32..=34], any::<bool>()).prop_map(|(n, b)| Step::Push(n, b)),
             2 => any::<u64>().prop_map(Step::Take),
             1 => (0u32..64).prop_map(|bit| Step::Discard(1 << bit)),
         ]
@@ -184,7 +192,7 @@ mod tests {
         #[test]
         fn matches_a_list(steps in proptest::collection::vec(step(), 0..60)) {
             let mut pending = Pending::new();
-            let mut model: Vec<(i32, Option<usize>)> = Vec::new();
+            let mut model: Vec<(u32, Option<usize>)> = Vec::new();
             for (serial, step) in steps.into_iter().enumerate() {
                 match step {
                     Step::Push(number, with_info) => {
@@ -200,18 +208,18 @@ mod tests {
                         }
                     }
                     Step::Take(blocked) => {
-                        let blocked = SigSet::from_bits(blocked);
+                        let blocked = SigSet(blocked);
                         let open: SigSet =
                             model.iter().map(|m| signal(m.0)).collect::<SigSet>().difference(blocked);
-                        let expected = open.next_to_take().map(|signal| {
-                            let at = model.iter().position(|m| m.0 == i32::from(signal.number())).unwrap();
+                        let expected = most_urgent(open).map(|signal| {
+                            let at = model.iter().position(|m| m.0 == u32::from(signal.number())).unwrap();
                             (signal, model.remove(at).1)
                         });
                         prop_assert_eq!(take_next(&mut pending, &mut Pending::new(), blocked), expected);
                     }
                     Step::Discard(bits) => {
-                        pending.discard(SigSet::from_bits(bits));
-                        model.retain(|m| !SigSet::from_bits(bits).contains(signal(m.0)));
+                        pending.discard(SigSet(bits));
+                        model.retain(|m| !SigSet(bits).contains(signal(m.0)));
                     }
                 }
                 let set: SigSet = model.iter().map(|m| signal(m.0)).collect();
