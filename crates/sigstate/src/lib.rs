@@ -12,11 +12,13 @@ use abi::{SigSet, Signal};
 mod action;
 mod altstack;
 mod info;
+mod interval;
 mod pending;
 
 pub use action::{Actions, Disposition, Fate};
 pub use altstack::{AltStack, AltStackError};
 pub use info::Info;
+pub use interval::forward;
 pub use pending::{Pending, Push};
 
 /// Takes the signal that a thread should see next: its own pending signals before its process's, and among each those that an
