@@ -17,18 +17,11 @@ pub const UCONTEXT_OFFSET: u64 = 8;
 pub const SIGINFO_OFFSET: u64 = 312;
 const SIGINFO_TAIL: u64 = SIGINFO_OFFSET + 48;
 
-/// `uc_flags`: the FPU state is an XSAVE image; `ss` was saved, and is to be restored as it stands there.
-pub const UC_FP_XSTATE: u64 = 1;
-pub const UC_SIGCONTEXT_SS: u64 = 2;
-pub const UC_STRICT_RESTORE_SS: u64 = 4;
-
 /// CS, GS, FS and SS as a Linux program has them, in both modes.
 const SELECTORS: u64 = 0x002b_0000_0000_0033;
 
-/// Marks of an extended state: in the software-reserved bytes of the legacy area, and right after the state.
-const MAGIC1: u64 = 0x4650_5853;
-const MAGIC2: u32 = 0x4650_5845;
-pub const MAGIC2_SIZE: u64 = 4;
+/// The second mark of an extended state stands right after it.
+const MAGIC2_SIZE: u64 = 4;
 
 /// What a frame holds beside the registers.
 #[repr(C)]
@@ -291,8 +284,8 @@ sigframe_fxrstor:
     selectors = const SELECTORS,
     info = const SIGINFO_OFFSET,
     info_tail = const SIGINFO_TAIL,
-    magic1 = const MAGIC1,
-    magic2 = const MAGIC2,
+    magic1 = const abi::FP_XSTATE_MAGIC1,
+    magic2 = const abi::FP_XSTATE_MAGIC2,
 );
 
 fn done(status: u32) -> Result<(), BadFrame> {
@@ -368,10 +361,8 @@ pub fn restore_fpu(area: u64, format: Format) -> Result<(), BadFrame> {
     })
 }
 
-/// `struct _fpx_sw_bytes`, as far as it is used: offsets in the area, and `magic1`/`MAGIC2` to compare with.
+/// Offsets of what is used of `struct _fpx_sw_bytes` in the FPU state.
 pub mod software {
-    pub const MAGIC1: u32 = super::MAGIC1 as u32;
-    pub const MAGIC2: u32 = super::MAGIC2;
     pub const MAGIC1_AND_EXTENDED_SIZE: u64 = 464;
     pub const COMPONENTS: u64 = 472;
     pub const STATE_SIZE: u64 = 480;

@@ -20,6 +20,9 @@ const SYSCALL_LEN: u64 = 2;
 /// restart_syscall(2).
 const RESTART_SYSCALL: u64 = 219;
 
+/// RAX of a call that ended so.
+const EINTR: u64 = (-(Errno::EINTR.raw() as i64)).cast_unsigned();
+
 /// A handler that is about to run.
 pub(super) struct Delivery {
     pub(super) info: Info,
@@ -57,11 +60,16 @@ fn restart_of(frame: &TrapFrame) -> Option<Restart> {
     if frame.orig_rax.cast_signed() < 0 { None } else { syscall::decode_restart(frame.rax) }
 }
 
+/// Whether a signal ended the call in this frame.
+fn is_interrupted(frame: &TrapFrame) -> bool {
+    frame.rax == EINTR || restart_of(frame).is_some()
+}
+
 /// Delivers what is pending for the running thread: changes the frame so that the program goes on in a handler, or ends or stops the process.
 pub fn deliver(frame: &mut TrapFrame) {
     let thread = current();
     loop {
-        match next(thread) {
+        match next(thread, frame) {
             Next::Nothing => break,
             Next::Handler(delivery) => {
                 interrupt_call(frame, &delivery.action);
@@ -89,7 +97,7 @@ pub fn deliver(frame: &mut TrapFrame) {
 }
 
 /// Takes the next signal that something is to be done about.
-fn next(thread: &Thread) -> Next {
+fn next(thread: &Thread, frame: &TrapFrame) -> Next {
     if thread.process.ending.load(Ordering::Acquire) || thread.ending.load(Ordering::Acquire) {
         exit::exit_thread(0);
     }
@@ -99,6 +107,9 @@ fn next(thread: &Thread) -> Next {
     }
     let signals = &mut *signals;
     let mut own = thread.signals.lock();
+    if own.saved_mask.is_some() && !is_interrupted(frame) {
+        own.mask = own.saved_mask.take().unwrap_or_default();
+    }
     loop {
         let blocked = own.mask;
         let Some((signal, info)) = take_next(&mut own.pending, &mut signals.shared, blocked) else {
@@ -151,7 +162,7 @@ fn interrupt_call(frame: &mut TrapFrame, action: &Sigaction) {
         frame.rip = frame.rip.wrapping_sub(SYSCALL_LEN);
         frame.rax = frame.orig_rax;
     } else {
-        frame.rax = (-i64::from(Errno::EINTR.raw())).cast_unsigned();
+        frame.rax = EINTR;
     }
 }
 

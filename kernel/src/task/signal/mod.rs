@@ -18,7 +18,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use abi::{SigInfo, SigSet, Sigaction, Signal};
-use sigstate::{Actions, AltStack, Pending};
+use sigstate::{Actions, AltStack, Disposition, Pending};
 
 pub use self::deliver::{deliver, is_restart};
 pub use self::frame::{min_signal_stack, restore};
@@ -183,27 +183,14 @@ fn hand_over(process: &Process, signals: SigSet) {
     }
 }
 
-/// Puts a mask in place for the length of one call (sigsuspend). If a handler runs, sigreturn restores the old one; else the way back
-/// to the program does.
+/// Puts a mask in place for the rest of a call (sigsuspend, ppoll). The old one comes back by itself: if the call is interrupted by a signal
+/// that a handler takes, when that handler returns; else before anything is delivered.
 pub fn set_temporary_mask(mask: SigSet) {
     let old = change_mask(|_| mask);
     let thread = sched::current();
     thread.signals.lock().saved_mask.get_or_insert(old);
     // So that the way back looks at it.
     thread.add_work(work::SIGNAL);
-}
-
-/// Runs a call with another mask, if one is given (ppoll, pselect, epoll_pwait). A signal that the call was interrupted by is handled
-/// under that mask; if it wasn't interrupted, the old mask is back before anything is delivered.
-pub fn with_mask(mask: Option<SigSet>, call: impl FnOnce() -> SysResult) -> SysResult {
-    let Some(mask) = mask else { return call() };
-    set_temporary_mask(mask);
-    let result = call();
-    let interrupted = matches!(result, Err(SysError::Restart(_) | SysError::Errno(abi::Errno::EINTR)));
-    if !interrupted {
-        restore_mask();
-    }
-    result
 }
 
 /// Takes back a temporary mask.
@@ -272,6 +259,42 @@ pub fn thread_exit() {
 pub fn process_exit(process: &Process) {
     let timers = core::mem::take(&mut process.signals.lock().timers);
     timers.cancel_all();
+}
+
+/// What /proc tells about a thread's signals.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Masks {
+    pub pending: SigSet,
+    pub shared_pending: SigSet,
+    pub blocked: SigSet,
+    pub ignored: SigSet,
+    pub caught: SigSet,
+    /// Entries queued for the process.
+    pub queued: usize,
+}
+
+/// The masks of a process and one of its threads.
+pub fn masks(process: &Process, tid: u32) -> Masks {
+    let threads = process.threads.lock();
+    let shared = process.signals.lock();
+    let mut masks = Masks {
+        shared_pending: shared.shared.set(),
+        ignored: shared.actions.select(|_, action| matches!(Disposition::of(action), Disposition::Ignore)),
+        caught: shared.actions.select(|_, action| matches!(Disposition::of(action), Disposition::Handler(_))),
+        queued: shared.queued,
+        ..Masks::default()
+    };
+    if let Some(thread) = threads.iter().find(|thread| thread.tid == tid) {
+        let own = thread.signals.lock();
+        masks.pending = own.pending.set();
+        masks.blocked = own.mask;
+    }
+    masks
+}
+
+/// Whether a process is stopped by job control.
+pub fn is_stopped(process: &Process) -> bool {
+    process.signals.lock().stopped.is_some()
 }
 
 /// A `siginfo_t` that the kernel made or a program sent, without its unused tail.
