@@ -40,16 +40,19 @@ impl Signal {
 
     /// A number as a signal; `None` outside 1…64.
     #[must_use]
+    #[inline]
     pub const fn new(number: u32) -> Option<Self> {
         if number >= 1 && number <= Self::MAX as u32 { Some(Self(number.to_le_bytes()[0])) } else { None }
     }
 
     #[must_use]
+    #[inline]
     pub const fn number(self) -> u8 {
         self.0
     }
 
     #[must_use]
+    #[inline]
     pub const fn is_realtime(self) -> bool {
         self.0 >= Self::RT_MIN
     }
@@ -72,30 +75,96 @@ pub struct SigSet(pub u64);
 impl SigSet {
     pub const EMPTY: Self = Self(0);
     pub const FULL: Self = Self(u64::MAX);
+    /// SIGKILL and SIGSTOP: never blocked, caught or ignored.
+    pub const UNBLOCKABLE: Self = Self::of(Signal::SIGKILL).with(Signal::SIGSTOP);
+    /// Signals that an instruction raises. Linux delivers them first, so that the frame shows the instruction.
+    pub const SYNCHRONOUS: Self = Self::of(Signal::SIGSEGV)
+        .with(Signal::SIGBUS)
+        .with(Signal::SIGILL)
+        .with(Signal::SIGTRAP)
+        .with(Signal::SIGFPE)
+        .with(Signal::SIGSYS);
+    /// Signals that stop a process by default.
+    pub const STOPS: Self =
+        Self::of(Signal::SIGSTOP).with(Signal::SIGTSTP).with(Signal::SIGTTIN).with(Signal::SIGTTOU);
 
     #[must_use]
+    #[inline]
     pub const fn of(signal: Signal) -> Self {
-        Self(1 << (signal.0 - 1))
+        // The number is 1 to 64; the mask lets the compiler see that the shift can't overflow.
+        Self(1 << ((signal.0 - 1) & 63))
     }
 
     #[must_use]
+    #[inline]
     pub const fn contains(self, signal: Signal) -> bool {
         self.0 & Self::of(signal).0 != 0
     }
 
     #[must_use]
+    #[inline]
     pub const fn with(self, signal: Signal) -> Self {
         Self(self.0 | Self::of(signal).0)
     }
 
     #[must_use]
+    #[inline]
     pub const fn without(self, signal: Signal) -> Self {
         Self(self.0 & !Self::of(signal).0)
     }
 
     #[must_use]
+    #[inline]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    #[must_use]
+    #[inline]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    #[must_use]
+    #[inline]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    #[must_use]
+    #[inline]
+    pub const fn difference(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The set as a mask: SIGKILL and SIGSTOP can't be in one.
+    #[must_use]
+    #[inline]
+    pub const fn blockable(self) -> Self {
+        self.difference(Self::UNBLOCKABLE)
+    }
+
+    /// The lowest number.
+    #[must_use]
+    #[inline]
+    pub const fn first(self) -> Option<Signal> {
+        if self.0 == 0 { None } else { Signal::new(self.0.trailing_zeros() + 1) }
+    }
+
+    /// The members in ascending order.
+    pub fn iter(self) -> impl Iterator<Item = Signal> {
+        let mut rest = self;
+        core::iter::from_fn(move || {
+            let signal = rest.first()?;
+            rest = rest.without(signal);
+            Some(signal)
+        })
+    }
+}
+
+impl FromIterator<Signal> for SigSet {
+    fn from_iter<T: IntoIterator<Item = Signal>>(signals: T) -> Self {
+        signals.into_iter().fold(Self::EMPTY, Self::with)
     }
 }
 

@@ -10,7 +10,6 @@ use crate::task::{Process, current, signal};
 const SIGHUP: u32 = 1;
 const SIGINT: u32 = 2;
 const SIGQUIT: u32 = 3;
-const SIGPIPE: u32 = 13;
 const SIGCONT: u32 = 18;
 const SIGTSTP: u32 = 20;
 const SIGTTIN: u32 = 21;
@@ -20,7 +19,7 @@ const SIGWINCH: u32 = 28;
 
 /// A write to a pipe or socket without a reader.
 pub fn send_pipe_signal() {
-    signal::send_kernel(&current().process, SIGPIPE);
+    signal::send_sigpipe();
 }
 
 /// A write beyond RLIMIT_FSIZE.
@@ -65,7 +64,9 @@ pub fn is_group_in_session(group: u32, session: u32) -> Result<bool, Errno> {
 }
 
 /// The signal mask for the rest of a ppoll or one of its relatives.
-pub fn set_temporary_mask(_: SigSet) {}
+pub fn set_temporary_mask(mask: SigSet) {
+    signal::set_temporary_mask(mask);
+}
 
 /// A thread's signals, for /proc.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,13 +80,21 @@ pub struct SignalMasks {
     pub queued: usize,
 }
 
-pub fn signal_masks(_: &Process, _: u32) -> SignalMasks {
-    SignalMasks::default()
+pub fn signal_masks(process: &Process, tid: u32) -> SignalMasks {
+    let masks = signal::masks(process, tid);
+    SignalMasks {
+        pending: masks.pending.0,
+        shared_pending: masks.shared_pending.0,
+        blocked: masks.blocked.0,
+        ignored: masks.ignored.0,
+        caught: masks.caught.0,
+        queued: masks.queued,
+    }
 }
 
 /// Whether a process is stopped by job control.
-pub fn is_stopped(_: &Process) -> bool {
-    false
+pub fn is_stopped(process: &Process) -> bool {
+    signal::is_stopped(process)
 }
 
 /// A file became shorter: mappings of the rest must fault from now on.

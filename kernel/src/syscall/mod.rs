@@ -23,6 +23,7 @@ pub mod process;
 pub mod random;
 pub mod signal;
 pub mod time;
+pub mod timers;
 pub mod stub;
 
 use abi::Errno;

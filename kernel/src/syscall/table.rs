@@ -2,7 +2,7 @@
 
 use super::args::{Arg, Fd, Path};
 use super::{Call, Support, encode};
-use super::{attr, dir, epoll, fcntl, file, futex, identity, ioctl, memory, mount, pipe, poll, process, random, stat, xattr};
+use super::{attr, dir, epoll, fcntl, file, futex, identity, ioctl, memory, mount, pipe, poll, process, random, signal, stat, time, timers, xattr};
 use crate::mm::UserPtr;
 use abi::OpenFlags;
 
@@ -126,6 +126,9 @@ syscalls! {
     10 => mprotect(addr: usize, len: usize, prot: u32) = memory::mprotect, Full;
     11 => munmap(addr: usize, len: usize) = memory::munmap, Full;
     12 => brk(addr: usize) = memory::brk, Full;
+    13 => rt_sigaction(signum: i32, act: UserPtr<abi::Sigaction>, oldact: UserPtr<abi::Sigaction>, sigsetsize: usize) = signal::rt_sigaction, Full;
+    14 => rt_sigprocmask(how: i32, set: UserPtr<abi::SigSet>, oldset: UserPtr<abi::SigSet>, sigsetsize: usize) = signal::rt_sigprocmask, Full;
+    15 => rt_sigreturn() = signal::rt_sigreturn, Full;
     16 => ioctl(fd: Fd, cmd: u32, arg: usize) = ioctl::ioctl, Partial("terminals, pipes, descriptors");
     17 => pread64(fd: Fd, buf: UserPtr<u8>, len: usize, offset: i64) = file::pread64, Full;
     18 => pwrite64(fd: Fd, buf: UserPtr<u8>, len: usize, offset: i64) = file::pwrite64, Full;
@@ -141,6 +144,11 @@ syscalls! {
     28 => madvise(addr: usize, len: usize, advice: i32) = memory::madvise, Full;
     32 => dup(fd: Fd) = fcntl::dup, Full;
     33 => dup2(oldfd: Fd, newfd: Fd) = fcntl::dup2, Full;
+    34 => pause() = signal::pause, Full;
+    35 => nanosleep(req: UserPtr<abi::Timespec>, rem: UserPtr<abi::Timespec>) = time::nanosleep, Full;
+    36 => getitimer(which: i32, value: UserPtr<abi::Itimerval>) = timers::getitimer, Full;
+    37 => alarm(seconds: u32) = timers::alarm, Full;
+    38 => setitimer(which: i32, new: UserPtr<abi::Itimerval>, old: UserPtr<abi::Itimerval>) = timers::setitimer, Partial("ITIMER_VIRTUAL counts kernel time as well");
     39 => getpid() = identity::getpid, Full;
     40 => sendfile(out_fd: Fd, in_fd: Fd, offset: UserPtr<i64>, count: usize) = pipe::sendfile, Full;
     56 => clone(flags: u64, stack: usize, parent_tid: UserPtr<u32>, child_tid: UserPtr<u32>, tls: usize) => stubs::clone_entry, Partial("namespaces and CLONE_PTRACE");
@@ -149,6 +157,7 @@ syscalls! {
     59 => execve(path: Path, argv: UserPtr<u64>, envp: UserPtr<u64>) = process::execve, Full;
     60 => exit(status: i32) = process::exit, Full;
     61 => wait4(pid: i32, status: UserPtr<u32>, options: u32, rusage: UserPtr<abi::Rusage>) = process::wait4, Full;
+    62 => kill(pid: i32, sig: i32) = signal::kill, Full;
     63 => uname(buf: UserPtr<abi::Utsname>) = identity::uname, Full;
     72 => fcntl(fd: Fd, cmd: u32, arg: usize) = fcntl::fcntl, Partial("leases, directory notification");
     73 => flock(fd: Fd, operation: u32) = fcntl::flock, Full;
@@ -174,9 +183,11 @@ syscalls! {
     93 => fchown(fd: Fd, owner: u32, group: u32) = attr::fchown, Full;
     94 => lchown(path: Path, owner: u32, group: u32) = attr::lchown, Full;
     95 => umask(mask: u32) = dir::umask, Full;
+    96 => gettimeofday(tv: UserPtr<abi::Timeval>, tz: UserPtr<abi::Timezone>) = time::gettimeofday, Full;
     97 => getrlimit(resource: u32, rlim: UserPtr<abi::Rlimit64>) = identity::getrlimit, Full;
     98 => getrusage(who: i32, usage: UserPtr<abi::Rusage>) = identity::getrusage, Partial("system time, context switches, block counts");
     99 => sysinfo(info: UserPtr<abi::Sysinfo>) = identity::sysinfo, Partial("load averages");
+    100 => times(buf: UserPtr<abi::Tms>) = time::times, Partial("no system time");
     102 => getuid() = identity::getuid, Full;
     104 => getgid() = identity::getgid, Full;
     105 => setuid(uid: u32) = identity::setuid, Full;
@@ -200,6 +211,11 @@ syscalls! {
     123 => setfsgid(gid: u32) = identity::setfsgid, Full;
     124 => getsid(pid: i32) = process::getsid, Full;
     125 => capget(header: UserPtr<u32>, data: UserPtr<u32>) = identity::capget, Partial("root has every capability, others none");
+    127 => rt_sigpending(set: UserPtr<u8>, sigsetsize: usize) = signal::rt_sigpending, Full;
+    128 => rt_sigtimedwait(set: UserPtr<abi::SigSet>, info: UserPtr<abi::SigInfo>, timeout: UserPtr<abi::Timespec>, sigsetsize: usize) = signal::rt_sigtimedwait, Full;
+    129 => rt_sigqueueinfo(pid: i32, sig: i32, info: UserPtr<abi::SigInfo>) = signal::rt_sigqueueinfo, Full;
+    130 => rt_sigsuspend(mask: UserPtr<abi::SigSet>, sigsetsize: usize) = signal::rt_sigsuspend, Full;
+    131 => sigaltstack(ss: UserPtr<abi::StackT>, old_ss: UserPtr<abi::StackT>) = signal::sigaltstack, Full;
     132 => utime(path: Path, times: UserPtr<[i64; 2]>) = attr::utime, Full;
     133 => mknod(path: Path, mode: u32, dev: u32) = dir::mknod, Full;
     135 => personality(persona: u32) = identity::personality, Partial("the value is kept, not acted on");
@@ -214,9 +230,11 @@ syscalls! {
     155 => pivot_root(new_root: Path, put_old: Path) = mount::pivot_root, Partial("no mount namespaces");
     157 => prctl(option: i32, arg2: usize, arg3: usize, arg4: usize, arg5: usize) = identity::prctl, Partial("see identity.rs for the operations");
     158 => arch_prctl(code: i32, addr: usize) = identity::arch_prctl, Partial("FS and GS bases only");
+    159 => adjtimex(buf: UserPtr<u8>) = time::adjtimex, Partial("reading only");
     160 => setrlimit(resource: u32, rlim: UserPtr<abi::Rlimit64>) = identity::setrlimit, Full;
     161 => chroot(path: Path) = dir::chroot, Full;
     162 => sync() = file::sync, Full;
+    164 => settimeofday(tv: UserPtr<abi::Timeval>, tz: UserPtr<abi::Timezone>) = time::settimeofday, Partial("no time zone");
     165 => mount(source: Path, target: Path, fstype: Path, flags: u64, data: Path) = mount::mount, Partial("tmpfs, proc, devtmpfs, bind, remount");
     166 => umount2(target: Path, flags: u32) = mount::umount2, Full;
     170 => sethostname(name: UserPtr<u8>, len: usize) = identity::sethostname, Full;
@@ -235,16 +253,29 @@ syscalls! {
     197 => removexattr(path: Path, name: UserPtr<u8>) = xattr::getxattr, Partial("no attributes are stored");
     198 => lremovexattr(path: Path, name: UserPtr<u8>) = xattr::lgetxattr, Partial("no attributes are stored");
     199 => fremovexattr(fd: Fd, name: UserPtr<u8>) = xattr::fgetxattr, Partial("no attributes are stored");
+    200 => tkill(tid: i32, sig: i32) = signal::tkill, Full;
+    201 => time(tloc: UserPtr<i64>) = time::time, Full;
     202 => futex(uaddr: UserPtr<u32>, op: u32, val: u32, timeout: usize, uaddr2: UserPtr<u32>, val3: u32) = futex::futex, Partial("priority inheritance");
     203 => sched_setaffinity(pid: i32, len: usize, mask: UserPtr<u8>) = identity::sched_setaffinity, Partial("one CPU");
     204 => sched_getaffinity(pid: i32, len: usize, mask: UserPtr<u8>) = identity::sched_getaffinity, Full;
     213 => epoll_create(size: i32) = epoll::epoll_create, Full;
     217 => getdents64(fd: Fd, dirp: UserPtr<u8>, count: u32) = dir::getdents64, Full;
     218 => set_tid_address(tidptr: UserPtr<u32>) = process::set_tid_address, Full;
+    219 => restart_syscall() = signal::restart_syscall, Full;
     221 => fadvise64(fd: Fd, offset: i64, len: i64, advice: u32) = file::fadvise64, Full;
+    222 => timer_create(clockid: i32, sevp: UserPtr<u8>, timerid: UserPtr<i32>) = timers::timer_create, Partial("no alarm clocks");
+    223 => timer_settime(timerid: i32, flags: i32, new: UserPtr<abi::Itimerspec>, old: UserPtr<abi::Itimerspec>) = timers::timer_settime, Full;
+    224 => timer_gettime(timerid: i32, curr: UserPtr<abi::Itimerspec>) = timers::timer_gettime, Full;
+    225 => timer_getoverrun(timerid: i32) = timers::timer_getoverrun, Full;
+    226 => timer_delete(timerid: i32) = timers::timer_delete, Full;
+    227 => clock_settime(clockid: i32, tp: UserPtr<abi::Timespec>) = time::clock_settime, Full;
+    228 => clock_gettime(clockid: i32, tp: UserPtr<abi::Timespec>) = time::clock_gettime, Full;
+    229 => clock_getres(clockid: i32, res: UserPtr<abi::Timespec>) = time::clock_getres, Full;
+    230 => clock_nanosleep(clockid: i32, flags: i32, request: UserPtr<abi::Timespec>, remain: UserPtr<abi::Timespec>) = time::clock_nanosleep, Full;
     231 => exit_group(status: i32) = process::exit_group, Full;
     232 => epoll_wait(epfd: Fd, events: UserPtr<u8>, maxevents: i32, timeout_ms: i32) = epoll::epoll_wait, Full;
     233 => epoll_ctl(epfd: Fd, op: u32, fd: Fd, event: UserPtr<u8>) = epoll::epoll_ctl, Full;
+    234 => tgkill(tgid: i32, tid: i32, sig: i32) = signal::tgkill, Full;
     235 => utimes(path: Path, times: UserPtr<[abi::Timeval; 2]>) = attr::utimes, Full;
     247 => waitid(which: i32, id: i32, info: UserPtr<abi::SigInfo>, options: u32, rusage: UserPtr<abi::Rusage>) = process::waitid, Full;
     257 => openat(dirfd: Fd, path: Path, flags: OpenFlags, mode: u32) = file::openat, Full;
@@ -278,7 +309,9 @@ syscalls! {
     293 => pipe2(pipefd: UserPtr<[i32; 2]>, flags: u32) = pipe::pipe2, Full;
     295 => preadv(fd: Fd, iov: UserPtr<abi::IoVec>, iovcnt: usize, offset: i64) = file::preadv, Full;
     296 => pwritev(fd: Fd, iov: UserPtr<abi::IoVec>, iovcnt: usize, offset: i64) = file::pwritev, Full;
+    297 => rt_tgsigqueueinfo(tgid: i32, tid: i32, sig: i32, info: UserPtr<abi::SigInfo>) = signal::rt_tgsigqueueinfo, Full;
     302 => prlimit64(pid: i32, resource: u32, new: UserPtr<abi::Rlimit64>, old: UserPtr<abi::Rlimit64>) = identity::prlimit64, Partial("this process only");
+    305 => clock_adjtime(clk_id: i32, buf: UserPtr<u8>) = time::clock_adjtime, Partial("reading only");
     306 => syncfs(fd: Fd) = file::syncfs, Full;
     309 => getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) = identity::getcpu, Full;
     316 => renameat2(olddirfd: Fd, oldpath: Path, newdirfd: Fd, newpath: Path, flags: u32) = dir::renameat2, Partial("no whiteouts");

@@ -3,6 +3,7 @@
 //! Lock order: `Process` fields → `sched::QUEUE` → nothing. A wait queue's lock is taken inside no other lock than its owner's.
 
 pub mod children;
+pub mod clock;
 pub mod clone;
 pub mod exec;
 pub mod exit;

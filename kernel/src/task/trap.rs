@@ -10,6 +10,7 @@ use super::signal;
 use super::thread::work;
 use crate::arch::TrapFrame;
 use crate::arch::x86_64::{apic, entry, idt, paging, usercopy};
+use crate::mm::USER_TOP;
 use crate::mm::fault::{self, Access, FaultError};
 use crate::{console, drivers, time};
 
@@ -27,6 +28,7 @@ mod code {
 }
 
 /// Page-fault error code bits (Intel SDM volume 3, 4.7).
+const ERROR_PRESENT: u64 = 1;
 const ERROR_WRITE: u64 = 1 << 1;
 const ERROR_FETCH: u64 = 1 << 4;
 
@@ -67,8 +69,8 @@ fn page_fault_signal(address: usize, access: Access, error: u64, reason: FaultEr
             return;
         }
     };
-    // What Linux reports in the signal frame: the present and user bits as the program's page tables would have them.
-    let protection = u64::from(matches!(reason, FaultError::NotAllowed));
+    // What Linux reports in the signal frame: as from ring 3, and above the program's half always a page that is there but closed.
+    let protection = if address >= USER_TOP { ERROR_PRESENT } else { error & ERROR_PRESENT };
     let write = if access == Access::Write { ERROR_WRITE } else { 0 };
     let fetch = error & ERROR_FETCH;
     signal::force_fault(
@@ -86,10 +88,7 @@ fn exception(frame: &mut TrapFrame, vector: u8, error: u64) {
     let here = frame.rip;
     let info = match vector {
         0 => SigInfo::fault(Signal::SIGFPE, code::FPE_INTDIV, here),
-        idt::DEBUG => {
-            frame.rflags &= !entry::FLAG_TRAP;
-            SigInfo::fault(Signal::SIGTRAP, code::TRAP_TRACE, here)
-        }
+        idt::DEBUG => SigInfo::fault(Signal::SIGTRAP, code::TRAP_TRACE, here),
         idt::BREAKPOINT => SigInfo::fault(Signal::SIGTRAP, code::SI_KERNEL, 0),
         6 => SigInfo::fault(Signal::SIGILL, code::ILL_ILLOPN, here),
         16 | 19 => SigInfo::fault(Signal::SIGFPE, signal::fpu_code(vector), here),

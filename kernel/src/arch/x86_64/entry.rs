@@ -138,6 +138,7 @@ global_asm!(
     cmp eax, {table_len}
     jae 3f
     .endif
+5:
     push qword ptr gs:[{user_rsp}]
     push r11
     push \selector
@@ -197,7 +198,12 @@ global_asm!(
     mov rdi, rsp
     call syscall_slow_exit
     jmp return_to_user
-3:  /* a number beyond the table */
+3:  /* a number beyond the table; single steps need the slow way out, by a number that is as unknown */
+    test r11d, 0x100
+    jz 4f
+    mov eax, {table_len} - 1
+    jmp 5b
+4:
     mov gs:[{last_unknown}], rax
     inc qword ptr gs:[{unknown}]
     mov rax, -38

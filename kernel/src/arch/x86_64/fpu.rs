@@ -2,7 +2,7 @@
 //!
 //! The area is XSAVE's standard format, sized from CPUID leaf 0xD sub-leaf 0 (EBX); processors without XSAVE get FXSAVE's 512 bytes.
 
-use core::arch::asm;
+use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::cpu::{Features, cpuid, features};
@@ -20,6 +20,49 @@ pub const XSAVE_ALIGN: usize = 64;
 
 static MASK: AtomicU64 = AtomicU64::new(0);
 static SIZE: AtomicU32 = AtomicU32::new(LEGACY_SIZE as u32);
+
+global_asm!(
+    r#"
+    .section .text.fpu, "ax"
+    .globl fpu_read_status
+    .balign 16
+fpu_read_status:                    /* rdi = three u32: control word, status word, MXCSR */
+    mov qword ptr [rdi], 0
+    fnstcw [rdi]
+    fnstsw [rdi + 4]
+    stmxcsr [rdi + 8]
+    ret
+"#
+);
+
+unsafe extern "C" {
+    fn fpu_read_status(words: *mut [u32; 3]);
+}
+
+/// `si_code` of the SIGFPE for a floating-point exception that the running program just raised: vector 16 by x87, 19 by SSE. 0 if no
+/// unmasked exception is pending, which means that nothing is to be done. Intel SDM volume 1, 8.1.3 and 10.2.3.
+pub fn exception_code(vector: u8) -> i32 {
+    const FPE_FLTDIV: i32 = 3;
+    const FPE_FLTOVF: i32 = 4;
+    const FPE_FLTUND: i32 = 5;
+    const FPE_FLTRES: i32 = 6;
+    const FPE_FLTINV: i32 = 7;
+    const X87: u8 = 16;
+    let mut words = [0; 3];
+    // SAFETY: the three words are written; reading these registers raises nothing.
+    unsafe { fpu_read_status(&raw mut words) };
+    let [control, status, mxcsr] = words;
+    // Both have a flag for each exception, and a mask bit for each: x87 in two words, SSE seven bits further up.
+    let raised = if vector == X87 { status & !control } else { mxcsr & !(mxcsr >> 7) };
+    match raised {
+        _ if raised & 1 != 0 => FPE_FLTINV,
+        _ if raised & 4 != 0 => FPE_FLTDIV,
+        _ if raised & 8 != 0 => FPE_FLTOVF,
+        _ if raised & 0x12 != 0 => FPE_FLTUND,
+        _ if raised & 0x20 != 0 => FPE_FLTRES,
+        _ => 0,
+    }
+}
 
 /// Turns the components on. On each CPU, after `detect_features`.
 pub fn init() {

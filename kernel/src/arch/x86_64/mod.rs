@@ -15,6 +15,7 @@ pub mod paging;
 pub mod port;
 pub mod power;
 pub mod serial;
+pub mod sigframe;
 pub mod switch;
 pub mod tsc;
 pub mod usercopy;

@@ -1,11 +1,304 @@
-//! STUB
-use abi::SigInfo; use super::Thread; use crate::arch::TrapFrame;
-#[derive(Default)] pub struct ThreadSignals; #[derive(Default)] pub struct ProcessSignals;
-pub struct FaultContext{pub vector:u64,pub error:u64,pub address:u64}
-pub fn is_pending(t:&Thread)->bool{t.process.ending.load(core::sync::atomic::Ordering::Relaxed)}
-pub fn force_fault(i:SigInfo,c:FaultContext){log::error!("fault {i:x?} vec {} err {:#x} rip {:#x}",c.vector,c.error,super::current().frame().rip);super::exit::terminate_by_signal(i.signo as u8,false)}
-pub fn is_restart(_:u64)->bool{false} pub fn deliver(_:&mut TrapFrame){ if is_pending(super::current()){super::exit::exit_thread(0)} } pub fn fpu_code(_:u8)->i32{0}
-impl ProcessSignals{pub fn forked(&self,_clear:bool)->Self{Self}}
-pub fn inherit(_:&Thread,_:&Thread,_new_process:bool){} pub fn send_kernel(p:&super::Process,_s:u32){p.ending.store(true,core::sync::atomic::Ordering::Release);for t in p.threads.lock().iter(){t.add_work(1);super::sched::wake(t)}} pub fn discards_children(_:&super::Process)->bool{false} pub fn send_child_ended(_:&super::Process,_:&super::Process,_:u32){} pub fn child_info(_:&super::Process,_:u32)->SigInfo{SigInfo::default()}
-pub fn exec_reset(){} pub fn min_signal_stack()->usize{2048}
-pub fn send_to_foreground(_:abi::Signal){}
+//! Signals: what is pending for whom, what a process does about it, and how a handler gets to run.
+//!
+//! The rules that need no kernel are in the `sigstate` crate. Here are the locks (`Process::signals`, then `Thread::signals`; both below
+//! `Process::threads`), the choice of a thread, and the frames.
+//!
+//! A thread looks for signals on its way back to the program if its `work::SIGNAL` bit is set. The invariant: whenever a signal could be
+//! delivered, the bit is set in a thread that could take it. So it is set when a signal is sent, when a mask is opened, and when a thread
+//! that was to take a signal of the process blocks it or ends (`hand_over`).
+
+mod deliver;
+mod frame;
+mod send;
+mod stop;
+pub mod timers;
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use abi::{SigInfo, SigSet, Sigaction, Signal};
+use sigstate::{Actions, AltStack, Disposition, Pending};
+
+pub use self::deliver::{deliver, is_restart};
+pub use self::frame::{min_signal_stack, restore};
+pub use self::send::{
+    child_info, discards_children, force_fault, send_child_ended, send_info_to_thread, send_kernel, send_sigpipe,
+    send_to_foreground, send_to_group, send_to_process, send_to_thread,
+};
+pub use crate::arch::x86_64::fpu::exception_code as fpu_code;
+pub use sigstate::Info;
+
+use super::process::Process;
+use super::sched;
+use super::thread::{Thread, work};
+use crate::syscall::{Restart, SysError, SysResult};
+
+/// What the processor said about a fault: shown in signal frames until the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FaultContext {
+    pub vector: u64,
+    pub error: u64,
+    pub address: u64,
+}
+
+/// How a call goes on by restart_syscall(2).
+type RestartFunction = Box<dyn FnOnce() -> SysResult + Send>;
+
+/// A thread's part.
+#[derive(Default)]
+pub struct ThreadSignals {
+    /// Blocked signals.
+    pub mask: SigSet,
+    /// The mask to go back to, while sigsuspend or the like has put another in its place.
+    saved_mask: Option<SigSet>,
+    /// The mask as the program set it, while sigtimedwait has opened it for what it waits for.
+    real_mask: Option<SigSet>,
+    /// Sent to this thread.
+    pub pending: Pending<Info>,
+    pub altstack: AltStack,
+    fault: FaultContext,
+    restart: Option<RestartFunction>,
+}
+
+/// A process's part.
+#[derive(Default)]
+pub struct ProcessSignals {
+    pub actions: Actions,
+    /// Sent to the process, for any of its threads.
+    pub shared: Pending<Info>,
+    /// Entries in all queues of the process, for RLIMIT_SIGPENDING. (Linux counts per user; here a user is a process.)
+    queued: usize,
+    /// Stopped by this signal; threads wait for SIGCONT or the end.
+    stopped: Option<Signal>,
+    pub timers: timers::Timers,
+}
+
+impl ThreadSignals {
+    /// sigtimedwait(2) begins: the mask is about to be opened for these.
+    pub fn await_signals(&mut self) {
+        self.real_mask = Some(self.mask);
+    }
+
+    /// sigtimedwait(2) ends: the mask to go back to.
+    pub fn end_awaiting(&mut self) -> Option<SigSet> {
+        self.real_mask.take()
+    }
+
+    /// Signals that may be sent to this thread while it ignores them, and are kept.
+    fn kept(&self) -> SigSet {
+        self.mask.union(self.real_mask.unwrap_or_default())
+    }
+}
+
+impl ProcessSignals {
+    /// For a child: the same actions (only what is ignored with `clear`, CLONE_CLEAR_SIGHAND), nothing pending, no timers.
+    pub fn forked(&self, clear: bool) -> Self {
+        let mut actions = self.actions.clone();
+        if clear {
+            actions.exec();
+        }
+        Self { actions, ..Self::default() }
+    }
+
+    /// A signal was taken out of a queue: what it says, completed by the timer that sent it.
+    pub fn account(&mut self, signal: Signal, info: Option<Info>, process: &Arc<Process>) -> Info {
+        match info {
+            Some(info) => {
+                self.queued = self.queued.saturating_sub(1);
+                self.timers.taken(info, process)
+            }
+            None => Info::unknown(signal),
+        }
+    }
+
+    /// Signals that wait for somebody in the process to take them.
+    fn open(&self, thread: &ThreadSignals) -> SigSet {
+        self.shared.set().union(thread.pending.set()).difference(thread.mask)
+    }
+}
+
+/// Whether a thread that wants to sleep has to look at a signal first.
+#[inline]
+pub fn is_pending(thread: &Thread) -> bool {
+    thread.has_work(work::SIGNAL) && is_really_pending(thread)
+}
+
+#[cold]
+fn is_really_pending(thread: &Thread) -> bool {
+    if thread.process.ending.load(Ordering::Acquire) || thread.ending.load(Ordering::Acquire) {
+        return true;
+    }
+    let shared = thread.process.signals.lock();
+    shared.stopped.is_some() || !shared.open(&thread.signals.lock()).is_empty()
+}
+
+/// Whether one of these signals is pending for a thread, blocked or not.
+pub fn has_pending(thread: &Thread, signals: SigSet) -> bool {
+    let shared = thread.process.signals.lock();
+    let pending = shared.shared.set().union(thread.signals.lock().pending.set());
+    !pending.intersection(signals).is_empty()
+}
+
+/// Sets an action that ignores a signal: instances of it that are pending are gone. Returns the action before.
+pub fn ignore(process: &Process, signal: Signal, action: Sigaction) -> Sigaction {
+    let threads = process.threads.lock();
+    let mut signals = process.signals.lock();
+    send::discard(&threads, &mut signals, SigSet::of(signal));
+    signals.actions.replace(signal, action)
+}
+
+/// Changes the running thread's mask: signals that it opens will be seen before the return to the program, and those that it
+/// closes go to another thread. Returns the mask before.
+#[inline]
+pub fn change_mask(change: impl FnOnce(SigSet) -> SigSet) -> SigSet {
+    let thread = sched::current();
+    let (old, lost) = {
+        let shared = thread.process.signals.lock();
+        let mut own = thread.signals.lock();
+        let old = own.mask;
+        own.mask = change(old).blockable();
+        if !shared.open(&own).is_empty() {
+            thread.add_work(work::SIGNAL);
+        }
+        (old, shared.shared.set().intersection(own.mask.difference(old)))
+    };
+    if !lost.is_empty() {
+        hand_over(&thread.process, lost);
+    }
+    old
+}
+
+/// Sees to it that somebody takes these signals of the process, now that the running thread won't.
+#[cold]
+fn hand_over(process: &Process, signals: SigSet) {
+    let me = sched::current();
+    let threads = process.threads.lock();
+    for thread in threads.iter().filter(|thread| thread.tid != me.tid) {
+        let opens = !signals.difference(thread.signals.lock().mask).is_empty();
+        if opens && !thread.ending.load(Ordering::Acquire) {
+            thread.add_work(work::SIGNAL);
+            sched::wake(thread);
+        }
+    }
+}
+
+/// Puts a mask in place for the rest of a call (sigsuspend, ppoll). The old one comes back by itself: if the call is interrupted by a signal
+/// that a handler takes, when that handler returns; else before anything is delivered.
+pub fn set_temporary_mask(mask: SigSet) {
+    let old = change_mask(|_| mask);
+    let thread = sched::current();
+    thread.signals.lock().saved_mask.get_or_insert(old);
+    // So that the way back looks at it.
+    thread.add_work(work::SIGNAL);
+}
+
+/// Takes back a temporary mask.
+fn restore_mask() {
+    let saved = sched::current().signals.lock().saved_mask.take();
+    if let Some(mask) = saved {
+        change_mask(|_| mask);
+    }
+}
+
+/// What an interrupted call returns whose rest can't be expressed by its arguments: `rest` is called by restart_syscall(2) if no handler
+/// ran, otherwise the call ends with EINTR.
+pub fn restart_with(rest: impl FnOnce() -> SysResult + Send + 'static) -> SysError {
+    let old = sched::current().signals.lock().restart.replace(Box::new(rest));
+    drop(old);
+    SysError::Restart(Restart::WithRest)
+}
+
+/// restart_syscall(2).
+pub fn restart_call() -> SysResult {
+    let rest = sched::current().signals.lock().restart.take();
+    rest.map_or(Err(abi::Errno::EINTR.into()), |rest| rest())
+}
+
+/// A new thread's part, from the thread that made it: the same mask, nothing pending. The alternate stack goes with a copy of the memory,
+/// not with the memory itself (`new_process` is false for a thread).
+pub fn inherit(parent: &Thread, child: &Thread, new_process: bool) {
+    let (mask, altstack) = {
+        let parent = parent.signals.lock();
+        (parent.mask, parent.altstack)
+    };
+    let mut child = child.signals.lock();
+    child.mask = mask;
+    child.altstack = if new_process { altstack } else { AltStack::DISARMED };
+}
+
+/// exec(2): handlers are gone, what is ignored stays ignored, what is pending or blocked stays so.
+pub fn exec_reset() {
+    let thread = sched::current();
+    let gone = {
+        let mut shared = thread.process.signals.lock();
+        let mut own = thread.signals.lock();
+        shared.actions.exec();
+        own.altstack = AltStack::default();
+        (own.restart.take(), shared.timers.exec())
+    };
+    drop(gone);
+}
+
+/// The running thread ends: signals of the process that it would have taken are others' now, its own are lost.
+pub fn thread_exit() {
+    let thread = sched::current();
+    let open = {
+        let mut shared = thread.process.signals.lock();
+        let mut own = thread.signals.lock();
+        shared.queued = shared.queued.saturating_sub(own.pending.queued());
+        own.pending.discard(SigSet::FULL);
+        shared.shared.set().difference(own.mask)
+    };
+    if !open.is_empty() {
+        hand_over(&thread.process, open);
+    }
+}
+
+/// The process is gone: no timer of its fires any more.
+pub fn process_exit(process: &Process) {
+    let timers = core::mem::take(&mut process.signals.lock().timers);
+    timers.cancel_all();
+}
+
+/// What /proc tells about a thread's signals.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Masks {
+    pub pending: SigSet,
+    pub shared_pending: SigSet,
+    pub blocked: SigSet,
+    pub ignored: SigSet,
+    pub caught: SigSet,
+    /// Entries queued for the process.
+    pub queued: usize,
+}
+
+/// The masks of a process and one of its threads.
+pub fn masks(process: &Process, tid: u32) -> Masks {
+    let threads = process.threads.lock();
+    let shared = process.signals.lock();
+    let mut masks = Masks {
+        shared_pending: shared.shared.set(),
+        ignored: shared.actions.select(|_, action| matches!(Disposition::of(action), Disposition::Ignore)),
+        caught: shared.actions.select(|_, action| matches!(Disposition::of(action), Disposition::Handler(_))),
+        queued: shared.queued,
+        ..Masks::default()
+    };
+    if let Some(thread) = threads.iter().find(|thread| thread.tid == tid) {
+        let own = thread.signals.lock();
+        masks.pending = own.pending.set();
+        masks.blocked = own.mask;
+    }
+    masks
+}
+
+/// Whether a process is stopped by job control.
+pub fn is_stopped(process: &Process) -> bool {
+    process.signals.lock().stopped.is_some()
+}
+
+/// A `siginfo_t` that the kernel made or a program sent, without its unused tail.
+pub fn compact(info: &SigInfo) -> Option<Info> {
+    let [a, b, c, d, ..] = info.fields;
+    Some(Info { signal: info.signal()?, errno: info.errno, code: info.code, fields: [a, b, c, d] })
+}

@@ -1,0 +1,190 @@
+//! On the way back to the program: which signal comes next, what is done about it, and what becomes of an interrupted system call.
+
+use core::sync::atomic::Ordering;
+
+use abi::{Errno, SaFlags, SigSet, Sigaction, Signal};
+use sigstate::{AltStack, Disposition, Fate, Info, take_next};
+
+use super::send::{Insist, force};
+use super::{FaultContext, frame, hand_over, restore_mask, stop};
+use crate::arch::TrapFrame;
+use crate::mm::PAGE_SIZE;
+use crate::syscall::{self, Restart};
+use crate::task::exit;
+use crate::task::process::rlimit;
+use crate::task::sched::current;
+use crate::task::thread::Thread;
+
+/// Length of the SYSCALL instruction.
+const SYSCALL_LEN: u64 = 2;
+/// restart_syscall(2).
+const RESTART_SYSCALL: u64 = 219;
+
+/// RAX of a call that ended so.
+const EINTR: u64 = (-(Errno::EINTR.raw() as i64)).cast_unsigned();
+
+/// A handler that is about to run.
+pub(super) struct Delivery {
+    pub(super) info: Info,
+    pub(super) action: Sigaction,
+    /// The mask that sigreturn restores.
+    pub(super) mask: SigSet,
+    /// The alternate stack as it was, and is shown.
+    pub(super) altstack: AltStack,
+    pub(super) fault: FaultContext,
+    /// What was blocked when the signal came, and what a temporary mask replaced.
+    blocked: SigSet,
+    saved_mask: Option<SigSet>,
+    /// Signals of the process that the handler's mask closes: somebody else's now.
+    lost: SigSet,
+    /// There is more to deliver.
+    more: bool,
+}
+
+enum Next {
+    Nothing,
+    Handler(Delivery),
+    Default(Signal, Fate),
+    Stopped,
+}
+
+/// Whether a return value asks for a restart.
+#[inline]
+pub fn is_restart(rax: u64) -> bool {
+    syscall::decode_restart(rax).is_some()
+}
+
+/// How the interrupted call in this frame wants to go on, if there is one.
+#[inline]
+fn restart_of(frame: &TrapFrame) -> Option<Restart> {
+    if frame.orig_rax.cast_signed() < 0 { None } else { syscall::decode_restart(frame.rax) }
+}
+
+/// Whether a signal ended the call in this frame.
+fn is_interrupted(frame: &TrapFrame) -> bool {
+    frame.rax == EINTR || restart_of(frame).is_some()
+}
+
+/// Delivers what is pending for the running thread: changes the frame so that the program goes on in a handler, or ends or stops the process.
+pub fn deliver(frame: &mut TrapFrame) {
+    let thread = current();
+    loop {
+        match next(thread, frame) {
+            Next::Nothing => break,
+            Next::Handler(delivery) => {
+                interrupt_call(frame, &delivery.action);
+                if frame::build(frame, &delivery).is_err() {
+                    fail(thread, &delivery);
+                    continue;
+                }
+                if !delivery.lost.is_empty() {
+                    hand_over(&thread.process, delivery.lost);
+                }
+                if !delivery.more {
+                    return;
+                }
+            }
+            Next::Default(signal, Fate::Stop) => stop::stop(signal),
+            Next::Default(signal, fate) => terminate(thread, signal, fate),
+            Next::Stopped => stop::wait_while_stopped(),
+        }
+    }
+    if let Some(kind) = restart_of(frame) {
+        frame.rip = frame.rip.wrapping_sub(SYSCALL_LEN);
+        frame.rax = if kind == Restart::WithRest { RESTART_SYSCALL } else { frame.orig_rax };
+    }
+    restore_mask();
+}
+
+/// Takes the next signal that something is to be done about.
+fn next(thread: &Thread, frame: &TrapFrame) -> Next {
+    if thread.process.ending.load(Ordering::Acquire) || thread.ending.load(Ordering::Acquire) {
+        exit::exit_thread(0);
+    }
+    let mut signals = thread.process.signals.lock();
+    if signals.stopped.is_some() {
+        return Next::Stopped;
+    }
+    let signals = &mut *signals;
+    let mut own = thread.signals.lock();
+    if own.saved_mask.is_some() && !is_interrupted(frame) {
+        own.mask = own.saved_mask.take().unwrap_or_default();
+    }
+    loop {
+        let blocked = own.mask;
+        let Some((signal, info)) = take_next(&mut own.pending, &mut signals.shared, blocked) else {
+            return Next::Nothing;
+        };
+        let info = signals.account(signal, info, &thread.process);
+        let action = signals.actions.begin(signal);
+        match Disposition::of(&action) {
+            Disposition::Ignore => {}
+            Disposition::Default => match Fate::of(signal) {
+                Fate::Ignore | Fate::Continue => {}
+                fate => return Next::Default(signal, fate),
+            },
+            Disposition::Handler(_) => {
+                let saved_mask = own.saved_mask.take();
+                let altstack = own.altstack;
+                let mut mask = blocked.union(action.mask);
+                if action.flags & SaFlags::NODEFER.bits() == 0 {
+                    mask = mask.with(signal);
+                }
+                own.mask = mask;
+                if altstack.disarms() {
+                    own.altstack = AltStack::DISARMED;
+                }
+                return Next::Handler(Delivery {
+                    info,
+                    action,
+                    mask: saved_mask.unwrap_or(blocked),
+                    altstack,
+                    fault: own.fault,
+                    blocked,
+                    saved_mask,
+                    lost: signals.shared.set().intersection(mask.difference(blocked)),
+                    more: !signals.open(&own).is_empty(),
+                });
+            }
+        }
+    }
+}
+
+/// What an interrupted call returns, or that it is called again, when a handler runs.
+fn interrupt_call(frame: &mut TrapFrame, action: &Sigaction) {
+    let Some(kind) = restart_of(frame) else { return };
+    let again = match kind {
+        Restart::Always => true,
+        Restart::IfAsked => action.flags & SaFlags::RESTART.bits() != 0,
+        Restart::NoHandler | Restart::WithRest => false,
+    };
+    if again {
+        frame.rip = frame.rip.wrapping_sub(SYSCALL_LEN);
+        frame.rax = frame.orig_rax;
+    } else {
+        frame.rax = EINTR;
+    }
+}
+
+/// The frame found no place on the program's stack: as if the handler had never been begun, and SIGSEGV instead. For a SIGSEGV that is the end.
+#[cold]
+fn fail(thread: &Thread, delivery: &Delivery) {
+    {
+        let mut own = thread.signals.lock();
+        own.mask = delivery.blocked;
+        own.saved_mask = delivery.saved_mask;
+        own.altstack = delivery.altstack;
+    }
+    let insist =
+        if delivery.info.signal == Signal::SIGSEGV { Insist::Default } else { Insist::Handler };
+    force(Info::kernel(Signal::SIGSEGV), insist);
+}
+
+/// Ends the process by a signal. The core-dump bit is set where Linux would have written a core file.
+fn terminate(thread: &Thread, signal: Signal, fate: Fate) -> ! {
+    let process = &thread.process;
+    let dumps = fate == Fate::Core
+        && process.limit(rlimit::CORE) >= PAGE_SIZE as u64
+        && process.dumpable.load(Ordering::Relaxed) == 1;
+    exit::terminate_by_signal(signal.number(), dumps)
+}

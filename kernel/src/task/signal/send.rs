@@ -1,0 +1,265 @@
+//! Sending signals: to a process, to a thread, to the running thread by its own instruction, and to a parent.
+
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use abi::{Errno, SaFlags, SigInfo, SigSet, Signal};
+use sigstate::{Disposition, Fate, Info, Pending, Push};
+
+use super::{FaultContext, ProcessSignals, ThreadSignals, compact, stop};
+use crate::task::clock::clock_ticks;
+use crate::task::exit::Status;
+use crate::task::process::{self, Process, rlimit};
+use crate::task::sched::{self, current};
+use crate::task::thread::{Thread, work};
+
+/// Sends a signal to a process; any thread that doesn't block it may take it. EAGAIN when a real-time signal finds the queue full.
+/// A process that is ending takes no notice.
+pub fn send_to_process(process: &Process, info: Info) -> Result<(), Errno> {
+    let threads = process.threads.lock();
+    let first = threads.iter().find(|thread| thread.tid == process.pid).or_else(|| threads.first());
+    let Some(first) = first else { return Ok(()) };
+    let mut signals = process.signals.lock();
+    let event = stop::prepare(&mut signals, &threads, info.signal);
+    let taken = {
+        let own = first.signals.lock();
+        if signals.drops(&own, info.signal) { Taken::Dropped } else { Taken::Kept }
+    };
+    if taken == Taken::Kept && !process.ending.load(Ordering::Acquire) {
+        let signals = &mut *signals;
+        enqueue(&mut signals.shared, &mut signals.queued, process, info)?;
+        let target = if opens(first, info.signal) {
+            Some(first)
+        } else {
+            threads.iter().find(|thread| opens(thread, info.signal))
+        };
+        if let Some(target) = target {
+            notify(signals, process, &threads, target, info.signal);
+        }
+    }
+    drop(signals);
+    drop(threads);
+    if let Some(event) = event {
+        stop::tell_parent(process, event);
+    }
+    Ok(())
+}
+
+/// Sends a signal to one thread. As `send_to_process`.
+pub fn send_to_thread(thread: &Thread, info: Info) -> Result<(), Errno> {
+    let process = &thread.process;
+    let threads = process.threads.lock();
+    let mut signals = process.signals.lock();
+    let event = stop::prepare(&mut signals, &threads, info.signal);
+    let kept = {
+        let mut own = thread.signals.lock();
+        let kept = !signals.drops(&own, info.signal) && !process.ending.load(Ordering::Acquire);
+        if kept {
+            enqueue(&mut own.pending, &mut signals.queued, process, info)?;
+        }
+        kept && takes(&own, info.signal)
+    };
+    if kept {
+        notify(&mut signals, process, &threads, thread, info.signal);
+    }
+    drop(signals);
+    drop(threads);
+    if let Some(event) = event {
+        stop::tell_parent(process, event);
+    }
+    Ok(())
+}
+
+/// As `send_to_thread`, from a whole `siginfo_t`.
+pub fn send_info_to_thread(thread: &Thread, info: &SigInfo) -> Result<(), Errno> {
+    send_to_thread(thread, compact(info).ok_or(Errno::EINVAL)?)
+}
+
+#[derive(PartialEq, Eq)]
+enum Taken {
+    Kept,
+    Dropped,
+}
+
+impl ProcessSignals {
+    /// Whether a signal goes by without a trace: it is ignored, and nobody blocks it (who blocks it may change his mind).
+    fn drops(&self, thread: &ThreadSignals, signal: Signal) -> bool {
+        Disposition::of(self.actions.get(signal)).ignores(signal) && !thread.kept().contains(signal)
+    }
+}
+
+fn takes(own: &ThreadSignals, signal: Signal) -> bool {
+    signal == Signal::SIGKILL || !own.mask.contains(signal)
+}
+
+fn opens(thread: &Thread, signal: Signal) -> bool {
+    takes(&thread.signals.lock(), signal) && !thread.ending.load(Ordering::Acquire)
+}
+
+/// Puts a signal into a queue, within the limit. The kernel's own standard signals always find a place.
+fn enqueue(
+    queue: &mut Pending<Info>,
+    queued: &mut usize,
+    process: &Process,
+    info: Info,
+) -> Result<(), Errno> {
+    let signal = info.signal;
+    if queue.merges(signal) {
+        return Ok(());
+    }
+    let exempt = !signal.is_realtime() && info.code >= 0;
+    let full = !exempt && *queued as u64 >= process.limit(rlimit::SIGPENDING);
+    if full && signal.is_realtime() && info.code != SigInfo::SI_USER {
+        return Err(Errno::EAGAIN);
+    }
+    if queue.push(signal, (!full).then_some(info)) == Push::Queued {
+        *queued += 1;
+    }
+    Ok(())
+}
+
+/// Makes a thread look at a signal that it can take. A signal that ends the process ends it right away, so that it also reaches threads
+/// that sleep in a way that nothing else interrupts.
+fn notify(
+    signals: &mut ProcessSignals,
+    process: &Process,
+    threads: &[Arc<Thread>],
+    target: &Thread,
+    signal: Signal,
+) {
+    let fatal = matches!(Disposition::of(signals.actions.get(signal)), Disposition::Default)
+        && Fate::of(signal) == Fate::Terminate;
+    if fatal && !target.signals.lock().real_mask.is_some_and(|mask| mask.contains(signal)) {
+        let status = Status::Killed { signal: signal.number(), core: false };
+        if !process.ending.swap(true, Ordering::AcqRel) {
+            process.exit_status.store(status.raw().cast_signed(), Ordering::Release);
+        }
+        signals.stopped = None;
+        for thread in threads {
+            thread.add_work(work::SIGNAL);
+            sched::wake(thread);
+        }
+        return;
+    }
+    target.add_work(work::SIGNAL);
+    if !core::ptr::eq(target, current())
+        && let Some(target) = threads.iter().find(|thread| thread.tid == target.tid)
+    {
+        sched::wake(target);
+    }
+}
+
+/// Sends a signal in the kernel's own name.
+pub fn send_kernel(process: &Process, number: u32) {
+    if let Some(signal) = Signal::new(number) {
+        // Only real-time signals that somebody else sent can find no place.
+        let _ = send_to_process(process, Info::kernel(signal));
+    }
+}
+
+/// Sends a signal to every process of a group, in the kernel's name. Whether there was one.
+pub fn send_to_group(group: u32, signal: Signal) -> bool {
+    let mut found = false;
+    for process in process::all() {
+        if process.group.load(Ordering::Relaxed) == group {
+            found = true;
+            send_kernel(&process, u32::from(signal.number()));
+        }
+    }
+    found
+}
+
+/// The console's interrupt key: for the first process's group unless a terminal knows better.
+pub fn send_to_foreground(signal: Signal) {
+    let first = process::find(crate::task::exec::FIRST_PID);
+    if let Some(first) = first {
+        send_to_group(first.group.load(Ordering::Relaxed), signal);
+    }
+}
+
+/// A write to a pipe or socket that nobody reads any more.
+pub fn send_sigpipe() {
+    let me = current();
+    let uid = me.process.cred.lock().uid;
+    let _ = send_to_thread(me, Info::user(Signal::SIGPIPE, SigInfo::SI_USER, me.process.pid, uid));
+}
+
+/// A signal that the running thread's instruction raised. It can't be put off: if it is blocked or ignored, the default action happens.
+pub fn force_fault(info: SigInfo, context: FaultContext) {
+    let Some(info) = compact(&info) else { return };
+    current().signals.lock().fault = context;
+    force(info, Insist::Handler);
+}
+
+/// How far a forced signal goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Insist {
+    /// A handler may run.
+    Handler,
+    /// The default action, whatever was set.
+    Default,
+}
+
+/// Forces a signal on the running thread.
+pub(super) fn force(info: Info, insist: Insist) {
+    let thread = current();
+    let signal = info.signal;
+    let mut signals = thread.process.signals.lock();
+    let mut own = thread.signals.lock();
+    let blocked = own.mask.contains(signal);
+    let ignored = matches!(Disposition::of(signals.actions.get(signal)), Disposition::Ignore);
+    if blocked || ignored || insist == Insist::Default {
+        signals.actions.reset(signal);
+        own.mask = own.mask.without(signal);
+    }
+    if own.pending.push(signal, Some(info)) == Push::Queued {
+        signals.queued += 1;
+    }
+    thread.add_work(work::SIGNAL);
+}
+
+/// What waitid(2) and SIGCHLD say about a child with this wait status.
+pub fn child_info(child: &Process, status: u32) -> SigInfo {
+    const CONTINUED: u32 = 0xffff;
+    let (code, value) = match (status & 0x7f, status >> 8 & 0xff) {
+        _ if status == CONTINUED => (SigInfo::CLD_CONTINUED, u32::from(Signal::SIGCONT.number())),
+        (0x7f, signal) => (SigInfo::CLD_STOPPED, signal),
+        (0, code) => (SigInfo::CLD_EXITED, code),
+        (signal, _) if status & 0x80 != 0 => (SigInfo::CLD_DUMPED, signal),
+        (signal, _) => (SigInfo::CLD_KILLED, signal),
+    };
+    let uid = child.cred.lock().uid;
+    let ticks = crate::time::ticks_to_ns(child.dead_threads_ticks.load(Ordering::Relaxed));
+    SigInfo::child(code, child.pid, uid, value.cast_signed(), clock_ticks(ticks), 0)
+}
+
+/// Whether a process never wants to see zombies.
+pub fn discards_children(parent: &Process) -> bool {
+    let signals = parent.signals.lock();
+    let action = signals.actions.get(Signal::SIGCHLD);
+    action.flags & SaFlags::NOCLDWAIT.bits() != 0 || matches!(Disposition::of(action), Disposition::Ignore)
+}
+
+/// Tells a parent by its signal of choice that a child ended.
+pub fn send_child_ended(parent: &Process, child: &Process, number: u32) {
+    let status = child.exit_status.load(Ordering::Acquire).cast_unsigned();
+    let Some(signal) = Signal::new(number) else { return };
+    if let Some(info) = compact(&child_info(child, status)) {
+        let _ = send_to_process(parent, Info { signal, ..info });
+    }
+}
+
+/// Drops signals that are ignored from now on from every queue of a process.
+pub(super) fn discard(threads: &[Arc<Thread>], signals: &mut ProcessSignals, which: SigSet) {
+    let mut dropped = drop_from(&mut signals.shared, which);
+    for thread in threads {
+        dropped += drop_from(&mut thread.signals.lock().pending, which);
+    }
+    signals.queued = signals.queued.saturating_sub(dropped);
+}
+
+fn drop_from(queue: &mut Pending<Info>, which: SigSet) -> usize {
+    let before = queue.queued();
+    queue.discard(which);
+    before - queue.queued()
+}

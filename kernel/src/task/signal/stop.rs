@@ -1,0 +1,105 @@
+//! Stopping and continuing a process (job control).
+
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use abi::{SaFlags, SigInfo, SigSet, Signal};
+use sigstate::{Disposition, Info};
+
+use super::send::discard;
+use super::{ProcessSignals, compact, send_to_process};
+use crate::task::children::event;
+use crate::task::process::{self, Process};
+use crate::task::sched::{self, current};
+use crate::task::thread::{State, Thread, work};
+
+/// What SIGCONT and the stop signals do when they are sent, whether or not they are blocked or handled: each undoes the other. Returns
+/// what the parent is to be told.
+pub(super) fn prepare(
+    signals: &mut ProcessSignals,
+    threads: &[Arc<Thread>],
+    signal: Signal,
+) -> Option<u32> {
+    if SigSet::STOPS.contains(signal) {
+        discard(threads, signals, SigSet::of(Signal::SIGCONT));
+    } else if signal == Signal::SIGCONT || signal == Signal::SIGKILL {
+        if signal == Signal::SIGCONT {
+            discard(threads, signals, SigSet::STOPS);
+        }
+        if signals.stopped.take().is_some() {
+            for thread in threads {
+                sched::wake(thread);
+            }
+            return (signal == Signal::SIGCONT).then_some(event::CONTINUED);
+        }
+    }
+    None
+}
+
+/// Stops the process of the running thread, and comes back when it was continued.
+pub(super) fn stop(signal: Signal) {
+    let process = &current().process;
+    // Nobody outside the group could continue an orphaned one: the terminal's stop signals don't stop it.
+    if signal != Signal::SIGSTOP && is_orphaned(process) {
+        return;
+    }
+    {
+        let threads = process.threads.lock();
+        process.signals.lock().stopped = Some(signal);
+        for thread in threads.iter().filter(|thread| thread.tid != current().tid) {
+            thread.add_work(work::SIGNAL);
+            sched::wake(thread);
+        }
+    }
+    tell_parent(process, event::STOPPED | u32::from(signal.number()));
+    wait_while_stopped();
+}
+
+/// Keeps the running thread here while its process is stopped.
+pub(super) fn wait_while_stopped() {
+    let me = current();
+    loop {
+        me.set_state(State::Sleeping);
+        let stopped = me.process.signals.lock().stopped.is_some();
+        if stopped && !me.process.ending.load(Ordering::Acquire) {
+            sched::sleep();
+        }
+        me.set_state(State::Runnable);
+        if !stopped || me.process.ending.load(Ordering::Acquire) {
+            return;
+        }
+    }
+}
+
+/// Makes a stop or continuation visible to the parent's wait, and sends it SIGCHLD unless it has SA_NOCLDSTOP.
+pub(super) fn tell_parent(process: &Process, happened: u32) {
+    process.stop_event.store(happened, Ordering::Release);
+    let Some(parent) = process::find(process.parent.load(Ordering::Relaxed)) else { return };
+    let wants = {
+        let signals = parent.signals.lock();
+        let action = signals.actions.get(Signal::SIGCHLD);
+        action.flags & SaFlags::NOCLDSTOP.bits() == 0
+            && !matches!(Disposition::of(action), Disposition::Ignore)
+    };
+    if wants {
+        let status = if happened == event::CONTINUED { event::CONTINUED } else { (happened & 0xff) << 8 | 0x7f };
+        let info: SigInfo = super::child_info(process, status);
+        if let Some(info) = compact(&info) {
+            let _ = send_to_process(&parent, Info { signal: Signal::SIGCHLD, ..info });
+        }
+    }
+    parent.child_events.wake_all();
+}
+
+/// Whether no process of the group has a parent in the same session but another group (POSIX: orphaned process group).
+pub fn is_orphaned(process: &Process) -> bool {
+    let group = process.group.load(Ordering::Relaxed);
+    let session = process.session.load(Ordering::Relaxed);
+    !process::all().iter().any(|member| {
+        member.group.load(Ordering::Relaxed) == group
+            && !member.zombie.load(Ordering::Acquire)
+            && process::find(member.parent.load(Ordering::Relaxed)).is_some_and(|parent| {
+                parent.group.load(Ordering::Relaxed) != group && parent.session.load(Ordering::Relaxed) == session
+            })
+    })
+}
