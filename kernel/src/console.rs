@@ -305,7 +305,8 @@ impl Input {
                 bytes = rest;
                 if self.header_len == FRAME_HEADER_LEN {
                     self.body_len = 0;
-                    self.body_left = FrameHeader::decode(&self.header).map_or(0, |header| header.len as usize);
+                    self.body_left =
+                        FrameHeader::decode(&self.header).map_or(0, |header| header.len as usize);
                     if self.body_left == 0 {
                         self.finish(events);
                     }

@@ -37,7 +37,7 @@ pub(crate) fn ensure(needs: &[Need], policy: Policy) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    let root = rustix::process::geteuid().is_root();
+    let root = nix::unistd::geteuid().is_root();
     let prefix: &[&str] = if root { &[] } else { &["sudo"] };
     let install = ["apt-get", "install", "-y", "--no-install-recommends"];
     let shown = [prefix, &install[..], &packages[..]].concat().join(" ");

@@ -1,9 +1,9 @@
 //! Our own terminal, while the guest has one: raw, so that every key reaches the guest's line discipline.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, AsRawFd};
 
-use rustix::stdio;
-use rustix::termios::{self, OptionalActions, Termios};
+use nix::sys::termios::{self, SetArg, Termios};
 
 /// Gives the terminal back as it was, however we leave.
 pub(crate) struct RawTerminal(Termios);
@@ -11,26 +11,30 @@ pub(crate) struct RawTerminal(Termios);
 impl RawTerminal {
     /// Makes standard input's terminal raw. `None` if it isn't a terminal.
     pub(crate) fn enter() -> Option<Self> {
-        let before = termios::tcgetattr(stdio::stdin()).ok()?;
+        let before = termios::tcgetattr(io::stdin()).ok()?;
         let mut raw = before.clone();
-        raw.make_raw();
-        termios::tcsetattr(stdio::stdin(), OptionalActions::Drain, &raw).ok()?;
+        termios::cfmakeraw(&mut raw);
+        termios::tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw).ok()?;
         Some(Self(before))
     }
 }
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        let _ = termios::tcsetattr(stdio::stdin(), OptionalActions::Drain, &self.0);
+        let _ = termios::tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.0);
     }
 }
 
 /// Rows and columns of our terminal, if we have one.
 pub(crate) fn size() -> Option<(u16, u16)> {
-    [stdio::stdin(), stdio::stdout(), stdio::stderr()]
-        .into_iter()
-        .find_map(|stream| termios::tcgetwinsize(stream).ok())
-        .map(|size| (size.ws_row, size.ws_col))
+    let size = |fd: std::os::fd::BorrowedFd<'_>| {
+        let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+        #[expect(unsafe_code, reason = "an ioctl without a wrapper")]
+        // SAFETY: TIOCGWINSZ fills a winsize.
+        let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+        (result == 0).then_some((size.ws_row, size.ws_col))
+    };
+    size(io::stdin().as_fd()).or_else(|| size(io::stdout().as_fd())).or_else(|| size(io::stderr().as_fd()))
 }
 
 /// What our three streams are.
@@ -46,10 +50,14 @@ pub(crate) fn streams() -> [launch::StreamKind; 3] {
             launch::StreamKind::Pipe
         }
     };
-    let mode = |stream| rustix::fs::fstat(stream).ok().map(|stat| stat.st_mode);
     [
-        kind(std::io::stdin().is_terminal(), mode(stdio::stdin())),
-        kind(std::io::stdout().is_terminal(), mode(stdio::stdout())),
-        kind(std::io::stderr().is_terminal(), mode(stdio::stderr())),
+        kind(std::io::stdin().is_terminal(), mode_of(io::stdin().as_fd())),
+        kind(std::io::stdout().is_terminal(), mode_of(io::stdout().as_fd())),
+        kind(std::io::stderr().is_terminal(), mode_of(io::stderr().as_fd())),
     ]
+}
+
+/// Type and permission bits of what a descriptor refers to.
+fn mode_of(fd: std::os::fd::BorrowedFd<'_>) -> Option<u32> {
+    nix::sys::stat::fstat(fd).ok().map(|stat| stat.st_mode)
 }

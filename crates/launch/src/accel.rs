@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::qemu::QEMU;
+use crate::temp::TempDir;
 
 /// How the guest's instructions are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +101,9 @@ fn probe_kernel(full: bool) -> Vec<u8> {
 
 /// Runs a probe; whether it got to its end in time.
 fn passes(kernel: &[u8], acceleration: &str, limit: Duration) -> bool {
-    let Ok(file) = tempfile::NamedTempFile::new() else { return false };
-    if std::fs::write(file.path(), kernel).is_err() {
+    let Ok(directory) = TempDir::new() else { return false };
+    let file = directory.path().join("probe");
+    if std::fs::write(&file, kernel).is_err() {
         return false;
     }
     let child = Command::new(QEMU)
@@ -114,7 +116,7 @@ fn passes(kernel: &[u8], acceleration: &str, limit: Duration) -> bool {
             if acceleration == "kvm" { "host,-arch-capabilities" } else { "max" },
         ])
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", "-kernel"])
-        .arg(file.path())
+        .arg(&file)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

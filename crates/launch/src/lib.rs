@@ -11,6 +11,7 @@ mod program;
 mod pump;
 mod qemu;
 mod root;
+mod temp;
 mod tsc;
 
 pub use accel::{Acceleration, KvmVerdict, probe_kvm};
@@ -19,4 +20,5 @@ pub use machine::{Board, LogLevel, Machine, Mode};
 pub use program::{ProgramError, check_program};
 pub use pump::run;
 pub use root::{Root, normalise};
+pub use temp::TempDir;
 pub use wire::{Config, Job, Stdin, StreamKind};

@@ -9,19 +9,20 @@ use loader::{ElfError, Source, script};
 /// Why a program can't be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
-    #[error("{path}: no such file")]
+    #[error("{}: no such file", .path.display())]
     NotFound { path: PathBuf },
-    #[error("{path}: {error}")]
+    #[error("{}: {error}", .path.display())]
     Unreadable { path: PathBuf, error: std::io::Error },
-    #[error("{path}: {error}")]
+    #[error("{}: {error}", .path.display())]
     Elf { path: PathBuf, error: ElfError },
     #[error(
-        "{path} is dynamically linked and needs {interpreter}, which isn't in the root; \
-         give a directory that holds it and the program's libraries with --root, or link statically"
+        "{} is dynamically linked and needs {interpreter}, which isn't in the root; \
+         give a directory that holds it and the program's libraries with --root, or link statically",
+        .path.display()
     )]
     NoInterpreter { path: PathBuf, interpreter: String },
     #[error(
-        "{path} needs {needed} bytes of memory for its segments alone; the machine has {memory} (see --memory)"
+        "{} needs {needed} bytes of memory for its segments alone; the machine has {memory} (see --memory)", .path.display()
     )]
     TooLarge { path: PathBuf, needed: u64, memory: u64 },
 }

@@ -117,8 +117,7 @@ impl Root {
             metadata.nlink = u32::try_from(found.nlink())?;
         }
         if kind.is_char_device() || kind.is_block_device() {
-            let (major, minor) = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
-            metadata.rdev = (major, minor);
+            metadata.rdev = (libc::major(found.rdev()), libc::minor(found.rdev()));
         }
         self.insert(path, Node { metadata, contents });
         Ok(())
@@ -200,7 +199,7 @@ mod tests {
 
     #[test]
     fn hard_links_stay_one_file() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = crate::TempDir::new().unwrap();
         std::fs::write(directory.path().join("one"), b"x").unwrap();
         std::fs::hard_link(directory.path().join("one"), directory.path().join("two")).unwrap();
         let mut root = Root::new();

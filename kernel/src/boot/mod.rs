@@ -38,15 +38,18 @@ impl BootInfo {
         let bytes = self.command_line.get(..self.command_line_len).unwrap_or_default();
         match core::str::from_utf8(bytes) {
             Ok(text) => text,
-            Err(error) => {
-                bytes.get(..error.valid_up_to()).and_then(|b| core::str::from_utf8(b).ok()).unwrap_or_default()
-            }
+            Err(error) => bytes
+                .get(..error.valid_up_to())
+                .and_then(|b| core::str::from_utf8(b).ok())
+                .unwrap_or_default(),
         }
     }
 
     /// The value of `name=value` on the command line.
     pub fn option(&self, name: &str) -> Option<&str> {
-        self.command_line().split_ascii_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        self.command_line()
+            .split_ascii_whitespace()
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
     }
 
     /// Whether a word stands on the command line.

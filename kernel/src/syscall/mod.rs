@@ -5,26 +5,26 @@ pub mod args;
 pub mod table;
 pub mod trace;
 
-pub mod futex;
-pub mod identity;
 pub mod attr;
 pub mod dir;
 pub mod epoll;
 pub mod fcntl;
 pub mod file;
+pub mod futex;
+pub mod identity;
 pub mod ioctl;
+pub mod memory;
 pub mod mount;
 pub mod pipe;
 pub mod poll;
-pub mod stat;
-pub mod xattr;
-pub mod memory;
 pub mod process;
 pub mod random;
 pub mod signal;
+pub mod stat;
+pub mod stub;
 pub mod time;
 pub mod timers;
-pub mod stub;
+pub mod xattr;
 
 use abi::Errno;
 

@@ -153,8 +153,19 @@ fn clone3_checked(args: UserPtr<u8>, size: usize) -> SysResult {
             return Err(Errno::E2BIG.into());
         }
     }
-    let [flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup] =
-        words;
+    let [
+        flags,
+        pidfd,
+        child_tid,
+        parent_tid,
+        exit_signal,
+        stack,
+        stack_size,
+        tls,
+        set_tid,
+        set_tid_size,
+        cgroup,
+    ] = words;
     let flags = CloneFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
     let bad_stack = (stack == 0) != (stack_size == 0) || stack.checked_add(stack_size).is_none();
     if exit_signal & !CSIGNAL != 0

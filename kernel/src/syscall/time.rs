@@ -119,7 +119,8 @@ fn sleep_until(clock: &Clock, deadline: u64) -> Result<(), u64> {
             return Ok(());
         }
         let at = clock.to_monotonic(deadline);
-        let ended = CLOCK_SET.wait(Some(at), || (clock.is_realtime() && clock.to_monotonic(deadline) != at).then_some(()));
+        let ended = CLOCK_SET
+            .wait(Some(at), || (clock.is_realtime() && clock.to_monotonic(deadline) != at).then_some(()));
         if ended == Err(WaitError::Interrupted) {
             return match deadline.saturating_sub(clock.now()) {
                 0 => Ok(()),

@@ -51,7 +51,9 @@ fn cpu_clock(number: i32) -> Result<Clock, Errno> {
     if number & PER_THREAD != 0 {
         let thread = match who {
             0 => super::sched::current_arc(),
-            _ => process::find_thread(who).filter(|thread| thread.process.pid == me.process.pid).ok_or(Errno::EINVAL)?,
+            _ => process::find_thread(who)
+                .filter(|thread| thread.process.pid == me.process.pid)
+                .ok_or(Errno::EINVAL)?,
         };
         return Ok(Clock::Thread(thread));
     }

@@ -78,7 +78,8 @@ pub fn become_single_threaded() {
         if process.ending.load(Ordering::Acquire) {
             exit_thread(0);
         }
-        let others = process.threads.lock().iter().filter(|thread| thread.tid != me.tid).cloned().collect::<Vec<_>>();
+        let others =
+            process.threads.lock().iter().filter(|thread| thread.tid != me.tid).cloned().collect::<Vec<_>>();
         if others.is_empty() {
             return;
         }

@@ -7,8 +7,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::process::Process;
 use super::signal::ThreadSignals;
-use crate::arch::x86_64::{fpu, switch};
 use crate::arch::TrapFrame;
+use crate::arch::x86_64::{fpu, switch};
 use crate::mm::{AddressSpace, frame};
 use crate::sync::SpinLock;
 

@@ -111,8 +111,7 @@ extern "C" fn trap_kernel(frame: &mut TrapFrame, vector: u64, error: u64) {
     if matches!(vector, idt::PAGE_FAULT | idt::GENERAL_PROTECTION) {
         let address = paging::fault_address();
         if let Some(fixup) = usercopy::fixup_for(frame.rip) {
-            let resolved = vector == idt::PAGE_FAULT
-                && fault::handle(address, access_of(error)).is_ok();
+            let resolved = vector == idt::PAGE_FAULT && fault::handle(address, access_of(error)).is_ok();
             if !resolved {
                 frame.rip = fixup;
             }

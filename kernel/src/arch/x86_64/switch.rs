@@ -81,7 +81,11 @@ pub unsafe fn prepare_user_stack(frame: usize) -> usize {
 ///
 /// # Safety
 /// There is room below `top` on a stack that nobody runs on.
-pub unsafe fn prepare_kernel_stack(top: usize, function: extern "C" fn(usize) -> !, argument: usize) -> usize {
+pub unsafe fn prepare_kernel_stack(
+    top: usize,
+    function: extern "C" fn(usize) -> !,
+    argument: usize,
+) -> usize {
     let at = top - size_of::<SavedRegisters>() - 8;
     let saved = SavedRegisters {
         r15: 0,

@@ -161,7 +161,8 @@ pub fn enable_smap_windows() {
     let sites = unsafe { core::slice::from_raw_parts(start, count) };
     for site in sites {
         let last = if site.kind == 1 { 0xcb } else { 0xca };
-        let code = core::ptr::with_exposed_provenance_mut::<[u8; 3]>(super::paging::writable_alias(site.address));
+        let code =
+            core::ptr::with_exposed_provenance_mut::<[u8; 3]>(super::paging::writable_alias(site.address));
         // SAFETY: the site is three bytes of NOP in the kernel's text, patched before anything runs there in guarded mode.
         unsafe { code.write([0x0f, 0x01, last]) };
     }
