@@ -51,9 +51,9 @@ pub(crate) fn streams() -> [launch::StreamKind; 3] {
         }
     };
     [
-        kind(std::io::stdin().is_terminal(), mode_of(io::stdin().as_fd())),
-        kind(std::io::stdout().is_terminal(), mode_of(io::stdout().as_fd())),
-        kind(std::io::stderr().is_terminal(), mode_of(io::stderr().as_fd())),
+        kind(io::stdin().is_terminal(), mode_of(io::stdin().as_fd())),
+        kind(io::stdout().is_terminal(), mode_of(io::stdout().as_fd())),
+        kind(io::stderr().is_terminal(), mode_of(io::stderr().as_fd())),
     ]
 }
 

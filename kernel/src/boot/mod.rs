@@ -134,7 +134,7 @@ pub fn read_boot_info(protocol: u32, info: u64) -> BootInfo {
         command_line_len: 0,
         initrd: 0..0,
     };
-    let command_line = if protocol == Protocol::Pvh as u32 {
+    let command_line = if protocol != Protocol::Linux64 as u32 {
         let start: StartInfo = read(info);
         assert!(start.magic == START_INFO_MAGIC, "no PVH start information");
         for index in 0..u64::from(start.memory_map_entries) {

@@ -4,8 +4,8 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::PAGE_SIZE;
 use super::frame::{Frame, OutOfMemory};
-use super::{PAGE_SIZE, USER_TOP};
 use crate::arch::x86_64::cpu::{Features, features};
 use crate::arch::x86_64::paging::{self, Entry, KERNEL_BASE, Table, index};
 use crate::sync::SpinLock;

@@ -225,11 +225,13 @@ pub fn wait4(pid: i32, status: UserPtr<u32>, flags: u32, usage: UserPtr<Rusage>)
         return Err(Errno::EINVAL.into());
     }
     let own_group = || current().process.group.load(core::sync::atomic::Ordering::Relaxed);
+    if pid == i32::MIN {
+        return Err(Errno::ESRCH.into());
+    }
     let which = match pid {
-        i32::MIN => return Err(Errno::ESRCH.into()),
         -1 => Which::Any,
         0 => Which::Group(own_group()),
-        ..0 => Which::Group(pid.unsigned_abs()),
+        i32::MIN..0 => Which::Group(pid.unsigned_abs()),
         _ => Which::Pid(pid.unsigned_abs()),
     };
     let Some(report) = children::wait(which, &options(flags | WEXITED))? else { return Ok(0) };

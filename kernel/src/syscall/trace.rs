@@ -5,7 +5,7 @@ use core::fmt;
 
 use abi::Errno;
 
-use super::table;
+use super::{Support, table};
 use crate::arch::TrapFrame;
 use crate::task::current;
 
@@ -25,7 +25,13 @@ impl fmt::Display for Shown<'_> {
             }
             show(raw, f)?;
         }
-        f.write_str(")")
+        f.write_str(")")?;
+        if let Support::Partial(missing) = call.support
+            && log::log_enabled!(log::Level::Debug)
+        {
+            write!(f, " /* partial: {missing} */")?;
+        }
+        Ok(())
     }
 }
 

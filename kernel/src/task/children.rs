@@ -156,6 +156,7 @@ pub fn announce_death(dead: &Arc<Process>) {
     }
     let parent = process::find(dead.parent.load(Ordering::Relaxed));
     dead.zombie.store(true, Ordering::Release);
+    crate::fs::pidfd::notify_ended();
     match parent {
         Some(parent) => notify(&parent, dead),
         None => process::unregister(dead.pid),

@@ -126,10 +126,6 @@ impl Clock {
     pub fn is_realtime(&self) -> bool {
         matches!(self, Self::Realtime)
     }
-
-    pub fn is_cpu_time(&self) -> bool {
-        matches!(self, Self::Process(_) | Self::Thread(_))
-    }
 }
 
 /// CPU time isn't looked at more often than this.

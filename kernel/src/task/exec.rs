@@ -324,6 +324,8 @@ pub fn start_next_job() {
     loop {
         let Some(job) = config::next_job() else { exit::shut_down() };
         console::begin_job(job.index);
+        // A program that never prints anything may still be sent signals.
+        console::open();
         if let Err(errno) = start(&job) {
             let path = alloc::string::String::from_utf8_lossy(&job.path).into_owned();
             let name = errno.name().unwrap_or("error");

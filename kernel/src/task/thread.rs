@@ -182,6 +182,7 @@ impl Thread {
     }
 
     /// The program's registers while the current thread is in the kernel.
+    #[expect(clippy::mut_from_ref, reason = "the frame is on the stack of the thread that asks")]
     pub fn frame(&self) -> &mut TrapFrame {
         // SAFETY: the frame stands at the top of this thread's own kernel stack; only the thread itself asks for it, for the length of
         // one expression or of a handler that doesn't call itself.

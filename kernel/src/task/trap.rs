@@ -9,7 +9,7 @@ use super::sched::{self, current};
 use super::signal;
 use super::thread::work;
 use crate::arch::TrapFrame;
-use crate::arch::x86_64::{apic, entry, idt, paging, usercopy};
+use crate::arch::x86_64::{apic, idt, paging, usercopy};
 use crate::mm::USER_TOP;
 use crate::mm::fault::{self, Access, FaultError};
 use crate::{console, drivers, time};
