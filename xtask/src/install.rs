@@ -13,6 +13,13 @@ pub(crate) enum Policy {
     Refuse,
 }
 
+impl Policy {
+    /// Of an option `--no-install`.
+    pub(crate) const fn new(no_install: bool) -> Self {
+        if no_install { Self::Refuse } else { Self::Install }
+    }
+}
+
 /// A program that something needs, and the package that has it.
 pub(crate) struct Need {
     /// In the search path, or an absolute path.

@@ -31,9 +31,9 @@ fn scratch(name: &str) -> PathBuf {
 #[test]
 fn cpio_reads_ours() {
     let mut writer = Writer::new();
-    writer.add(b"d", &Metadata { mode: 0o040_755, ..Metadata::default() }, b"");
-    writer.add(b"d/file", &Metadata { mode: 0o100_644, ..Metadata::default() }, b"contents\n");
-    writer.add(b"s", &Metadata { mode: 0o120_777, ..Metadata::default() }, b"d/file");
+    writer.add(b"d", &Metadata { mode: 0o040_755, ..Metadata::default() }, b"").unwrap();
+    writer.add(b"d/file", &Metadata { mode: 0o100_644, ..Metadata::default() }, b"contents\n").unwrap();
+    writer.add(b"s", &Metadata { mode: 0o120_777, ..Metadata::default() }, b"d/file").unwrap();
     let directory = scratch("reads");
     run(&directory, &["-i"], &writer.finish());
     assert_eq!(std::fs::read(directory.join("s")).unwrap(), b"contents\n");

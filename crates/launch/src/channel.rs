@@ -156,7 +156,6 @@ impl Shared {
     }
 
     pub(crate) fn kill(&self) {
-        // Fails only if it has ended already.
         crate::qemu::kill(&self.pidfd);
     }
 

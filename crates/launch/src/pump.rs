@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use wire::{FRAME_HEADER_LEN, FrameHeader, Kind};
 
 use crate::channel::{End, Host, Input, Limits, Sender, Shared};
 use crate::machine::Machine;
-use crate::qemu::{self, Process};
+use crate::qemu::{self, Process, STUCK, set_nonblocking};
+use crate::root::Initrd;
 
 /// Largest frame that a kernel may send; more is a broken guest.
 const MAX_FRAME: u32 = 1 << 20;
@@ -26,8 +26,6 @@ const PANIC_STATUS: i32 = 0x3f << 1 | 1;
 const GRACE: Duration = Duration::from_secs(10);
 /// What is kept of the kernel's log, for the case that it ends in a panic, and of QEMU's messages.
 const KEPT: usize = 256 << 10;
-/// QEMU says this, stops the guest, and waits for ever.
-const STUCK: &[u8] = b"KVM internal error";
 
 /// Starts the machine and stays with it to its end. `ready` gets the means to signal it.
 ///
@@ -35,21 +33,20 @@ const STUCK: &[u8] = b"KVM internal error";
 /// QEMU isn't installed or could not be started, the machine sent nonsense, or `host` failed.
 pub fn run(
     machine: &Machine,
-    initrd: &[u8],
+    initrd: &Initrd,
     input: Input,
     limits: impl Into<Limits>,
     host: &mut dyn Host,
     ready: impl FnOnce(Sender),
 ) -> Result<End> {
-    let (file, path) = qemu::file_in_memory("initrd", initrd)?;
     let (channel, their_channel) = UnixStream::pair()?;
     let (serial, their_serial) = UnixStream::pair()?;
-    let inherited = [file.as_raw_fd(), their_channel.as_raw_fd(), their_serial.as_raw_fd()];
+    let inherited = [initrd.file.as_raw_fd(), their_channel.as_raw_fd(), their_serial.as_raw_fd()];
     let [_, channel_end, serial_end] = inherited.map(|fd| format!("socket,fd={fd}"));
     let mut command = Command::new(qemu::QEMU);
-    command.args(machine.qemu_arguments(path.as_ref(), &channel_end, &serial_end));
+    command.args(machine.qemu_arguments(initrd.path_here().as_ref(), &channel_end, &serial_end));
     let process = Process::spawn(&mut command, &inherited)?;
-    drop((file, their_channel, their_serial));
+    drop((their_channel, their_serial));
     converse(process, channel, serial, input, limits.into(), host, ready)
 }
 
@@ -68,7 +65,7 @@ fn converse(
     channel.set_nonblocking(true)?;
     serial.set_nonblocking(true)?;
     if let Some(stderr) = &stderr {
-        fcntl(stderr, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        set_nonblocking(stderr)?;
     }
     let now = Instant::now();
     let mut pump = Pump {

@@ -1,18 +1,20 @@
 //! QEMU as a process of ours: it never outlives us, and inherits nothing but what it is given.
 
-use std::io::{self, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
 /// The QEMU program.
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
+
+/// QEMU says this when KVM can't go on, stops the guest, and waits for ever.
+pub(crate) const STUCK: &[u8] = b"KVM internal error";
 
 /// A running QEMU. Killed on drop.
 #[derive(Debug)]
@@ -66,6 +68,11 @@ impl Process {
         self.0.stderr.take()
     }
 
+    /// Its exit status, if it has ended.
+    pub(crate) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.0.try_wait()
+    }
+
     /// Its exit status, once it has ended.
     pub(crate) fn wait(&mut self) -> io::Result<ExitStatus> {
         self.0.wait()
@@ -95,10 +102,8 @@ pub(crate) fn kill(pidfd: &OwnedFd) {
     };
 }
 
-/// A file in memory, gone with its last user, and the path under which a program that inherits it can open it.
-pub(crate) fn file_in_memory(name: &str, bytes: &[u8]) -> Result<(OwnedFd, String)> {
-    let mut file = std::fs::File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(bytes).with_context(|| name.to_owned())?;
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok((file.into(), path))
+/// Reads from it fail instead of waiting.
+pub(crate) fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
+    fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(())
 }
