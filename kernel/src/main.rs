@@ -23,7 +23,7 @@ mod time;
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use arch::x86_64::{cpu, entry, fpu, gdt, idt};
+use arch::x86_64::{cpu, entry, fpu, gdt, idt, port};
 
 /// The privilege in which programs run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,7 @@ extern "C" fn kernel_main(protocol: u32, info: u64) -> ! {
     cpu::init_boot_cpu();
     gdt::init_boot_cpu();
     idt::init();
+    port::mask_legacy_interrupts();
     let boot = boot::read_boot_info(protocol, info);
     debug::init(&boot);
     cpu::detect_features();

@@ -413,8 +413,8 @@ trap_paranoid:
     push r9
     push r10
     push r11
-    mov rdi, [rsp + 88]
-    lea rsi, [rsp + 104]
+    mov rdi, [rsp + 80]
+    lea rsi, [rsp + 96]
     mov rdx, rbp
     call trap_paranoid_handler
     pop r11
