@@ -23,6 +23,14 @@ pub(crate) struct Tree {
 impl Tree {
     pub(crate) fn build(programs: &[Program], case_count: usize) -> Result<Self> {
         let tree = Self { directory: launch::TempDir::new()? };
+        // The guest's root is a tmpfs, and file systems differ in what they allow.
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "mode=755", "tmpfs"])
+            .arg(tree.path())
+            .status()?;
+        if !mounted.success() {
+            bail!("mounting a tmpfs for the native runs: the guest tests need root");
+        }
         for directory in ["bin", "dev", "etc", "proc", "tmp", "t/bin", "t/data"] {
             std::fs::create_dir_all(tree.path().join(directory))?;
         }
@@ -108,6 +116,8 @@ impl Tree {
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.path().join("proc")).status();
+        for mounted in [self.path().join("proc"), self.path().to_owned()] {
+            let _ = Command::new("umount").arg("-l").arg(mounted).status();
+        }
     }
 }

@@ -19,6 +19,8 @@ pub fn read32(port: u16) -> u32 {
 pub fn mask_legacy_interrupts() {
     for port in [0x21u16, 0xa1] {
         // SAFETY: the mask registers of the two 8259s; nothing here uses them.
-        unsafe { asm!("out dx, al", in("dx") port, in("al") 0xffu8, options(nomem, nostack, preserves_flags)) };
+        unsafe {
+            asm!("out dx, al", in("dx") port, in("al") 0xffu8, options(nomem, nostack, preserves_flags))
+        };
     }
 }
