@@ -104,7 +104,7 @@ impl Vvar {
             fraction: [const { AtomicU64::new(0) }; 2],
             usable: AtomicU32::new(0),
             cpu_source: AtomicU32::new(CpuSource::SystemCall as u32),
-            coarse_ns: AtomicU64::new(1),
+            coarse_ns: AtomicU64::new(0),
             rest: [0; 4096 - 80],
         }
     }
