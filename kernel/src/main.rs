@@ -59,6 +59,7 @@ extern "C" fn kernel_main(protocol: u32, info: u64) -> ! {
     cpu::init_boot_cpu();
     gdt::init_boot_cpu();
     idt::init();
+    arch::x86_64::apic::silence_legacy();
     let boot = boot::read_boot_info(protocol, info);
     debug::init(&boot);
     cpu::detect_features();

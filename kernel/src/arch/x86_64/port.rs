@@ -2,6 +2,12 @@
 
 use core::arch::asm;
 
+/// Writes a byte. Only for ports whose devices can't harm memory by it.
+pub fn write8(port: u16, value: u8) {
+    // SAFETY: used for the legacy interrupt controllers, which own no memory.
+    unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) };
+}
+
 /// Writes a doubleword. Only for ports whose devices can't harm memory by it.
 pub fn write32(port: u16, value: u32) {
     // SAFETY: used for PCI configuration space, whose registers the drivers own.
