@@ -4,6 +4,7 @@
 //! that signals and window sizes never wait behind bytes that nobody reads. Without such a port (another VMM) output goes to the serial line.
 #![expect(unsafe_code, reason = "fills pages that a device reads")]
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 
@@ -26,7 +27,7 @@ const FLUSH_PATIENCE: u64 = 20_000_000_000;
 
 enum Device {
     Unopened,
-    Port(Port),
+    Port(Box<Port>),
     Serial,
 }
 
@@ -69,7 +70,7 @@ fn with_port<T>(act: impl FnOnce(&mut Port) -> T) -> Option<T> {
     let mut device = DEVICE.lock();
     if let Device::Unopened = &*device {
         *device = match Port::open(interrupt) {
-            Some(port) => Device::Port(port),
+            Some(port) => Device::Port(Box::new(port)),
             None => Device::Serial,
         };
     }
@@ -305,7 +306,8 @@ impl Input {
                 bytes = rest;
                 if self.header_len == FRAME_HEADER_LEN {
                     self.body_len = 0;
-                    self.body_left = FrameHeader::decode(&self.header).map_or(0, |header| header.len as usize);
+                    self.body_left =
+                        FrameHeader::decode(&self.header).map_or(0, |header| header.len as usize);
                     if self.body_left == 0 {
                         self.finish(events);
                     }
@@ -424,11 +426,6 @@ pub fn input_state() -> (usize, bool) {
     want_input();
     let input = INPUT.lock();
     (input.bytes.len(), input.ended)
-}
-
-/// Readers wait here.
-pub fn input_queue() -> &'static WaitQueue {
-    &INPUT_QUEUE
 }
 
 /// The terminal window on the launcher's side.

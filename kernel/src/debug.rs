@@ -129,4 +129,8 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     }
     power::off(power::End::Panic)
 }
-pub fn raw(b:&[u8]){for c in b.utf8_chunks(){LOG.print(format_args!("{}",c.valid()));}}
+pub fn raw(b: &[u8]) {
+    for c in b.utf8_chunks() {
+        LOG.print(format_args!("{}", c.valid()));
+    }
+}

@@ -25,7 +25,8 @@ struct Generator {
     fixed: Option<[u32; KEY_WORDS]>,
 }
 
-static GENERATOR: SpinLock<Generator> = SpinLock::new(Generator { key: [0; KEY_WORDS], ready: false, fixed: None });
+static GENERATOR: SpinLock<Generator> =
+    SpinLock::new(Generator { key: [0; KEY_WORDS], ready: false, fixed: None });
 static COMPLAINED: AtomicBool = AtomicBool::new(false);
 
 fn quarter_round(state: &mut [u32; 16], a: usize, b: usize, c: usize, d: usize) {
@@ -102,7 +103,9 @@ pub fn fill(bytes: &mut [u8]) -> Result<(), NoEntropy> {
     if !generator.ready && generator.seed().is_err() {
         drop(generator);
         if !COMPLAINED.swap(true, Ordering::Relaxed) {
-            crate::console::notice("whelk: no source of random numbers: the processor has no RDRAND, and no seed was given");
+            crate::console::notice(
+                "whelk: no source of random numbers: the processor has no RDRAND, and no seed was given",
+            );
         }
         return Err(NoEntropy);
     }

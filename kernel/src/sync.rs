@@ -3,5 +3,3 @@
 
 /// A mutual-exclusion lock that spins.
 pub type SpinLock<T> = spin::mutex::SpinMutex<T>;
-/// Many readers or one writer; spins.
-pub type RwSpinLock<T> = spin::RwLock<T>;

@@ -1,7 +1,7 @@
 // What files contain: appending, holes, offsets, limits, locks, copies, seals. Everything printed is the same on ext4 and tmpfs.
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/memfd.h>
+#include <sys/mman.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -17,12 +17,12 @@ const DEVICES: [(&str, u32, u32); 6] =
 
 /// A temporary directory with everything in it.
 pub(crate) struct Tree {
-    directory: tempfile::TempDir,
+    directory: launch::TempDir,
 }
 
 impl Tree {
     pub(crate) fn build(programs: &[Program], case_count: usize) -> Result<Self> {
-        let tree = Self { directory: tempfile::tempdir()? };
+        let tree = Self { directory: launch::TempDir::new()? };
         for directory in ["bin", "dev", "etc", "proc", "tmp", "t/bin", "t/data"] {
             std::fs::create_dir_all(tree.path().join(directory))?;
         }

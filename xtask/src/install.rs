@@ -13,6 +13,13 @@ pub(crate) enum Policy {
     Refuse,
 }
 
+impl Policy {
+    /// Of an option `--no-install`.
+    pub(crate) const fn new(no_install: bool) -> Self {
+        if no_install { Self::Refuse } else { Self::Install }
+    }
+}
+
 /// A program that something needs, and the package that has it.
 pub(crate) struct Need {
     /// In the search path, or an absolute path.
@@ -37,7 +44,7 @@ pub(crate) fn ensure(needs: &[Need], policy: Policy) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    let root = rustix::process::geteuid().is_root();
+    let root = nix::unistd::geteuid().is_root();
     let prefix: &[&str] = if root { &[] } else { &["sudo"] };
     let install = ["apt-get", "install", "-y", "--no-install-recommends"];
     let shown = [prefix, &install[..], &packages[..]].concat().join(" ");

@@ -1,8 +1,11 @@
 //! `cargo xtask`: what users and developers of Whelk call.
 
 mod build;
+mod console;
+mod demo;
 mod docs;
 mod install;
+mod options;
 mod run;
 mod terminal;
 mod test;
@@ -38,7 +41,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run a Linux program in a virtual machine of its own
-    Run(run::RunArgs),
+    Run(Box<options::RunArgs>),
     /// Build the kernel that boots, and check it
     Build(build::BuildArgs),
     /// Run all tests: on this host, and in the guest against this host
@@ -64,7 +67,7 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("whelk: {error:#}");
+            terminal::say(&format!("whelk: {error:#}\n"));
             ExitCode::from(status::LAUNCHER)
         }
     }

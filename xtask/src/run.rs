@@ -1,189 +1,75 @@
 //! `cargo xtask run`: one program in one machine, as if it had been started here.
 
-use std::io::{self, Write};
+use std::ffi::OsStr;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
 use launch::{
-    Acceleration, Board, Config, End, Host, Input, Job, KvmVerdict, LogLevel, Machine, Mode, Root, Sender,
-    Stdin, StreamKind,
+    Acceleration, Config, End, Initrd, Input, Job, KvmVerdict, Machine, Mode, Root, Stdin, StreamKind,
 };
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
-use signal_hook::iterator::Signals;
+use signal_hook::consts::SIGPIPE;
 
+use crate::console::{self, Console, Keyboard, SIGNAL_EXIT_BASE, Shared};
 use crate::install::{self, Policy};
-use crate::{build, status, terminal};
+use crate::options::{AccelArg, RunArgs};
+use crate::terminal::say;
+use crate::{build, demo, status, terminal};
 
-/// The program that runs when none is named.
-const DEMO: &str = include_str!("../demo/demo.c");
-/// Two interrupts within this time, with nothing printed between them, end the machine when the guest has our terminal.
-const DOUBLE_INTERRUPT: Duration = Duration::from_secs(1);
-const CONTROL_C: u8 = 3;
-const SIGNAL_EXIT_BASE: u32 = 128;
+/// Directories that the kernel brings along.
+const BUILT_IN: [&str; 3] = ["/dev", "/proc", "/sys"];
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum AccelArg {
-    Auto,
-    Kvm,
-    Tcg,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ModeArg {
-    Flat,
-    Guarded,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum BoardArg {
-    Microvm,
-    Q35,
-    Pc,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogArg {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-#[derive(clap::Args)]
-pub(crate) struct RunArgs {
-    /// Memory of the machine: a number of bytes, or with K, M or G
-    #[arg(long, default_value = "256M", value_parser = parse_size)]
-    memory: u64,
-    /// Processors of the machine
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    cpus: u32,
-    /// How guest instructions are run; auto tries out what KVM is good for here
-    #[arg(long, value_enum, default_value = "auto")]
-    accel: AccelArg,
-    /// Privilege of the program: flat runs it beside the kernel, guarded behind it
-    #[arg(long, value_enum, default_value = "flat")]
-    mode: ModeArg,
-    /// A variable of the program's environment; may be repeated. Nothing is inherited but TERM
-    #[arg(long, value_name = "NAME=VALUE")]
-    env: Vec<String>,
-    /// Directory in which the program starts
-    #[arg(long, default_value = "/")]
-    cwd: PathBuf,
-    /// A directory that becomes the guest's root
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// The machine type
-    #[arg(long, value_enum, default_value = "microvm")]
-    machine: BoardArg,
-    /// End the machine after so many seconds, with exit status 124
-    #[arg(long, value_name = "SECONDS")]
-    timeout: Option<f64>,
-    /// The deterministic machine: one guest instruction is one nanosecond, every run is the same
-    #[arg(long)]
-    exact: bool,
-    /// Print each system call on standard error
-    #[arg(long)]
-    strace: bool,
-    /// Wait for gdb on port 1234 before the first instruction
-    #[arg(long)]
-    gdb: bool,
-    /// Show QEMU's command line instead of running it
-    #[arg(long)]
-    print_qemu: bool,
-    /// The kernel's log on standard error, from this level on
-    #[arg(long, value_enum, value_name = "LEVEL")]
-    log: Option<LogArg>,
-    /// The same as --log info
-    #[arg(short, long)]
-    verbose: bool,
-    /// Boot this kernel instead of building one
-    #[arg(long, value_name = "FILE")]
-    kernel: Option<PathBuf>,
-    /// Refuse to install missing packages; say the command instead
-    #[arg(long)]
-    no_install: bool,
-    /// The program, an ELF file or a script; without one, a demonstration
-    program: Option<PathBuf>,
-    /// Its arguments
-    #[arg(last = true)]
-    args: Vec<std::ffi::OsString>,
-}
-
-fn parse_size(text: &str) -> Result<u64, String> {
-    let (digits, factor) = match text.char_indices().last() {
-        Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
-        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
-        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
-        _ => (text, 1u64),
-    };
-    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
-    match bytes {
-        Some(bytes) if bytes >= 2 << 20 => Ok(bytes),
-        Some(_) => Err("a machine has at least 2M of memory".to_owned()),
-        None => Err(format!("{text:?} isn't a size; say something like 256M")),
+/// `cargo xtask run`
+pub(crate) fn run(args: &RunArgs) -> Result<u8> {
+    let policy = Policy::new(args.no_install);
+    let (root, path, argv0) = files(args, policy)?;
+    install::ensure(install::RUN_NEEDS, policy)?;
+    let acceleration = choose_acceleration(args)?;
+    let kernel = build::given_or_built(args.kernel.as_deref(), policy)?;
+    let machine = args.machine(kernel.stripped.clone(), acceleration);
+    let config = config(args, &machine, path, argv0)?;
+    let initrd = root.initrd(&config)?;
+    initrd.check_memory(args.memory)?;
+    if args.print_qemu {
+        return print_command(&machine, &initrd);
     }
+    if args.gdb {
+        say(&format!(
+            "whelk: waiting for gdb; start it with: gdb {} -ex 'target remote :1234'\n",
+            kernel.full.display()
+        ));
+    }
+    converse(args, &machine, &initrd, &config, &kernel)
 }
 
-/// Chooses how to run instructions, and says in a line if that isn't what one would expect.
-fn choose_acceleration(args: &RunArgs) -> Result<Acceleration> {
-    if args.exact {
-        return Ok(Acceleration::Tcg);
-    }
-    let flat = matches!(args.mode, ModeArg::Flat);
-    match args.accel {
-        AccelArg::Tcg => Ok(Acceleration::Tcg),
-        AccelArg::Kvm => match launch::probe_kvm() {
-            KvmVerdict::Full => Ok(Acceleration::Kvm),
-            KvmVerdict::Ring0Emulated if !flat => Ok(Acceleration::Kvm),
-            KvmVerdict::Ring0Emulated => {
-                bail!("this host's KVM emulates ring 0: use --mode guarded, or --accel tcg")
-            }
-            KvmVerdict::Broken => bail!("this host's KVM doesn't run a simple kernel: use --accel tcg"),
-            KvmVerdict::Absent => bail!("/dev/kvm isn't there or may not be opened: use --accel tcg"),
-        },
-        AccelArg::Auto => Ok(match launch::probe_kvm() {
-            KvmVerdict::Full => Acceleration::Kvm,
-            KvmVerdict::Ring0Emulated => {
-                eprintln!("whelk: this host's KVM emulates ring 0 in software; using QEMU's translator");
-                Acceleration::Tcg
-            }
-            KvmVerdict::Broken => {
-                eprintln!("whelk: this host's KVM doesn't work; using QEMU's translator");
-                Acceleration::Tcg
-            }
-            KvmVerdict::Absent => {
-                eprintln!("whelk: no KVM here; using QEMU's translator");
-                Acceleration::Tcg
-            }
-        }),
-    }
-}
-
-/// Builds the bundled demonstration, as a static program.
-fn demo(policy: Policy) -> Result<PathBuf> {
-    install::ensure(&[install::Need { program: "musl-gcc", package: "musl-tools" }], policy)?;
-    let directory = build::project().join("target").join("demo");
-    std::fs::create_dir_all(&directory)?;
-    let source = directory.join("demo.c");
-    let program = directory.join("demo");
-    if std::fs::read_to_string(&source).ok().as_deref() != Some(DEMO) || !program.exists() {
-        std::fs::write(&source, DEMO)?;
-        let status = std::process::Command::new("musl-gcc")
-            .args(["-static", "-O2", "-o"])
-            .args([&program, &source])
-            .status()
-            .context("musl-gcc")?;
-        if !status.success() {
-            bail!("the demonstration didn't build");
+/// What the guest will see, the program's path in it, and what the program will be told it is called.
+fn files(args: &RunArgs, policy: Policy) -> Result<(Root, PathBuf, Vec<u8>)> {
+    let mut root = Root::new();
+    root.add_directory(Path::new("/tmp"), 0o1777);
+    if let Some(directory) = &args.root {
+        if !directory.is_dir() {
+            bail!("--root {}: no such directory", directory.display());
         }
+        root.add_tree(directory).context("--root")?;
     }
-    Ok(program)
+    let (program, path, typed) = match &args.program {
+        Some(program) => {
+            let path = guest_path(program, args.root.as_deref());
+            (program.clone(), path, program.as_os_str().as_bytes().to_vec())
+        }
+        None => (demo::demo(policy)?, "/demo".into(), b"demo".to_vec()),
+    };
+    launch::check_program(&program, &root, args.memory)?;
+    if !root.contains(&path) {
+        let bytes = std::fs::read(&program).with_context(|| program.display().to_string())?;
+        root.add_bytes(&path, 0o755, bytes);
+    }
+    let built_in = BUILT_IN.iter().any(|directory| launch::normalise(&args.cwd).starts_with(directory));
+    if !built_in && !root.is_directory(&args.cwd) {
+        bail!("--cwd {}: no such directory in the guest", args.cwd.display());
+    }
+    Ok((root, path, typed))
 }
 
 /// Where a program stands in the guest: in the root directory where it is, or at the path as typed.
@@ -196,27 +82,30 @@ fn guest_path(program: &Path, root: Option<&Path>) -> PathBuf {
     inside.unwrap_or_else(|| launch::normalise(program))
 }
 
-/// `cargo xtask run`
-pub(crate) fn run(args: &RunArgs) -> Result<u8> {
-    let policy = if args.no_install { Policy::Refuse } else { Policy::Install };
-    let (program, typed) = match &args.program {
-        Some(program) => (program.clone(), program.as_os_str().as_bytes().to_vec()),
-        None => (demo(policy)?, b"demo".to_vec()),
+/// Chooses how to run instructions, and says in a line if that isn't what one would expect.
+fn choose_acceleration(args: &RunArgs) -> Result<Acceleration> {
+    if args.exact || args.accel == AccelArg::Tcg {
+        return Ok(Acceleration::Tcg);
+    }
+    let verdict = launch::probe_kvm()?;
+    let reason = match verdict {
+        KvmVerdict::Full => return Ok(Acceleration::Kvm),
+        KvmVerdict::Ring0Emulated => "this host's KVM emulates ring 0 in software",
+        KvmVerdict::Broken => "this host's KVM doesn't get through a simple test",
+        KvmVerdict::Absent => "there is no /dev/kvm here that may be opened",
     };
-    launch::check_program(&program, args.root.as_deref(), args.memory)?;
-
-    let mut root = Root::new();
-    root.add_directory(Path::new("/tmp"), 0o1777);
-    if let Some(directory) = &args.root {
-        root.add_tree(directory)?;
+    if args.accel == AccelArg::Auto {
+        say(&format!("whelk: {reason}: using QEMU's translator\n"));
+        return Ok(Acceleration::Tcg);
     }
-    let path =
-        if args.program.is_some() { guest_path(&program, args.root.as_deref()) } else { "/demo".into() };
-    if !root.contains(&path) {
-        let bytes = std::fs::read(&program).with_context(|| program.display().to_string())?;
-        root.add_bytes(&path, 0o755, bytes);
+    if verdict == KvmVerdict::Ring0Emulated && Mode::from(args.mode) == Mode::Guarded {
+        return Ok(Acceleration::Kvm);
     }
+    bail!("{reason}: leave --accel kvm out")
+}
 
+/// The program's environment: little is inherited, so that a program does the same on every host.
+fn environment(args: &RunArgs) -> Result<Vec<Vec<u8>>> {
     let mut env: Vec<Vec<u8>> = vec![
         b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_vec(),
         b"HOME=/root".to_vec(),
@@ -224,110 +113,134 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
     if let Some(term) = std::env::var_os("TERM") {
         env.push([b"TERM=", term.as_bytes()].concat());
     }
-    for variable in &args.env {
-        let Some((name, _)) = variable.split_once('=') else {
-            bail!("--env {variable}: say NAME=VALUE");
+    for given in &args.env {
+        let given = given.as_bytes();
+        let (name, variable) = match given.iter().position(|&byte| byte == b'=') {
+            Some(0) => bail!("--env {}: a variable has a name", OsStr::from_bytes(given).display()),
+            Some(end) => (given.get(..end).unwrap_or_default(), Some(given.to_vec())),
+            None => {
+                let value = std::env::var_os(OsStr::from_bytes(given));
+                (given, value.map(|value| [given, b"=", value.as_bytes()].concat()))
+            }
         };
-        env.retain(|other| !other.starts_with(format!("{name}=").as_bytes()));
-        env.push(variable.as_bytes().to_vec());
+        env.retain(|other| other.strip_prefix(name).is_none_or(|rest| !rest.starts_with(b"=")));
+        env.extend(variable);
     }
-    let mut argv = vec![typed];
+    Ok(env)
+}
+
+fn config(args: &RunArgs, machine: &Machine, path: PathBuf, argv0: Vec<u8>) -> Result<Config> {
+    let streams = terminal::streams();
+    // What comes over the channel comes at its own time.
+    let stdin = if args.exact && streams[0] != StreamKind::Tty {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes).context("standard input")?;
+        Stdin::Bytes(bytes)
+    } else {
+        Stdin::Host
+    };
+    let mut argv = vec![argv0];
     argv.extend(args.args.iter().map(|arg| arg.as_bytes().to_vec()));
     let job = Job {
-        path: path.as_os_str().as_bytes().to_vec(),
+        path: path.into_os_string().as_bytes().to_vec(),
         argv,
-        env,
+        env: environment(args)?,
         cwd: args.cwd.as_os_str().as_bytes().to_vec(),
-        stdin: Stdin::Host,
+        stdin,
     };
-
-    install::ensure(install::RUN_NEEDS, policy)?;
-    let acceleration = if args.print_qemu { Acceleration::Tcg } else { choose_acceleration(args)? };
-    let kernel = build::given_or_built(args.kernel.as_deref(), policy)?;
-    let log = match (args.log, args.verbose) {
-        (Some(level), _) => Some(match level {
-            LogArg::Error => LogLevel::Error,
-            LogArg::Warn => LogLevel::Warn,
-            LogArg::Info => LogLevel::Info,
-            LogArg::Debug => LogLevel::Debug,
-            LogArg::Trace => LogLevel::Trace,
-        }),
-        (None, true) => Some(LogLevel::Info),
-        (None, false) => None,
-    };
-    let machine = Machine {
-        board: match args.machine {
-            BoardArg::Microvm => Board::Microvm,
-            BoardArg::Q35 => Board::Q35,
-            BoardArg::Pc => Board::Pc,
-        },
-        mode: match args.mode {
-            ModeArg::Flat => Mode::Flat,
-            ModeArg::Guarded => Mode::Guarded,
-        },
-        acceleration,
-        memory_bytes: args.memory,
-        cpus: args.cpus,
-        exact: args.exact,
-        log,
-        strace: args.strace,
-        gdb: args.gdb,
-        ..Machine::new(kernel.stripped.clone())
-    };
-    let config = Config {
+    Ok(Config {
         wall_ns: machine.wall_ns(),
         hostname: b"whelk".to_vec(),
-        streams: terminal::streams(),
+        streams,
         winsize: terminal::size().unwrap_or((24, 80)),
         jobs: vec![job],
+    })
+}
+
+/// Runs the machine on our streams. Our exit status.
+fn converse(
+    args: &RunArgs,
+    machine: &Machine,
+    initrd: &Initrd,
+    config: &Config,
+    kernel: &build::Kernel,
+) -> Result<u8> {
+    let shared = Shared::default();
+    let mut console = Console {
+        shared: shared.clone(),
+        show_log: machine.log.is_some() || machine.strace,
+        show_counters: args.verbose,
+        ended: None,
     };
-    if args.print_qemu {
-        print_command(&machine);
-        return Ok(0);
+    let is_terminal = config.streams[0] == StreamKind::Tty;
+    let raw = terminal::RawTerminal;
+    if is_terminal {
+        terminal::make_raw();
     }
-    let initrd = root.initrd(&config)?;
-    let has_terminal = config.streams[0] == StreamKind::Tty;
-    let state = Arc::new(Mutex::new(Session::default()));
-    let mut console =
-        Console { state: Arc::clone(&state), show_log: log.is_some() || args.strace, ended: None };
-    let raw = if has_terminal { terminal::RawTerminal::enter() } else { None };
-    let keyboard = Keyboard { state: Arc::clone(&state) };
-    let timeout = args.timeout.map(Duration::try_from_secs_f64).transpose().context("--timeout")?;
-    let end =
-        launch::run(&machine, &initrd, Input::Reader(Box::new(keyboard)), timeout, &mut console, |sender| {
-            state.lock().unwrap_or_else(PoisonError::into_inner).sender = Some(sender.clone());
-            if let Err(error) = forward_signals(sender) {
-                eprintln!("whelk: signals aren't passed on: {error}");
-            }
-        });
+    if let Some(limit) = args.timeout {
+        console::enforce(limit);
+    }
+    let input = Input::Reader(Box::new(Keyboard { shared: shared.clone(), is_terminal }));
+    let end = launch::run(machine, initrd, input, args.timeout, &mut console, |sender| {
+        if let Err(error) = console::forward_signals(&shared, sender) {
+            say(&format!("whelk: signals aren't passed on: {error}\n"));
+        }
+    });
     drop(raw);
-    match end? {
-        End::Done => Ok(console.ended.unwrap_or(status::LAUNCHER)),
-        End::Stopped => Ok(u8::try_from(SIGNAL_EXIT_BASE)? + u8::try_from(SIGINT)?),
+    let end = match end {
+        Ok(end) => end,
+        // As for a program whose reader went away.
+        Err(error) if is_broken_pipe(&error) => return Ok(SIGNAL_EXIT_BASE + u8::try_from(SIGPIPE)?),
+        Err(error) => return Err(error),
+    };
+    match end {
+        End::Done => console.ended.context("the machine ended without running the program"),
+        End::Stopped => Ok(shared.stopped()),
         End::TimedOut => {
-            eprintln!("whelk: ended after {} seconds (--timeout)", args.timeout.unwrap_or(0.0));
+            let limit = args.timeout.unwrap_or_default().as_secs_f64();
+            say(&format!("whelk: ended after {limit} seconds (--timeout)\n"));
             Ok(status::TIMEOUT)
         }
         End::Panic(log) => {
-            eprintln!("whelk: the kernel panicked; please report this:");
-            eprint!("{}", build::symbolise(&log, &kernel.full));
+            console::report_panic(&log, kernel);
             Ok(status::PANIC)
         }
-        End::Died { status, message } => match console.ended {
-            Some(ended) => Ok(ended),
-            None => bail!(
-                "the machine ended before the program did (QEMU's exit status {}){}{message}",
-                status.map_or("unknown".to_owned(), |status| status.to_string()),
-                if message.is_empty() { "; too little --memory?" } else { ": " },
-            ),
-        },
+        // It said how it ended, and only then fell over.
+        End::Died { .. } if console.ended.is_some() => Ok(console.ended.unwrap_or(status::LAUNCHER)),
+        End::Died { status, message } => bail!("{}", died(status, &message, args.verbose)),
     }
 }
 
-/// A command that a shell takes.
-fn print_command(machine: &Machine) {
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Words for a QEMU that ended before the program did.
+fn died(status: Option<i32>, message: &str, verbose: bool) -> String {
+    const KVM_GAVE_UP: &str = "KVM internal error";
+    if message.contains(KVM_GAVE_UP) {
+        let details = if verbose { message } else { "-v shows the details" };
+        return format!(
+            "this host's KVM came upon an instruction that it can't run; try --accel tcg\n{details}"
+        );
+    }
+    match (status, message) {
+        (Some(0), "") => "the machine reset itself before the program ended (a triple fault)".to_owned(),
+        (None, "") => "QEMU was killed before the program ended (by a host without memory?)".to_owned(),
+        (Some(status), "") => format!("QEMU ended with status {status} before the program did"),
+        (_, message) => format!("QEMU ended before the program did: {message}"),
+    }
+}
+
+/// Prints a command that a shell takes. It starts the same machine, with the frames of the program's streams on standard output and the
+/// kernel's log on standard error. The initrd stays until the next such command.
+fn print_command(machine: &Machine, initrd: &Initrd) -> Result<u8> {
+    let directory = build::target_directory().join("whelk");
+    std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    let path = directory.join("initrd");
+    initrd.save(&path)?;
     let mut words = vec!["qemu-system-x86_64".to_owned()];
-    for argument in machine.qemu_arguments(Path::new("initrd.img"), "socket,fd=3", "socket,fd=4") {
+    for argument in machine.qemu_arguments(&path, "file,path=/dev/stdout", "file,path=/dev/stderr") {
         let word = argument.to_string_lossy().into_owned();
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_=,./:+%@".contains(c);
         words.push(if !word.is_empty() && word.chars().all(plain) {
@@ -337,94 +250,5 @@ fn print_command(machine: &Machine) {
         });
     }
     println!("{}", words.join(" "));
-}
-
-/// What the threads around a machine share.
-#[derive(Default)]
-struct Session {
-    sender: Option<Sender>,
-    interrupted: Option<Instant>,
-}
-
-/// Standard input, watched for a double Ctrl-C when it is a raw terminal.
-struct Keyboard {
-    state: Arc<Mutex<Session>>,
-}
-
-impl io::Read for Keyboard {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = io::stdin().lock().read(buffer)?;
-        if buffer.get(..len).is_some_and(|bytes| bytes == [CONTROL_C]) {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let again = state.interrupted.is_some_and(|before| before.elapsed() < DOUBLE_INTERRUPT);
-            if again && let Some(sender) = &state.sender {
-                sender.stop();
-            }
-            state.interrupted = Some(Instant::now());
-        }
-        Ok(len)
-    }
-}
-
-/// Our standard output and error.
-struct Console {
-    state: Arc<Mutex<Session>>,
-    show_log: bool,
-    ended: Option<u8>,
-}
-
-impl Host for Console {
-    fn output(&mut self, _job: u16, stream: u8, bytes: &[u8]) -> io::Result<()> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).interrupted = None;
-        if stream == 2 {
-            io::stderr().write_all(bytes)
-        } else {
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(bytes)?;
-            stdout.flush()
-        }
-    }
-
-    fn exit(&mut self, _job: u16, raw: u32) {
-        let signal = raw & 0x7f;
-        let code = if signal == 0 { raw >> 8 & 0xff } else { SIGNAL_EXIT_BASE + signal };
-        self.ended = Some(u8::try_from(code).unwrap_or(status::LAUNCHER));
-    }
-
-    fn exec_failed(&mut self, _job: u16, errno: u32, text: &str) {
-        const ENOENT: u32 = 2;
-        eprintln!("whelk: {text}");
-        self.ended = Some(if errno == ENOENT { status::NOT_FOUND } else { status::CANNOT_EXECUTE });
-    }
-
-    fn notice(&mut self, text: &str) {
-        eprint!("{text}");
-    }
-
-    fn log(&mut self, bytes: &[u8]) {
-        if self.show_log {
-            let _ = io::stderr().write_all(bytes);
-        }
-    }
-}
-
-/// SIGINT goes to the program, the second one ends the machine; other ends end it at once; a new window size is passed on.
-fn forward_signals(sender: Sender) -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH])?;
-    let interrupted = AtomicBool::new(false);
-    std::thread::spawn(move || {
-        for signal in &mut signals {
-            match signal {
-                SIGWINCH => {
-                    if let Some((rows, cols)) = terminal::size() {
-                        sender.resize(rows, cols);
-                    }
-                }
-                SIGINT if !interrupted.swap(true, Ordering::SeqCst) => sender.signal(2),
-                SIGTERM if !interrupted.swap(true, Ordering::SeqCst) => sender.signal(15),
-                _ => sender.stop(),
-            }
-        }
-    });
-    Ok(())
+    Ok(0)
 }

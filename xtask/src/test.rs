@@ -64,7 +64,7 @@ fn host_tests() -> Result<(u64, u64)> {
 
 /// `cargo xtask test`
 pub(crate) fn test(args: &TestArgs) -> Result<u8> {
-    install::ensure(TEST_NEEDS, if args.no_install { Policy::Refuse } else { Policy::Install })?;
+    install::ensure(TEST_NEEDS, Policy::new(args.no_install))?;
     let (mut passed, mut failed) = (0, 0);
     if !args.guest_only && args.filter.is_none() {
         let host = host_tests()?;
@@ -78,7 +78,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<u8> {
             }
         }
     }
-    let kernel = build::build(if args.no_install { Policy::Refuse } else { Policy::Install })?;
+    let kernel = build::build(Policy::new(args.no_install))?;
     let guest = tests::run(&tests::Options {
         kernel: kernel.stripped,
         project: build::project(),

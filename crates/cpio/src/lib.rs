@@ -26,6 +26,11 @@ pub enum CpioError {
     Truncated(usize),
 }
 
+/// A file that the format can't hold: sizes have 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a file of {0} bytes doesn't fit in a cpio archive, whose files have less than 4 GiB")]
+pub struct TooLarge(pub u64);
+
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
@@ -171,29 +176,49 @@ pub struct Metadata {
     pub rdev: (u32, u32),
 }
 
-/// Writes an archive.
+/// Writes an archive, as a whole or in pieces.
 #[derive(Clone, Debug, Default)]
 pub struct Writer {
+    /// What hasn't been taken yet.
     out: Vec<u8>,
+    /// Bytes that have been: a multiple of 4.
+    taken: usize,
     next_ino: u32,
 }
 
 impl Writer {
     #[must_use]
     pub const fn new() -> Self {
-        Self { out: Vec::new(), next_ino: 1 }
+        Self { out: Vec::new(), taken: 0, next_ino: 1 }
     }
 
     /// Adds an entry. Regular files with contents get them aligned to `DATA_ALIGN`, counted from the archive's start.
-    pub fn add(&mut self, name: &[u8], metadata: &Metadata, contents: &[u8]) {
+    ///
+    /// # Errors
+    /// The contents are too large; nothing was added.
+    pub fn add(&mut self, name: &[u8], metadata: &Metadata, contents: &[u8]) -> Result<(), TooLarge> {
         const TYPE_MASK: u32 = 0o170_000;
         const REGULAR: u32 = 0o100_000;
         let align = metadata.mode & TYPE_MASK == REGULAR && !contents.is_empty();
-        self.add_raw(name, metadata, contents, align);
+        self.add_raw(name, metadata, contents, align)
     }
 
-    fn add_raw(&mut self, name: &[u8], metadata: &Metadata, contents: &[u8], align: bool) {
-        let name_start = self.out.len() + HEADER_LEN;
+    /// The archive's next piece: what was added since the last one was taken. `finish` gives the last.
+    #[must_use]
+    pub fn take(&mut self) -> Vec<u8> {
+        self.taken += self.out.len();
+        core::mem::take(&mut self.out)
+    }
+
+    fn add_raw(
+        &mut self,
+        name: &[u8],
+        metadata: &Metadata,
+        contents: &[u8],
+        align: bool,
+    ) -> Result<(), TooLarge> {
+        let size = u32::try_from(contents.len()).map_err(|_| TooLarge(contents.len() as u64))?;
+        let name_start = self.taken + self.out.len() + HEADER_LEN;
         let mut name_end = name_start + name.len() + 1;
         if align {
             name_end = name_end.next_multiple_of(DATA_ALIGN);
@@ -207,7 +232,7 @@ impl Writer {
             metadata.gid,
             metadata.nlink.max(1),
             metadata.mtime,
-            u32::try_from(contents.len()).unwrap_or(u32::MAX),
+            size,
             0,
             0,
             metadata.rdev.0,
@@ -223,15 +248,17 @@ impl Writer {
             }
         }
         self.out.extend_from_slice(name);
-        self.out.resize(name_end.next_multiple_of(4), 0);
+        self.out.resize(name_end.next_multiple_of(4) - self.taken, 0);
         self.out.extend_from_slice(contents);
         self.out.resize(self.out.len().next_multiple_of(4), 0);
+        Ok(())
     }
 
-    /// Ends the archive.
+    /// Ends the archive: its last piece, or all of it if nothing was taken before.
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
-        self.add_raw(TRAILER, &Metadata::default(), &[], false);
+        // Without contents it can't be too large.
+        let _ = self.add_raw(TRAILER, &Metadata::default(), &[], false);
         self.out
     }
 }
@@ -248,9 +275,9 @@ mod tests {
     #[test]
     fn data_is_aligned_and_comes_back() {
         let mut writer = Writer::new();
-        writer.add(b"dir", &file(0o040_755), b"");
-        writer.add(b"dir/a", &file(0o100_644), b"hello");
-        writer.add(b"link", &file(0o120_777), b"dir/a");
+        writer.add(b"dir", &file(0o040_755), b"").unwrap();
+        writer.add(b"dir/a", &file(0o100_644), b"hello").unwrap();
+        writer.add(b"link", &file(0o120_777), b"dir/a").unwrap();
         let archive = writer.finish();
         let reader = Reader::new(&archive);
         let entries: Vec<_> = reader.clone().map(Result::unwrap).collect();
@@ -263,9 +290,37 @@ mod tests {
     }
 
     #[test]
+    fn pieces_make_the_same_archive() {
+        let (mut whole, mut piecewise) = (Writer::new(), Writer::new());
+        let mut pieces = Vec::new();
+        for (name, len) in [("a", 1), ("b", 5000), ("c", 0), ("d", 4096)] {
+            for writer in [&mut whole, &mut piecewise] {
+                writer.add(name.as_bytes(), &file(0o100_644), &alloc::vec![7; len]).unwrap();
+            }
+            pieces.extend(piecewise.take());
+        }
+        pieces.extend(piecewise.finish());
+        assert_eq!(pieces, whole.finish());
+    }
+
+    #[test]
+    fn archives_follow_each_other() {
+        let mut writer = Writer::new();
+        writer.add(b"a", &file(0o100_644), b"1").unwrap();
+        let mut archives = writer.finish();
+        archives.resize(archives.len().next_multiple_of(512), 0);
+        let mut writer = Writer::new();
+        writer.add(b"b", &Metadata { rdev: (1, 3), ..file(0o020_666) }, b"").unwrap();
+        archives.extend(writer.finish());
+        let entries: Vec<_> = Reader::new(&archives).map(Result::unwrap).collect();
+        assert_eq!(entries.iter().map(|entry| entry.name).collect::<Vec<_>>(), [b"a", b"b"]);
+        assert_eq!(entries[1].rdev, (1, 3));
+    }
+
+    #[test]
     fn a_cut_archive_is_an_error() {
         let mut writer = Writer::new();
-        writer.add(b"a", &file(0o100_644), b"hello");
+        writer.add(b"a", &file(0o100_644), b"hello").unwrap();
         let archive = writer.finish();
         for len in 1..DATA_ALIGN + 5 {
             let last = Reader::new(&archive[..len]).last();
@@ -278,7 +333,7 @@ mod tests {
         fn hostile_bytes_do_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..400), at in 0usize..300, value: u8) {
             prop_assert!(Reader::new(&bytes).count() <= bytes.len());
             let mut writer = Writer::new();
-            writer.add(b"name", &file(0o100_644), &bytes);
+            writer.add(b"name", &file(0o100_644), &bytes).unwrap();
             let mut archive = writer.finish();
             archive[at] = value;
             for entry in Reader::new(&archive).flatten() {

@@ -3,11 +3,15 @@
 //! Some hosts (virtualisation nested in software) offer a `/dev/kvm` that emulates ring 0 one instruction at a time and knows no vector
 //! instructions there, while ring 3 runs natively. Flat mode is hopeless on those; guarded mode works, slowly where the kernel runs.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::qemu::QEMU;
+use anyhow::Result;
+
+use crate::qemu::{Process, QEMU, STUCK, set_nonblocking};
+use crate::temp::TempDir;
 
 /// How the guest's instructions are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +19,18 @@ pub enum Acceleration {
     Kvm,
     /// QEMU's translator: no hardware needed, every instruction slower.
     Tcg,
+}
+
+impl Acceleration {
+    /// The part of QEMU's command line that asks for it.
+    pub(crate) const fn qemu_arguments(self) -> [&'static str; 4] {
+        match self {
+            // The thread per CPU of TCG needs no more words: it is the default where it is safe.
+            Self::Tcg => ["-accel", "tcg", "-cpu", "max"],
+            // Some hosts offer this feature and then refuse a processor that has it.
+            Self::Kvm => ["-accel", "kvm", "-cpu", "host,-arch-capabilities"],
+        }
+    }
 }
 
 /// What the probe found.
@@ -47,11 +63,12 @@ impl KvmVerdict {
 
 /// QEMU's exit status when a probe wrote this to isa-debug-exit.
 const PASSED: i32 = 0x21 << 1 | 1;
-/// A million instructions take about a millisecond on a processor, and more than half a second where they are emulated.
+/// Sixteen million rounds take about ten milliseconds on a processor, and twenty seconds where they are emulated.
+const ROUNDS: u32 = 16 << 20;
 const FULL_LIMIT: Duration = Duration::from_millis(2500);
 const SIMPLE_LIMIT: Duration = Duration::from_secs(5);
 
-/// A PVH kernel of a few instructions: optionally vector instructions and a million rounds of a loop, then the end.
+/// A PVH kernel of a few instructions: optionally vector instructions and `ROUNDS` of a loop, then the end.
 fn probe_kernel(full: bool) -> Vec<u8> {
     const LOAD_ADDRESS: u32 = 0x10_0000;
     let mut code: Vec<u8> = Vec::new();
@@ -61,7 +78,8 @@ fn probe_kernel(full: bool) -> Vec<u8> {
         code.extend([0x0f, 0x22, 0xe0]); // mov cr4, eax
         code.extend([0x0f, 0x57, 0xc0]); // xorps xmm0, xmm0
         code.extend([0x0f, 0x28, 0xc8]); // movaps xmm1, xmm0
-        code.extend([0xb9, 0x40, 0x42, 0x0f, 0x00]); // mov ecx, 1000000
+        code.push(0xb9); // mov ecx, ROUNDS
+        code.extend(ROUNDS.to_le_bytes());
         code.extend([0x49, 0x75, 0xfd]); // dec ecx; jnz -3
     }
     code.extend([0xb0, 0x21, 0x66, 0xba, 0xf4, 0x00, 0xee, 0xf4]); // mov al, 0x21; mov dx, 0xf4; out dx, al; hlt
@@ -98,76 +116,101 @@ fn probe_kernel(full: bool) -> Vec<u8> {
     elf
 }
 
-/// Runs a probe; whether it got to its end in time.
-fn passes(kernel: &[u8], acceleration: &str, limit: Duration) -> bool {
-    let Ok(file) = tempfile::NamedTempFile::new() else { return false };
-    if std::fs::write(file.path(), kernel).is_err() {
-        return false;
-    }
-    let child = Command::new(QEMU)
+/// Runs a probe: whether it got to its end in time.
+///
+/// # Errors
+/// QEMU could not be started at all.
+fn passes(kernel: &[u8], acceleration: Acceleration, limit: Duration) -> Result<bool> {
+    let directory = TempDir::new()?;
+    let file = directory.path().join("probe");
+    std::fs::write(&file, kernel)?;
+    let mut command = Command::new(QEMU);
+    command
         .args(["-M", "microvm,x-option-roms=off,acpi=off,pit=off,pic=off,rtc=off", "-nodefaults"])
         .args(["-no-user-config", "-display", "none", "-no-reboot", "-m", "16M"])
-        .args([
-            "-accel",
-            acceleration,
-            "-cpu",
-            if acceleration == "kvm" { "host,-arch-capabilities" } else { "max" },
-        ])
+        .args(acceleration.qemu_arguments())
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", "-kernel"])
-        .arg(file.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let Ok(mut child) = child else { return false };
-    let start = Instant::now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return status.code() == Some(PASSED),
-            Ok(None) if start.elapsed() < limit => std::thread::sleep(Duration::from_millis(2)),
-            _ => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return false;
-            }
-        }
+        .arg(&file);
+    let mut process = Process::spawn(&mut command, &[])?;
+    let mut stderr = process.take_stderr();
+    if let Some(stderr) = &stderr {
+        set_nonblocking(stderr)?;
     }
+    let mut message = Vec::new();
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        if let Some(status) = process.try_wait()? {
+            return Ok(status.code() == Some(PASSED));
+        }
+        if let Some(stderr) = &mut stderr {
+            let _ = stderr.read_to_end(&mut message);
+        }
+        if message.windows(STUCK.len()).any(|window| window == STUCK) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(false)
 }
 
-/// Where the verdict is kept until the next boot of the host.
+/// Where the verdict is kept.
 fn cache_file() -> Option<PathBuf> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let base = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))?;
-    Some(base.join("whelk").join(format!("kvm-{}", boot.trim())))
+    Some(base.join("whelk").join("kvm"))
 }
 
-/// Finds out what KVM is good for here, or remembers it.
-#[must_use]
-pub fn probe_kvm() -> KvmVerdict {
-    let may_open = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
-    if !may_open {
-        return KvmVerdict::Absent;
-    }
-    let cache = cache_file();
-    let remembered = cache.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
-    if let Some(verdict) = remembered.and_then(|word| KvmVerdict::from_word(word.trim())) {
-        return verdict;
-    }
-    let verdict = if passes(&probe_kernel(true), "kvm", FULL_LIMIT) {
+/// What a verdict depends on: it holds until the host boots again.
+fn host_boot() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(boot.trim().to_owned())
+}
+
+fn remembered(cache: &Path, boot: &str) -> Option<KvmVerdict> {
+    let text = std::fs::read_to_string(cache).ok()?;
+    let (of, word) = text.trim().split_once(' ')?;
+    KvmVerdict::from_word(word).filter(|_| of == boot)
+}
+
+fn remember(cache: &Path, boot: &str, verdict: KvmVerdict) -> Result<()> {
+    let directory = cache.parent().unwrap_or(cache);
+    std::fs::create_dir_all(directory)?;
+    // In one step, since others may be reading.
+    let file = directory.join(format!("kvm.{}", std::process::id()));
+    std::fs::write(&file, format!("{boot} {}\n", verdict.word()))?;
+    Ok(std::fs::rename(file, cache)?)
+}
+
+fn probe() -> Result<KvmVerdict> {
+    Ok(if passes(&probe_kernel(true), Acceleration::Kvm, FULL_LIMIT)? {
         KvmVerdict::Full
-    } else if passes(&probe_kernel(false), "kvm", SIMPLE_LIMIT) {
+    } else if passes(&probe_kernel(false), Acceleration::Kvm, SIMPLE_LIMIT)? {
         KvmVerdict::Ring0Emulated
     } else {
         KvmVerdict::Broken
-    };
-    if let Some(path) = cache {
-        // Without a cache the probe runs again next time, that's all.
-        let _ = path.parent().map(std::fs::create_dir_all);
-        let _ = std::fs::write(path, verdict.word());
+    })
+}
+
+/// Finds out what KVM is good for here, or remembers it.
+///
+/// # Errors
+/// QEMU isn't installed, or there is no place for a temporary file.
+pub fn probe_kvm() -> Result<KvmVerdict> {
+    let may_open = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+    if !may_open {
+        return Ok(KvmVerdict::Absent);
     }
-    verdict
+    let place = cache_file().zip(host_boot());
+    if let Some(verdict) = place.as_ref().and_then(|(cache, boot)| remembered(cache, boot)) {
+        return Ok(verdict);
+    }
+    let verdict = probe()?;
+    if let Some((cache, boot)) = &place {
+        // If that fails, the probe runs again next time.
+        let _ = remember(cache, boot, verdict);
+    }
+    Ok(verdict)
 }
 
 #[cfg(test)]
@@ -176,8 +219,9 @@ mod tests {
 
     #[test]
     fn the_probe_itself_runs_under_tcg() {
-        assert!(passes(&probe_kernel(true), "tcg", Duration::from_secs(20)));
-        assert!(passes(&probe_kernel(false), "tcg", Duration::from_secs(20)));
+        for full in [true, false] {
+            assert!(passes(&probe_kernel(full), Acceleration::Tcg, Duration::from_secs(20)).unwrap());
+        }
     }
 
     #[test]
@@ -185,6 +229,18 @@ mod tests {
         let mut kernel = probe_kernel(false);
         let start = 0x1000;
         kernel[start..start + 2].copy_from_slice(&[0xeb, 0xfe]);
-        assert!(!passes(&kernel, "tcg", Duration::from_millis(300)));
+        assert!(!passes(&kernel, Acceleration::Tcg, Duration::from_millis(300)).unwrap());
+    }
+
+    #[test]
+    fn a_verdict_is_remembered_for_one_boot() {
+        let directory = TempDir::new().unwrap();
+        let cache = directory.path().join("whelk/kvm");
+        assert_eq!(remembered(&cache, "boot-1"), None);
+        remember(&cache, "boot-1", KvmVerdict::Ring0Emulated).unwrap();
+        assert_eq!(remembered(&cache, "boot-1"), Some(KvmVerdict::Ring0Emulated));
+        assert_eq!(remembered(&cache, "boot-2"), None);
+        std::fs::write(&cache, "boot-1 perhaps").unwrap();
+        assert_eq!(remembered(&cache, "boot-1"), None);
     }
 }

@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::process::{Signal, pidfd_send_signal};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use wire::{FrameHeader, Kind};
 
 /// Pieces in which input goes to the guest.
@@ -94,7 +93,7 @@ pub(crate) struct Shared {
     /// Frames on their way to the guest. Nobody but the event loop writes to the channel, so that nobody waits for the guest.
     outbox: Mutex<VecDeque<u8>>,
     /// Wakes the event loop.
-    pub(crate) waker: OwnedFd,
+    pub(crate) waker: EventFd,
     pidfd: OwnedFd,
     credit: Mutex<Credit>,
     granted: Condvar,
@@ -109,7 +108,7 @@ impl Shared {
     pub(crate) fn new(pidfd: OwnedFd) -> io::Result<Self> {
         Ok(Self {
             outbox: Mutex::default(),
-            waker: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            waker: EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             pidfd,
             credit: Mutex::default(),
             granted: Condvar::new(),
@@ -123,7 +122,7 @@ impl Shared {
 
     fn wake(&self) {
         // Fails only when the counter is full, and then the loop wakes anyway.
-        let _ = rustix::io::write(&self.waker, &1u64.to_ne_bytes());
+        let _ = self.waker.write(1);
     }
 
     fn send(&self, kind: Kind, body: &[u8]) {
@@ -157,8 +156,7 @@ impl Shared {
     }
 
     pub(crate) fn kill(&self) {
-        // Fails only if it has ended already.
-        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        crate::qemu::kill(&self.pidfd);
     }
 
     /// The machine is gone: the feeder ends as well.

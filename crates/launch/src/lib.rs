@@ -11,6 +11,7 @@ mod program;
 mod pump;
 mod qemu;
 mod root;
+mod temp;
 mod tsc;
 
 pub use accel::{Acceleration, KvmVerdict, probe_kvm};
@@ -18,5 +19,6 @@ pub use channel::{End, Host, Input, Limits, Sender};
 pub use machine::{Board, LogLevel, Machine, Mode};
 pub use program::{ProgramError, check_program};
 pub use pump::run;
-pub use root::{Root, normalise};
+pub use root::{Initrd, Root, normalise};
+pub use temp::TempDir;
 pub use wire::{Config, Job, Stdin, StreamKind};

@@ -138,11 +138,7 @@ impl Machine {
             add(&["-accel", "tcg", "-icount", "shift=0,sleep=off", "-seed", "42"]);
             add(&["-rtc", "base=2024-01-01T00:00:00,clock=vm", "-cpu", "max,-erms,-rdrand,-rdseed"]);
         } else {
-            match self.acceleration {
-                // The thread per CPU of TCG needs no more words: it is the default where it is safe.
-                Acceleration::Tcg => add(&["-accel", "tcg", "-cpu", "max"]),
-                Acceleration::Kvm => add(&["-accel", "kvm", "-cpu", "host,-arch-capabilities"]),
-            }
+            add(&self.acceleration.qemu_arguments());
         }
         add(&["-m", &format!("{}k", self.memory_bytes / 1024), "-smp", &self.cpus.to_string()]);
         let bus_device = match self.board {

@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 use wire::{FRAME_HEADER_LEN, FrameHeader, Kind};
 
 use crate::channel::{End, Host, Input, Limits, Sender, Shared};
 use crate::machine::Machine;
-use crate::qemu::{self, Process};
+use crate::qemu::{self, Process, STUCK, set_nonblocking};
+use crate::root::Initrd;
 
 /// Largest frame that a kernel may send; more is a broken guest.
 const MAX_FRAME: u32 = 1 << 20;
@@ -23,8 +26,6 @@ const PANIC_STATUS: i32 = 0x3f << 1 | 1;
 const GRACE: Duration = Duration::from_secs(10);
 /// What is kept of the kernel's log, for the case that it ends in a panic, and of QEMU's messages.
 const KEPT: usize = 256 << 10;
-/// QEMU says this, stops the guest, and waits for ever.
-const STUCK: &[u8] = b"KVM internal error";
 
 /// Starts the machine and stays with it to its end. `ready` gets the means to signal it.
 ///
@@ -32,21 +33,20 @@ const STUCK: &[u8] = b"KVM internal error";
 /// QEMU isn't installed or could not be started, the machine sent nonsense, or `host` failed.
 pub fn run(
     machine: &Machine,
-    initrd: &[u8],
+    initrd: &Initrd,
     input: Input,
     limits: impl Into<Limits>,
     host: &mut dyn Host,
     ready: impl FnOnce(Sender),
 ) -> Result<End> {
-    let (file, path) = qemu::file_in_memory("initrd", initrd)?;
     let (channel, their_channel) = UnixStream::pair()?;
     let (serial, their_serial) = UnixStream::pair()?;
-    let inherited = [file.as_raw_fd(), their_channel.as_raw_fd(), their_serial.as_raw_fd()];
+    let inherited = [initrd.file.as_raw_fd(), their_channel.as_raw_fd(), their_serial.as_raw_fd()];
     let [_, channel_end, serial_end] = inherited.map(|fd| format!("socket,fd={fd}"));
     let mut command = Command::new(qemu::QEMU);
-    command.args(machine.qemu_arguments(path.as_ref(), &channel_end, &serial_end));
+    command.args(machine.qemu_arguments(initrd.path_here().as_ref(), &channel_end, &serial_end));
     let process = Process::spawn(&mut command, &inherited)?;
-    drop((file, their_channel, their_serial));
+    drop((their_channel, their_serial));
     converse(process, channel, serial, input, limits.into(), host, ready)
 }
 
@@ -65,7 +65,7 @@ fn converse(
     channel.set_nonblocking(true)?;
     serial.set_nonblocking(true)?;
     if let Some(stderr) = &stderr {
-        rustix::fs::fcntl_setfl(stderr, rustix::fs::OFlags::NONBLOCK)?;
+        set_nonblocking(stderr)?;
     }
     let now = Instant::now();
     let mut pump = Pump {
@@ -145,7 +145,7 @@ impl Pump<'_> {
                 self.read_stderr();
             }
             if let Some(flags) = ready.readable {
-                if flags.contains(PollFlags::OUT) {
+                if flags.contains(PollFlags::POLLOUT) {
                     self.write_channel();
                 }
                 self.read_channel();
@@ -174,9 +174,9 @@ impl Pump<'_> {
 
     fn wait(&self) -> Result<Ready> {
         let shared = &self.shared;
-        let mut wanted = PollFlags::IN;
+        let mut wanted = PollFlags::POLLIN;
         if shared.has_output() {
-            wanted |= PollFlags::OUT;
+            wanted |= PollFlags::POLLOUT;
         }
         // A descriptor at its end is always ready: it is looked at no more, in favour of one that never is.
         let idle = PollFlags::empty();
@@ -184,40 +184,38 @@ impl Pump<'_> {
             [self.total_deadline, self.job_deadline, self.grace_deadline].into_iter().flatten().min();
         let stderr = self.stderr.as_ref().filter(|_| self.open.stderr);
         let mut fds = [
-            PollFd::from_borrowed_fd(shared.pidfd(), PollFlags::IN),
-            PollFd::new(&shared.waker, PollFlags::IN),
+            PollFd::new(shared.pidfd(), PollFlags::POLLIN),
+            PollFd::new(shared.waker.as_fd(), PollFlags::POLLIN),
             if self.open.channel {
-                PollFd::new(&self.channel, wanted)
+                PollFd::new(self.channel.as_fd(), wanted)
             } else {
-                PollFd::new(&shared.waker, idle)
+                PollFd::new(shared.waker.as_fd(), idle)
             },
             if self.open.serial {
-                PollFd::new(&self.serial, PollFlags::IN)
+                PollFd::new(self.serial.as_fd(), PollFlags::POLLIN)
             } else {
-                PollFd::new(&shared.waker, idle)
+                PollFd::new(shared.waker.as_fd(), idle)
             },
             match stderr {
-                Some(stderr) => PollFd::from_borrowed_fd(stderr.as_fd(), PollFlags::IN),
-                None => PollFd::new(&shared.waker, idle),
+                Some(stderr) => PollFd::new(stderr.as_fd(), PollFlags::POLLIN),
+                None => PollFd::new(shared.waker.as_fd(), idle),
             },
         ];
         let timeout = deadline.map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
-            Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: i64::from(left.subsec_nanos()),
-            }
+            TimeSpec::from_duration(left)
         });
-        match poll(&mut fds, timeout.as_ref()) {
+        match ppoll(&mut fds, timeout, None) {
             Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => {
+            Err(Errno::EINTR) => {
                 return Ok(Ready { readable: None, serial: false, stderr: false, ended: false });
             }
             Err(errno) => return Err(errno).context("waiting for the machine"),
         }
-        let [ended, woken, channel, serial, stderr] = fds.map(|fd| fd.revents());
+        let [ended, woken, channel, serial, stderr] =
+            fds.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
         if !woken.is_empty() {
-            let _ = rustix::io::read(&shared.waker, &mut [0; 8]);
+            let _ = shared.waker.read();
         }
         Ok(Ready {
             readable: (self.open.channel && !channel.is_empty()).then_some(channel),

@@ -1,17 +1,20 @@
 //! QEMU as a process of ours: it never outlives us, and inherits nothing but what it is given.
 
-use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result};
-use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_death_signal};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 
 /// The QEMU program.
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
+
+/// QEMU says this when KVM can't go on, stops the guest, and waits for ever.
+pub(crate) const STUCK: &[u8] = b"KVM internal error";
 
 /// A running QEMU. Killed on drop.
 #[derive(Debug)]
@@ -22,12 +25,12 @@ impl Process {
     pub(crate) fn spawn(command: &mut Command, inherited: &[RawFd]) -> Result<Self> {
         let inherited = inherited.to_vec();
         let prepare = move || {
-            set_parent_process_death_signal(Some(Signal::KILL))?;
+            set_pdeathsig(Signal::SIGKILL)?;
             for &fd in &inherited {
                 #[expect(unsafe_code, reason = "numbers of descriptors, across fork")]
                 // SAFETY: the caller keeps them open until we are through here, in the copy of its process that we are.
                 let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-                fcntl_setfd(fd, FdFlags::empty())?;
+                fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
             }
             Ok(())
         };
@@ -49,13 +52,25 @@ impl Process {
 
     /// A handle that can be waited for with others.
     pub(crate) fn pidfd(&self) -> Result<OwnedFd> {
-        let pid =
-            i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).context("a process without number")?;
-        Ok(pidfd_open(pid, PidfdFlags::empty())?)
+        #[expect(unsafe_code, reason = "a system call without a wrapper")]
+        // SAFETY: takes two numbers; what it gives is a descriptor of our own, or -1.
+        unsafe {
+            let fd = libc::syscall(libc::SYS_pidfd_open, self.0.id(), 0);
+            let fd = RawFd::try_from(fd).context("pidfd_open")?;
+            if fd < 0 {
+                return Err(io::Error::last_os_error()).context("pidfd_open");
+            }
+            Ok(OwnedFd::from_raw_fd(fd))
+        }
     }
 
     pub(crate) fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.0.stderr.take()
+    }
+
+    /// Its exit status, if it has ended.
+    pub(crate) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.0.try_wait()
     }
 
     /// Its exit status, once it has ended.
@@ -72,10 +87,23 @@ impl Drop for Process {
     }
 }
 
-/// A file in memory, gone with its last user, and the path under which a program that inherits it can open it.
-pub(crate) fn file_in_memory(name: &str, bytes: &[u8]) -> Result<(OwnedFd, String)> {
-    let mut file = std::fs::File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
-    file.write_all(bytes).with_context(|| name.to_owned())?;
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok((file.into(), path))
+/// Kills the process behind a pidfd, if it is still there.
+pub(crate) fn kill(pidfd: &OwnedFd) {
+    #[expect(unsafe_code, reason = "a system call without a wrapper")]
+    // SAFETY: takes numbers and a null pointer.
+    let _ = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            libc::SIGKILL,
+            std::ptr::null::<u8>(),
+            0,
+        )
+    };
+}
+
+/// Reads from it fail instead of waiting.
+pub(crate) fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
+    fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(())
 }

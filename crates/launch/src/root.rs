@@ -1,17 +1,24 @@
 //! The guest's root directory, as the archive behind the configuration blob.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use cpio::{Metadata, Writer};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use wire::Config;
 
 const TYPE_MASK: u32 = 0o170_000;
 const DIRECTORY: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
+const SYMLINK: u32 = 0o120_000;
+/// Symbolic links that a path may go through, as in Linux.
+const MAX_LINKS: u32 = 40;
 
 #[derive(Clone, Debug)]
 struct Node {
@@ -72,10 +79,59 @@ impl Root {
         self.nodes.insert(key(path), node);
     }
 
-    /// Whether something stands at this path.
+    /// Whether something stands at this path, symbolic links not followed.
     #[must_use]
     pub fn contains(&self, path: &Path) -> bool {
         self.nodes.contains_key(&key(path))
+    }
+
+    /// Where a path leads in the guest, symbolic links followed. `None` if that is nowhere.
+    #[must_use]
+    pub fn resolve(&self, path: &Path) -> Option<PathBuf> {
+        let mut links = 0;
+        let mut done = PathBuf::from("/");
+        let mut pending: Vec<PathBuf> = vec![path.to_owned()];
+        while let Some(path) = pending.pop() {
+            let mut components = path.components();
+            match components.next() {
+                None => {}
+                Some(Component::RootDir) => {
+                    done = PathBuf::from("/");
+                    pending.push(components.as_path().to_owned());
+                }
+                Some(Component::ParentDir) => {
+                    done.pop();
+                    pending.push(components.as_path().to_owned());
+                }
+                Some(Component::CurDir | Component::Prefix(_)) => {
+                    pending.push(components.as_path().to_owned());
+                }
+                Some(Component::Normal(name)) => {
+                    pending.push(components.as_path().to_owned());
+                    done.push(name);
+                    let node = self.nodes.get(&key(&done))?;
+                    if node.metadata.mode & TYPE_MASK == SYMLINK {
+                        links += 1;
+                        if links > MAX_LINKS {
+                            return None;
+                        }
+                        let Contents::Bytes(target) = &node.contents else { return None };
+                        done.pop();
+                        pending.push(PathBuf::from(OsStr::from_bytes(target)));
+                    }
+                }
+            }
+        }
+        Some(done)
+    }
+
+    /// Whether a path leads to a directory.
+    #[must_use]
+    pub fn is_directory(&self, path: &Path) -> bool {
+        self.resolve(path).is_some_and(|path| {
+            path == Path::new("/")
+                || self.nodes.get(&key(&path)).is_some_and(|node| node.metadata.mode & TYPE_MASK == DIRECTORY)
+        })
     }
 
     /// Adds an empty directory with these permission bits.
@@ -117,26 +173,29 @@ impl Root {
             metadata.nlink = u32::try_from(found.nlink())?;
         }
         if kind.is_char_device() || kind.is_block_device() {
-            let (major, minor) = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
-            metadata.rdev = (major, minor);
+            metadata.rdev = (libc::major(found.rdev()), libc::minor(found.rdev()));
         }
         self.insert(path, Node { metadata, contents });
         Ok(())
     }
 
-    /// Adds everything below a directory of the host, so that it becomes the guest's `/`.
+    /// Adds everything below a directory of the host, so that it becomes the guest's `/`. What is mounted below it becomes empty
+    /// directories.
     ///
     /// # Errors
     /// Something in it can't be read.
     pub fn add_tree(&mut self, directory: &Path) -> Result<()> {
+        let context = |path: &Path| path.display().to_string();
+        let device = directory.metadata().with_context(|| context(directory))?.dev();
         let mut pending = vec![PathBuf::new()];
         while let Some(inner) = pending.pop() {
             let host = directory.join(&inner);
-            for entry in std::fs::read_dir(&host).with_context(|| host.display().to_string())? {
-                let entry = entry?;
+            for entry in std::fs::read_dir(&host).with_context(|| context(&host))? {
+                let entry = entry.with_context(|| context(&host))?;
                 let path = inner.join(entry.file_name());
                 self.add_host_file(&path, &entry.path())?;
-                if entry.file_type()?.is_dir() {
+                let metadata = entry.metadata().with_context(|| context(&entry.path()))?;
+                if metadata.is_dir() && metadata.dev() == device {
                     pending.push(path);
                 }
             }
@@ -147,31 +206,92 @@ impl Root {
     /// The initrd: the configuration, then the archive.
     ///
     /// # Errors
-    /// A host file can't be read.
-    pub fn initrd(&self, config: &Config) -> Result<Vec<u8>> {
+    /// A host file can't be read, or is too large for an archive.
+    pub fn initrd(&self, config: &Config) -> Result<Initrd> {
+        let mut file = std::fs::File::from(memfd_create("initrd", MFdFlags::MFD_CLOEXEC)?);
+        let blob = config.encode();
+        file.write_all(&blob)?;
+        let mut len = blob.len();
         let mut writer = Writer::new();
-        let mut written = HashMap::new();
+        let mut written = HashSet::new();
         for (path, node) in &self.nodes {
+            let name = || Path::new(OsStr::from_bytes(path)).display().to_string();
+            let metadata = &node.metadata;
+            // The first of several links carries the contents.
+            let repeated = metadata.ino != 0 && !written.insert(metadata.ino);
+            let read;
             let bytes = match &node.contents {
-                Contents::Bytes(bytes) => bytes.clone(),
-                // The first of several links carries the contents.
-                Contents::HostFile(_)
-                    if node.metadata.ino != 0 && written.contains_key(&node.metadata.ino) =>
-                {
-                    Vec::new()
-                }
+                Contents::Bytes(bytes) => &bytes[..],
+                Contents::HostFile(_) if repeated => &[],
                 Contents::HostFile(host) => {
-                    std::fs::read(host).with_context(|| host.display().to_string())?
+                    read = std::fs::read(host).with_context(|| host.display().to_string())?;
+                    &read[..]
                 }
             };
-            if node.metadata.mode & TYPE_MASK == REGULAR && node.metadata.ino != 0 {
-                written.insert(node.metadata.ino, ());
-            }
-            writer.add(path, &node.metadata, &bytes);
+            writer.add(path, metadata, bytes).with_context(name)?;
+            let piece = writer.take();
+            len += piece.len();
+            file.write_all(&piece).context("writing the initrd")?;
         }
-        let mut initrd = config.encode();
-        initrd.extend_from_slice(&writer.finish());
-        Ok(initrd)
+        let last = writer.finish();
+        len += last.len();
+        file.write_all(&last).context("writing the initrd")?;
+        Ok(Initrd { file: file.into(), len })
+    }
+}
+
+/// A finished initrd, in memory. Any number of machines can start from it.
+#[derive(Debug)]
+pub struct Initrd {
+    pub(crate) file: OwnedFd,
+    len: usize,
+}
+
+/// Memory that a machine needs beside its initrd: the kernel, its tables, and a program's first pages.
+const BESIDE_INITRD: u64 = 3 << 19;
+
+impl Initrd {
+    /// Bytes.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never: there is always a configuration.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Checks that it leaves a machine of so much memory room to run.
+    ///
+    /// # Errors
+    /// It doesn't.
+    pub fn check_memory(&self, memory_bytes: u64) -> Result<()> {
+        const MIB: u64 = 1 << 20;
+        let needed = self.len as u64 + BESIDE_INITRD;
+        let files = (self.len as u64).div_ceil(MIB);
+        ensure!(
+            needed <= memory_bytes,
+            "not enough memory: the guest's files take {files} MiB of the machine's {} MiB; try --memory {}M",
+            memory_bytes / MIB,
+            (needed * 2).div_ceil(MIB).next_power_of_two(),
+        );
+        Ok(())
+    }
+
+    /// Writes a copy to a file.
+    ///
+    /// # Errors
+    /// That fails.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        std::fs::copy(self.path_here(), path).map(drop).with_context(|| path.display().to_string())
+    }
+
+    /// The path under which this process, or one that inherits the file, can open it.
+    pub(crate) fn path_here(&self) -> String {
+        use std::os::fd::AsRawFd;
+        format!("/proc/self/fd/{}", self.file.as_raw_fd())
     }
 }
 
@@ -186,11 +306,50 @@ mod tests {
         assert_eq!(normalise(Path::new("/usr/bin/true")), Path::new("/usr/bin/true"));
     }
 
+    fn bytes(root: &Root) -> Vec<u8> {
+        std::fs::read(root.initrd(&Config::default()).unwrap().path_here()).unwrap()
+    }
+
+    #[test]
+    fn symbolic_links_lead_somewhere() {
+        let directory = crate::temp::TempDir::new().unwrap();
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, directory.path().join(name)).unwrap();
+        };
+        std::fs::create_dir_all(directory.path().join("usr/bin")).unwrap();
+        std::fs::write(directory.path().join("usr/bin/sh"), b"").unwrap();
+        link("usr/bin", "bin");
+        link("/bin/sh", "usr/shell");
+        link("loop", "loop");
+        link("../../../usr/../bin", "usr/up");
+        let mut root = Root::new();
+        root.add_tree(directory.path()).unwrap();
+        let resolve = |path: &str| root.resolve(Path::new(path));
+        for path in ["/usr/bin/sh", "bin/sh", "/usr/shell", "/usr/up/sh", "/bin/../bin/./sh"] {
+            assert_eq!(resolve(path), Some("/usr/bin/sh".into()), "{path}");
+        }
+        for path in ["/loop", "/nowhere", "/usr/nowhere/x"] {
+            assert_eq!(resolve(path), None, "{path}");
+        }
+        assert!(root.is_directory(Path::new("/bin")) && root.is_directory(Path::new("/")));
+        assert!(!root.is_directory(Path::new("/bin/sh")) && !root.is_directory(Path::new("/nowhere")));
+    }
+
+    #[test]
+    fn too_little_memory() {
+        let mut root = Root::new();
+        root.add_bytes(Path::new("/big"), 0o644, vec![0; 6 << 20]);
+        let initrd = root.initrd(&Config::default()).unwrap();
+        assert!(initrd.check_memory(8 << 20).is_ok());
+        let error = initrd.check_memory(4 << 20).unwrap_err().to_string();
+        assert!(error.contains("try --memory 16M"), "{error}");
+    }
+
     #[test]
     fn parents_come_first() {
         let mut root = Root::new();
         root.add_bytes(Path::new("/a/b/c"), 0o755, b"data".to_vec());
-        let initrd = root.initrd(&Config::default()).unwrap();
+        let initrd = bytes(&root);
         let blob = wire::Blob::parse(&initrd).unwrap();
         let names: Vec<_> = cpio::Reader::new(&initrd[blob.len..])
             .map(|entry| String::from_utf8_lossy(entry.unwrap().name).into_owned())
@@ -200,12 +359,12 @@ mod tests {
 
     #[test]
     fn hard_links_stay_one_file() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = crate::temp::TempDir::new().unwrap();
         std::fs::write(directory.path().join("one"), b"x").unwrap();
         std::fs::hard_link(directory.path().join("one"), directory.path().join("two")).unwrap();
         let mut root = Root::new();
         root.add_tree(directory.path()).unwrap();
-        let initrd = root.initrd(&Config::default()).unwrap();
+        let initrd = bytes(&root);
         let blob = wire::Blob::parse(&initrd).unwrap();
         let entries: Vec<_> = cpio::Reader::new(&initrd[blob.len..]).map(Result::unwrap).collect();
         assert_eq!(entries[0].ino, entries[1].ino);

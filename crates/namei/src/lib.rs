@@ -315,7 +315,11 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
             && limits.scope != Scope::Everywhere
             && self.tree.same(&self.node, start)
         {
-            return if limits.scope == Scope::Beneath { Err(T::error(WalkError::OutOfBounds)) } else { Ok(()) };
+            return if limits.scope == Scope::Beneath {
+                Err(T::error(WalkError::OutOfBounds))
+            } else {
+                Ok(())
+            };
         }
         let parent = self.tree.parent(&self.node);
         self.check_mount(&parent)?;
@@ -362,7 +366,9 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
         }
         if bytes.first() == Some(&b'/') {
             let root = match &self.limits {
-                Some((Limits { scope: Scope::Beneath, .. }, _)) => return Err(T::error(WalkError::OutOfBounds)),
+                Some((Limits { scope: Scope::Beneath, .. }, _)) => {
+                    return Err(T::error(WalkError::OutOfBounds));
+                }
                 Some((Limits { scope: Scope::InRoot, .. }, start)) => start.clone(),
                 _ => self.tree.root(),
             };

@@ -2,4 +2,4 @@
 
 pub mod x86_64;
 
-pub use x86_64::{PerCpu, TrapFrame, per_cpu};
+pub use x86_64::{TrapFrame, per_cpu};

@@ -13,7 +13,7 @@ use core::arch::global_asm;
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    Pvh = 1,
+    /// In `boot_params`, that is.
     Linux64 = 2,
 }
 

@@ -38,15 +38,18 @@ impl BootInfo {
         let bytes = self.command_line.get(..self.command_line_len).unwrap_or_default();
         match core::str::from_utf8(bytes) {
             Ok(text) => text,
-            Err(error) => {
-                bytes.get(..error.valid_up_to()).and_then(|b| core::str::from_utf8(b).ok()).unwrap_or_default()
-            }
+            Err(error) => bytes
+                .get(..error.valid_up_to())
+                .and_then(|b| core::str::from_utf8(b).ok())
+                .unwrap_or_default(),
         }
     }
 
     /// The value of `name=value` on the command line.
     pub fn option(&self, name: &str) -> Option<&str> {
-        self.command_line().split_ascii_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        self.command_line()
+            .split_ascii_whitespace()
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
     }
 
     /// Whether a word stands on the command line.
@@ -131,7 +134,7 @@ pub fn read_boot_info(protocol: u32, info: u64) -> BootInfo {
         command_line_len: 0,
         initrd: 0..0,
     };
-    let command_line = if protocol == Protocol::Pvh as u32 {
+    let command_line = if protocol != Protocol::Linux64 as u32 {
         let start: StartInfo = read(info);
         assert!(start.magic == START_INFO_MAGIC, "no PVH start information");
         for index in 0..u64::from(start.memory_map_entries) {

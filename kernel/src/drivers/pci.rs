@@ -35,10 +35,8 @@ pub fn functions() -> impl Iterator<Item = Function> {
 
 impl Function {
     fn select(self, offset: u8) {
-        let address = 1 << 31
-            | u32::from(self.device) << 11
-            | u32::from(self.function) << 8
-            | u32::from(offset & 0xfc);
+        let address =
+            1 << 31 | u32::from(self.device) << 11 | u32::from(self.function) << 8 | u32::from(offset & 0xfc);
         port::write32(CONFIG_ADDRESS, address);
     }
 

@@ -1,6 +1,5 @@
 //! Open directories.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 
@@ -90,9 +89,4 @@ impl FileOps for DirectoryFile {
     fn sync(&self, _: &OpenFile) -> SysResult {
         Ok(0)
     }
-}
-
-/// Whether the file is an open directory.
-pub fn is_directory(file: &Arc<OpenFile>) -> bool {
-    file.inode().is_directory()
 }

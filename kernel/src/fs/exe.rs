@@ -35,19 +35,6 @@ impl ExeFile {
     pub fn path(&self) -> &Path {
         &self.0.0.path
     }
-
-    /// Owner and mode, for set-user-ID programs; none on a mount that doesn't honour them.
-    pub fn set_id(&self) -> (Option<u32>, Option<u32>) {
-        let inode = self.0.0.inode();
-        if self.path().mount.flags() & flag::NOSUID != 0 {
-            return (None, None);
-        }
-        let mode = inode.mode();
-        let uid = (mode & 0o4000 != 0).then(|| inode.uid());
-        // Without group execution the bit means something else (mandatory locking, once).
-        let gid = (mode & 0o2010 == 0o2010).then(|| inode.gid());
-        (uid, gid)
-    }
 }
 
 fn open_place(path: Path) -> Result<ExeFile, Errno> {

@@ -132,8 +132,6 @@ pub enum Allocate {
     Reserve,
     /// Make it a hole.
     PunchHole,
-    /// Make it zeros that are backed.
-    ZeroRange,
 }
 
 /// What SEEK_DATA and SEEK_HOLE look for.

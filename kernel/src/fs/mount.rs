@@ -19,18 +19,14 @@ pub struct FileSystemType {
     pub name: &'static str,
     /// `f_type` of statfs(2).
     pub magic: u64,
-    /// Whether it stands in /proc/filesystems as `nodev`, and can be mounted by programs.
-    pub mountable: bool,
 }
 
-pub static TMPFS: FileSystemType = FileSystemType { name: "tmpfs", magic: 0x0102_1994, mountable: true };
-pub static DEVTMPFS: FileSystemType =
-    FileSystemType { name: "devtmpfs", magic: 0x0102_1994, mountable: true };
-pub static PROC: FileSystemType = FileSystemType { name: "proc", magic: 0x9fa0, mountable: true };
-pub static PIPEFS: FileSystemType = FileSystemType { name: "pipefs", magic: 0x5049_5045, mountable: false };
-pub static ANON_INODEFS: FileSystemType =
-    FileSystemType { name: "anon_inodefs", magic: 0x0904_1934, mountable: false };
-pub static SOCKFS: FileSystemType = FileSystemType { name: "sockfs", magic: 0x534f_434b, mountable: false };
+pub static TMPFS: FileSystemType = FileSystemType { name: "tmpfs", magic: 0x0102_1994 };
+pub static DEVTMPFS: FileSystemType = FileSystemType { name: "devtmpfs", magic: 0x0102_1994 };
+pub static PROC: FileSystemType = FileSystemType { name: "proc", magic: 0x9fa0 };
+pub static PIPEFS: FileSystemType = FileSystemType { name: "pipefs", magic: 0x5049_5045 };
+pub static ANON_INODEFS: FileSystemType = FileSystemType { name: "anon_inodefs", magic: 0x0904_1934 };
+pub static SOCKFS: FileSystemType = FileSystemType { name: "sockfs", magic: 0x534f_434b };
 
 /// All kinds, as /proc/filesystems lists them.
 pub static TYPES: [&FileSystemType; 6] = [&TMPFS, &PROC, &DEVTMPFS, &SOCKFS, &PIPEFS, &ANON_INODEFS];

@@ -89,15 +89,6 @@ impl PollHead {
         }
     }
 
-    /// Something changed that is enough for one waiter.
-    #[inline]
-    pub fn notify_one(&self) {
-        self.queue.wake_one();
-        if self.is_watched.load(Ordering::Acquire) {
-            self.notify_watches();
-        }
-    }
-
     #[inline(never)]
     fn notify_watches(&self) {
         // Not under the lock: an epoll instance may itself be watched.

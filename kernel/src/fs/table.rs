@@ -125,12 +125,6 @@ impl FileTable {
         self.map.lock().close_on_exec_in(first..=last);
     }
 
-    /// At a process's end.
-    pub fn close_all(&self) {
-        self.close_range(0, usize::MAX, Take::All);
-        *self.map.lock() = FdMap::new();
-    }
-
     /// At an exec.
     pub fn close_on_exec(&self) {
         self.close_range(0, usize::MAX, Take::CloseOnExec);

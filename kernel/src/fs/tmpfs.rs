@@ -230,7 +230,6 @@ impl InodeOps for TmpFile {
                 }
                 return self.cache.punch(inode, at, len);
             }
-            Allocate::ZeroRange => return Err(Errno::EOPNOTSUPP),
             Allocate::Reserve => {}
         }
         if end > inode.size() && self.sealed(seal::GROW) {

@@ -533,11 +533,6 @@ impl FileOps for TtyFile {
     }
 }
 
-/// Whether the file is a terminal.
-pub fn is_terminal(file: &OpenFile) -> bool {
-    file.ops.as_any().is::<TtyFile>()
-}
-
 /// Opens /dev/console, or /dev/tty: ENXIO for a process without a controlling terminal.
 pub fn open(path: Path, flags: OpenFlags) -> Result<Arc<OpenFile>, SysError> {
     let process = &current().process;

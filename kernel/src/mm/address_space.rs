@@ -268,7 +268,10 @@ impl AddressSpace {
         if access == Access::Write && !entry.contains(Entry::WRITABLE) {
             let base = self.entry_flags(flags) | Entry::WRITABLE | Entry::DIRTY;
             if flags.contains(RegionFlags::SHARED) {
-                table.set(slot, Entry::new(entry.address(), base | Entry::SHARED | (entry & Entry::UNCOUNTED)));
+                table.set(
+                    slot,
+                    Entry::new(entry.address(), base | Entry::SHARED | (entry & Entry::UNCOUNTED)),
+                );
             } else if entry.contains(Entry::UNCOUNTED) && entry.address() == zero_page() {
                 let frame = Frame::zeroed()?;
                 table.set(slot, Entry::new(frame.into_raw(), base));
@@ -642,9 +645,7 @@ impl AddressSpace {
                 self.remove_locked(&mut inner, at..at + new_len)?;
                 at
             }
-            _ => {
-                inner.regions.find_free(new_len, inner.layout.mmap_top, PAGE_SIZE).ok_or(Errno::ENOMEM)?
-            }
+            _ => inner.regions.find_free(new_len, inner.layout.mmap_top, PAGE_SIZE).ok_or(Errno::ENOMEM)?,
         };
         let mut moved = region.clone();
         moved.start = to;

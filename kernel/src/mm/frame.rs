@@ -101,7 +101,10 @@ pub fn init(usable: &[Range<u64>], kernel_end: u64, taken: &[Range<u64>]) {
             && taken.iter().all(|t| t.end <= range.start || range.end <= t.start)
     };
     let ends = taken.iter().map(|t| t.end.next_multiple_of(PAGE_SIZE as u64));
-    let at = core::iter::once(kernel_end).chain(ends).find(|&start| fits(start)).expect("room for the frame records");
+    let at = core::iter::once(kernel_end)
+        .chain(ends)
+        .find(|&start| fits(start))
+        .expect("room for the frame records");
     RECORDS.store(direct(at), Ordering::Relaxed);
     RECORD_COUNT.store(max as usize, Ordering::Relaxed);
     let records = at..at + records_size;
@@ -181,7 +184,9 @@ impl Zone {
             if frontier >= end {
                 continue;
             }
-            let stop = (frontier.next_multiple_of(want) + if frontier.is_multiple_of(want) { want } else { 0 }).min(end);
+            let stop = (frontier.next_multiple_of(want)
+                + if frontier.is_multiple_of(want) { want } else { 0 })
+            .min(end);
             self.regions[slot].frontier = stop;
             for frame in frontier..stop {
                 let r = record(frame);
@@ -224,7 +229,9 @@ impl Zone {
     fn free(&mut self, mut frame: u32, mut order: usize) {
         while order < MAX_ORDER {
             let buddy = frame ^ (1 << order);
-            if !self.is_taken_in(buddy) || record(buddy).state.load(Ordering::Relaxed) != STATE_FREE + order as u32 {
+            if !self.is_taken_in(buddy)
+                || record(buddy).state.load(Ordering::Relaxed) != STATE_FREE + order as u32
+            {
                 break;
             }
             self.unlink(buddy, order);

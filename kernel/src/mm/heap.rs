@@ -41,7 +41,10 @@ pub struct CpuCache {
 
 impl CpuCache {
     pub const fn new() -> Self {
-        Self { heads: [const { Cell::new(0) }; CLASSES.len()], counts: [const { Cell::new(0) }; CLASSES.len()] }
+        Self {
+            heads: [const { Cell::new(0) }; CLASSES.len()],
+            counts: [const { Cell::new(0) }; CLASSES.len()],
+        }
     }
 }
 
@@ -57,7 +60,11 @@ static HEAP: KernelHeap = KernelHeap;
 #[inline(always)]
 fn class_of(layout: Layout) -> Option<usize> {
     // An alignment beyond 16 is had by rounding the size up to a power of two.
-    let size = if layout.align() > 16 { layout.size().max(layout.align()).next_power_of_two() } else { layout.size() };
+    let size = if layout.align() > 16 {
+        layout.size().max(layout.align()).next_power_of_two()
+    } else {
+        layout.size()
+    };
     let granules = size.wrapping_add(15) >> 4;
     CLASS_OF.get(granules).map(|&class| usize::from(class))
 }

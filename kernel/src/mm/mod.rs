@@ -12,8 +12,8 @@ pub mod regions;
 pub mod user;
 
 pub use address_space::AddressSpace;
-pub use object::MemoryObject;
 pub use frame::{Frame, OutOfMemory};
+pub use object::MemoryObject;
 pub use user::{Sink, Source, UserPtr, read_cstr};
 
 use crate::arch::x86_64::mmio::Mmio;

@@ -4,8 +4,8 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::PAGE_SIZE;
 use super::frame::{Frame, OutOfMemory};
-use super::{PAGE_SIZE, USER_TOP};
 use crate::arch::x86_64::cpu::{Features, features};
 use crate::arch::x86_64::paging::{self, Entry, KERNEL_BASE, Table, index};
 use crate::sync::SpinLock;
@@ -55,10 +55,7 @@ pub fn map_direct_ram(range: Range<u64>) {
             && at + ONE_GIB <= range.end
             && features().contains(Features::GIGA_PAGES);
         if whole && let Some(pdpt) = boot_root().next(index(paging::DIRECT_MAP, 3)) {
-            pdpt.set(
-                index(paging::direct(at), 2),
-                Entry::new(at, kernel_data_flags() | Entry::HUGE),
-            );
+            pdpt.set(index(paging::direct(at), 2), Entry::new(at, kernel_data_flags() | Entry::HUGE));
             at += ONE_GIB;
         } else {
             if let Some(directory) = direct_directory(at) {
@@ -96,7 +93,8 @@ pub fn protect_image() {
         for page in (at.max(start)..end.min(at + TWO_MIB as usize)).step_by(PAGE_SIZE) {
             let flags = if page < (&raw const __text_end).addr() {
                 Entry::PRESENT | Entry::ACCESSED | Entry::GLOBAL
-            } else if (page >= (&raw const __rodata_start).addr()) && page < (&raw const __data_start).addr() {
+            } else if (page >= (&raw const __rodata_start).addr()) && page < (&raw const __data_start).addr()
+            {
                 Entry::PRESENT | Entry::ACCESSED | Entry::GLOBAL | Entry::NO_EXECUTE
             } else {
                 kernel_data_flags()
@@ -208,7 +206,13 @@ impl PageTable {
     }
 
     /// Enters a page table of the last level.
-    fn link_last(&self, directory: Table, span: usize, table: Frame, flags: Entry) -> Result<(), OutOfMemory> {
+    fn link_last(
+        &self,
+        directory: Table,
+        span: usize,
+        table: Frame,
+        flags: Entry,
+    ) -> Result<(), OutOfMemory> {
         let mut inventory = self.inventory.lock();
         inventory.spans.try_reserve(1).map_err(|_| OutOfMemory)?;
         inventory.spans.push(span);

@@ -317,11 +317,6 @@ impl<'a> Sink<'a> {
         self.0.remaining
     }
 
-    /// Shortens the room to at most `len` bytes.
-    pub fn limit(&mut self, len: usize) {
-        self.0.remaining = self.0.remaining.min(len);
-    }
-
     /// Puts bytes, as many as fit. EFAULT only if none could be put.
     #[inline]
     pub fn write(&mut self, src: &[u8]) -> Result<usize, Errno> {

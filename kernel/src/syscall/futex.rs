@@ -108,14 +108,8 @@ pub fn futex(
         op::WAKE_OP => {
             let (first, second) = (Key::of(address, scope)?, Key::of(address2, scope)?);
             loop {
-                let woken = futex::wake_op(
-                    first,
-                    address2,
-                    second,
-                    count(value),
-                    count(timeout as u32),
-                    value3,
-                );
+                let woken =
+                    futex::wake_op(first, address2, second, count(value), count(timeout as u32), value3);
                 match woken {
                     // The word changed under our hands.
                     Err(Errno::EAGAIN) => {}

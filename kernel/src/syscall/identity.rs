@@ -270,12 +270,14 @@ pub fn setdomainname(name: UserPtr<u8>, len: usize) -> SysResult {
 /// sysinfo(2).
 pub fn sysinfo(out: UserPtr<Sysinfo>) -> SysResult {
     let usage = frame::usage();
-    let mut info = Sysinfo::default();
-    info.uptime = (time::monotonic_ns() / time::NS_PER_SEC).cast_signed();
-    info.totalram = (usage.total * PAGE_SIZE) as u64;
-    info.freeram = (usage.free * PAGE_SIZE) as u64;
-    info.procs = 1;
-    info.mem_unit = 1;
+    let info = Sysinfo {
+        uptime: (time::monotonic_ns() / time::NS_PER_SEC).cast_signed(),
+        totalram: (usage.total * PAGE_SIZE) as u64,
+        freeram: (usage.free * PAGE_SIZE) as u64,
+        procs: u16::try_from(crate::task::process::counts().1).unwrap_or(u16::MAX),
+        mem_unit: 1,
+        ..Sysinfo::default()
+    };
     out.write(&info)?;
     Ok(0)
 }

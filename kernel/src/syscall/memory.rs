@@ -111,7 +111,8 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
         return Err(Errno::EINVAL.into());
     }
     // Large anonymous regions start where a huge page could, as Linux places them since 6.7.
-    let align = if matches!(backing, Backing::Anonymous) && len >= HUGE_PAGE && len.is_multiple_of(HUGE_PAGE) {
+    let align = if matches!(backing, Backing::Anonymous) && len >= HUGE_PAGE && len.is_multiple_of(HUGE_PAGE)
+    {
         HUGE_PAGE
     } else {
         PAGE_SIZE
@@ -197,7 +198,12 @@ pub fn mremap(old: usize, old_len: usize, new_len: usize, flags: u32, new: usize
         if flags & MREMAP_FIXED != 0 {
             let end = new.checked_add(new_len).ok_or(Errno::EINVAL)?;
             if !new.is_multiple_of(PAGE_SIZE) || new_len > USER_TOP || end > USER_TOP || new < LOWEST {
-                return Err(if new < LOWEST && new.is_multiple_of(PAGE_SIZE) { Errno::EPERM } else { Errno::EINVAL }.into());
+                return Err(if new < LOWEST && new.is_multiple_of(PAGE_SIZE) {
+                    Errno::EPERM
+                } else {
+                    Errno::EINVAL
+                }
+                .into());
             }
             if old < end && new < old.saturating_add(old_len) {
                 return Err(Errno::EINVAL.into());
@@ -317,9 +323,10 @@ pub fn madvise(address: usize, len: usize, what: i32) -> SysResult {
         DONTNEED | DONTNEED_LOCKED => space.discard(range)?,
         FREE => {
             let all_private = space.with(|inner| {
-                inner.regions.overlapping(range.clone()).all(|region| {
-                    matches!(region.backing, Backing::Anonymous)
-                })
+                inner
+                    .regions
+                    .overlapping(range.clone())
+                    .all(|region| matches!(region.backing, Backing::Anonymous))
             });
             if !all_private {
                 return Err(Errno::EINVAL.into());
@@ -330,7 +337,9 @@ pub fn madvise(address: usize, len: usize, what: i32) -> SysResult {
             let regions: alloc::vec::Vec<_> =
                 space.with(|inner| inner.regions.overlapping(range.clone()).cloned().collect());
             for region in regions {
-                let Backing::Object(object, first) = &region.backing else { return Err(Errno::EINVAL.into()) };
+                let Backing::Object(object, first) = &region.backing else {
+                    return Err(Errno::EINVAL.into());
+                };
                 if !region.flags.contains(RegionFlags::SHARED | RegionFlags::MAY_WRITE) {
                     return Err(Errno::EACCES.into());
                 }
@@ -412,10 +421,8 @@ pub fn msync(address: usize, len: usize, flags: u32) -> SysResult {
         return Ok(0);
     }
     space()?.with(|inner| {
-        let locked = inner
-            .regions
-            .overlapping(address..end)
-            .any(|region| region.flags.contains(RegionFlags::LOCKED));
+        let locked =
+            inner.regions.overlapping(address..end).any(|region| region.flags.contains(RegionFlags::LOCKED));
         if flags & MS_INVALIDATE != 0 && locked {
             return Err(Errno::EBUSY.into());
         }

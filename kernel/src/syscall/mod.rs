@@ -1,34 +1,32 @@
 //! System calls: one table, typed handlers, and what strace needs to print them.
-#![expect(unsafe_code, reason = "exports the dispatch table to the entry assembly")]
 
 pub mod args;
 pub mod table;
 pub mod trace;
 
-pub mod futex;
-pub mod identity;
 pub mod attr;
 pub mod dir;
 pub mod epoll;
 pub mod fcntl;
 pub mod file;
+pub mod futex;
+pub mod identity;
 pub mod ioctl;
+pub mod memory;
 pub mod mount;
 pub mod pipe;
 pub mod poll;
-pub mod stat;
-pub mod xattr;
-pub mod memory;
 pub mod process;
 pub mod random;
 pub mod signal;
+pub mod stat;
 pub mod time;
 pub mod timers;
-pub mod stub;
+pub mod xattr;
 
 use abi::Errno;
 
-pub use args::{Arg, Fd};
+pub use args::Fd;
 pub use table::TABLE_LEN;
 
 use crate::task::WaitError;
@@ -117,7 +115,7 @@ pub fn decode_restart(rax: u64) -> Option<Restart> {
     }
 }
 
-/// How much of a call's man page is true here. `docs/SYSCALLS.md` is made from it.
+/// How much of a call's man page is true here. `docs/SYSCALLS.md` is made from the table's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Support {
     Full,

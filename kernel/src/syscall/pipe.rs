@@ -363,7 +363,12 @@ fn read_slot(from: (&OpenFile, &mut Position), max: usize) -> Result<Option<Slot
 }
 
 /// From a file into a pipe, as much as fits.
-fn splice_in(from: (&OpenFile, &mut Position), to: (&OpenFile, &PipeEnd), len: usize, flags: u32) -> SysResult {
+fn splice_in(
+    from: (&OpenFile, &mut Position),
+    to: (&OpenFile, &PipeEnd),
+    len: usize,
+    flags: u32,
+) -> SysResult {
     let pipe = &to.1.pipe;
     pipe.wait_writable(waits(to.0, flags))?;
     if len == 0 {

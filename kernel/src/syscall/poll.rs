@@ -127,7 +127,7 @@ pub fn use_mask(mask: UserPtr<SigSet>, size: usize) -> Result<(), Errno> {
         return Err(Errno::EINVAL);
     }
     let mask = mask.read()?;
-    crate::fs::hooks::set_temporary_mask(mask);
+    fs::hooks::set_temporary_mask(mask);
     Ok(())
 }
 

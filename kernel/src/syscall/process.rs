@@ -153,8 +153,19 @@ fn clone3_checked(args: UserPtr<u8>, size: usize) -> SysResult {
             return Err(Errno::E2BIG.into());
         }
     }
-    let [flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup] =
-        words;
+    let [
+        flags,
+        pidfd,
+        child_tid,
+        parent_tid,
+        exit_signal,
+        stack,
+        stack_size,
+        tls,
+        set_tid,
+        set_tid_size,
+        cgroup,
+    ] = words;
     let flags = CloneFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
     let bad_stack = (stack == 0) != (stack_size == 0) || stack.checked_add(stack_size).is_none();
     if exit_signal & !CSIGNAL != 0
@@ -214,11 +225,13 @@ pub fn wait4(pid: i32, status: UserPtr<u32>, flags: u32, usage: UserPtr<Rusage>)
         return Err(Errno::EINVAL.into());
     }
     let own_group = || current().process.group.load(core::sync::atomic::Ordering::Relaxed);
+    if pid == i32::MIN {
+        return Err(Errno::ESRCH.into());
+    }
     let which = match pid {
-        i32::MIN => return Err(Errno::ESRCH.into()),
         -1 => Which::Any,
         0 => Which::Group(own_group()),
-        ..0 => Which::Group(pid.unsigned_abs()),
+        i32::MIN..0 => Which::Group(pid.unsigned_abs()),
         _ => Which::Pid(pid.unsigned_abs()),
     };
     let Some(report) = children::wait(which, &options(flags | WEXITED))? else { return Ok(0) };

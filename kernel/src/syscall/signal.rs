@@ -31,12 +31,7 @@ fn signal_or_none(number: i32) -> Result<Option<Signal>, Errno> {
     if number == 0 { Ok(None) } else { signal_of(number).map(Some) }
 }
 
-pub fn rt_sigaction(
-    number: i32,
-    new: UserPtr<Sigaction>,
-    old: UserPtr<Sigaction>,
-    size: usize,
-) -> SysResult {
+pub fn rt_sigaction(number: i32, new: UserPtr<Sigaction>, old: UserPtr<Sigaction>, size: usize) -> SysResult {
     check_size(size)?;
     let new = new.non_null().map(UserPtr::read).transpose()?;
     let signal = signal_of(number)?;

@@ -2,7 +2,10 @@
 
 use super::args::{Arg, Fd, Path};
 use super::{Call, Support, encode};
-use super::{attr, dir, epoll, fcntl, file, futex, identity, ioctl, memory, mount, pipe, poll, process, random, signal, stat, time, timers, xattr};
+use super::{
+    attr, dir, epoll, fcntl, file, futex, identity, ioctl, memory, mount, pipe, poll, process, random,
+    signal, stat, time, timers, xattr,
+};
 use crate::mm::UserPtr;
 use abi::OpenFlags;
 

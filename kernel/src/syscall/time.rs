@@ -53,7 +53,7 @@ fn set_wall_clock(ns: u64) -> SysResult {
 /// EINVAL for every clock but the wall clock; CPU time of others is EPERM.
 pub fn clock_settime(clock: i32, value: UserPtr<Timespec>) -> SysResult {
     let settable = clock == id::REALTIME;
-    if !settable && !(clock < 0 && Clock::of(clock).is_ok()) {
+    if !(settable || clock < 0 && Clock::of(clock).is_ok()) {
         return Err(Errno::EINVAL.into());
     }
     let ns = value.read()?.to_ns();
@@ -119,7 +119,8 @@ fn sleep_until(clock: &Clock, deadline: u64) -> Result<(), u64> {
             return Ok(());
         }
         let at = clock.to_monotonic(deadline);
-        let ended = CLOCK_SET.wait(Some(at), || (clock.is_realtime() && clock.to_monotonic(deadline) != at).then_some(()));
+        let ended = CLOCK_SET
+            .wait(Some(at), || (clock.is_realtime() && clock.to_monotonic(deadline) != at).then_some(()));
         if ended == Err(WaitError::Interrupted) {
             return match deadline.saturating_sub(clock.now()) {
                 0 => Ok(()),

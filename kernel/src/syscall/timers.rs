@@ -113,12 +113,7 @@ pub(super) fn setting_of(new: &Itimerspec) -> Result<Setting, Errno> {
     Ok(Setting { value: value.ok_or(Errno::EINVAL)?, interval: interval.ok_or(Errno::EINVAL)? })
 }
 
-pub fn timer_settime(
-    id: i32,
-    flags: i32,
-    new: UserPtr<Itimerspec>,
-    old: UserPtr<Itimerspec>,
-) -> SysResult {
+pub fn timer_settime(id: i32, flags: i32, new: UserPtr<Itimerspec>, old: UserPtr<Itimerspec>) -> SysResult {
     let new = setting_of(&new.non_null().ok_or(Errno::EINVAL)?.read()?)?;
     let base = if flags & ABSOLUTE != 0 { Base::Clock } else { Base::Now };
     let before = timers::set(id, base, new)?;

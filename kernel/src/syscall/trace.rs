@@ -5,7 +5,7 @@ use core::fmt;
 
 use abi::Errno;
 
-use super::table;
+use super::{Support, table};
 use crate::arch::TrapFrame;
 use crate::task::current;
 
@@ -25,7 +25,13 @@ impl fmt::Display for Shown<'_> {
             }
             show(raw, f)?;
         }
-        f.write_str(")")
+        f.write_str(")")?;
+        if let Support::Partial(missing) = call.support
+            && log::log_enabled!(log::Level::Debug)
+        {
+            write!(f, " /* partial: {missing} */")?;
+        }
+        Ok(())
     }
 }
 
@@ -36,8 +42,7 @@ extern "C" fn syscall_traced(frame: &mut TrapFrame) -> isize {
     crate::debug::trace(format_args!("[{tid}] {} ...", Shown(frame)));
     let handler = table::handler(frame.orig_rax as u32);
     // SAFETY: the table's handlers take up to six register arguments.
-    let result =
-        unsafe { handler(frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9) };
+    let result = unsafe { handler(frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9) };
     if (-4095..0).contains(&result) {
         let errno = Errno::from_raw(-result as u16);
         crate::debug::trace(format_args!("[{tid}] ... = -1 {} ({})", errno.name().unwrap_or("?"), -result));

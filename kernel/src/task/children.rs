@@ -87,8 +87,7 @@ fn look(parent: &Process, which: Which, options: &Options) -> Result<Option<Repo
             _ => options.stopped,
         };
         if wanted {
-            let status =
-                if happened == event::CONTINUED { 0xffff } else { (happened & 0xff) << 8 | 0x7f };
+            let status = if happened == event::CONTINUED { 0xffff } else { (happened & 0xff) << 8 | 0x7f };
             found = Some((index, false, Report { child: child.clone(), status }));
             break;
         }
@@ -112,7 +111,8 @@ fn look(parent: &Process, which: Which, options: &Options) -> Result<Option<Repo
 }
 
 fn reap(parent: &Process, child: &Process) {
-    let ticks = child.dead_threads_ticks.load(Ordering::Relaxed) + child.children_ticks.load(Ordering::Relaxed);
+    let ticks =
+        child.dead_threads_ticks.load(Ordering::Relaxed) + child.children_ticks.load(Ordering::Relaxed);
     parent.children_ticks.fetch_add(ticks, Ordering::Relaxed);
     process::unregister(child.pid);
 }
@@ -156,6 +156,7 @@ pub fn announce_death(dead: &Arc<Process>) {
     }
     let parent = process::find(dead.parent.load(Ordering::Relaxed));
     dead.zombie.store(true, Ordering::Release);
+    crate::fs::pidfd::notify_ended();
     match parent {
         Some(parent) => notify(&parent, dead),
         None => process::unregister(dead.pid),

@@ -51,7 +51,9 @@ fn cpu_clock(number: i32) -> Result<Clock, Errno> {
     if number & PER_THREAD != 0 {
         let thread = match who {
             0 => super::sched::current_arc(),
-            _ => process::find_thread(who).filter(|thread| thread.process.pid == me.process.pid).ok_or(Errno::EINVAL)?,
+            _ => process::find_thread(who)
+                .filter(|thread| thread.process.pid == me.process.pid)
+                .ok_or(Errno::EINVAL)?,
         };
         return Ok(Clock::Thread(thread));
     }
@@ -123,10 +125,6 @@ impl Clock {
     /// Whether a change of the wall clock moves this clock's deadlines.
     pub fn is_realtime(&self) -> bool {
         matches!(self, Self::Realtime)
-    }
-
-    pub fn is_cpu_time(&self) -> bool {
-        matches!(self, Self::Process(_) | Self::Thread(_))
     }
 }
 

@@ -145,8 +145,8 @@ fn load(mut exe: ExeFile, mut arguments: Arguments, process: &Process) -> Result
     let mut random = Randomness::new(randomise);
     let stack_limit = process.limit(rlimit::STACK);
     let stack_top = USER_TOP - random.pages(STACK_RANDOM_BITS);
-    let gap =
-        usize::try_from(stack_limit).unwrap_or(MAX_STACK_GAP).clamp(MIN_STACK_GAP, MAX_STACK_GAP) + (16 << 20);
+    let gap = usize::try_from(stack_limit).unwrap_or(MAX_STACK_GAP).clamp(MIN_STACK_GAP, MAX_STACK_GAP)
+        + (16 << 20);
     let mmap_top = page_floor(stack_top.saturating_sub(gap) - random.pages(MMAP_RANDOM_BITS));
     let layout = Layout { mmap_top, stack_top, brk_start: 0 };
     let space = AddressSpace::new(layout, usize::try_from(stack_limit).unwrap_or(usize::MAX))?;
@@ -172,7 +172,8 @@ fn load(mut exe: ExeFile, mut arguments: Arguments, process: &Process) -> Result
     let brk_random = random.pages(BRK_RANDOM_BITS);
     let program_end = page_ceil((elf.brk as usize).wrapping_add(bias)).ok_or(Errno::ENOMEM)?;
     // A static position-independent program lies among the mappings; its heap goes where others have theirs.
-    let brk_base = if elf.kind == Kind::Relocatable && interpreter.is_none() { DYN_BASE } else { program_end };
+    let brk_base =
+        if elf.kind == Kind::Relocatable && interpreter.is_none() { DYN_BASE } else { program_end };
     let brk_start = brk_base + brk_random;
     space.with(|inner| {
         inner.layout.brk_start = brk_start;
@@ -268,7 +269,14 @@ fn map_segments(
             }
         }
         if end > file_end {
-            space.map(Place::Fixed(file_end), end - file_end, PAGE_SIZE, flags, Backing::Anonymous, usize::MAX)?;
+            space.map(
+                Place::Fixed(file_end),
+                end - file_end,
+                PAGE_SIZE,
+                flags,
+                Backing::Anonymous,
+                usize::MAX,
+            )?;
         }
     }
     Ok(())
@@ -317,6 +325,8 @@ pub fn start_next_job() {
     loop {
         let Some(job) = config::next_job() else { exit::shut_down() };
         console::begin_job(job.index);
+        // A program that never prints anything may still be sent signals.
+        console::open();
         if let Err(errno) = start(&job) {
             let path = alloc::string::String::from_utf8_lossy(&job.path).into_owned();
             let name = errno.name().unwrap_or("error");
@@ -334,8 +344,7 @@ fn start(job: &Job) -> Result<(), Errno> {
     let files = Arc::new(fs::FileTable::for_job(job)?);
     let process = Arc::new(Process::new(pid, job.index, files, Arc::new(SpinLock::new(context))));
     let exe = fs::open_executable_in(&process, &job.path)?;
-    let arguments =
-        Arguments { argv: job.argv.clone(), env: job.env.clone(), filename: job.path.clone() };
+    let arguments = Arguments { argv: job.argv.clone(), env: job.env.clone(), filename: job.path.clone() };
     let image = load(exe, arguments, &process)?;
     process.set_name(&image.filename);
     *process.exe.lock() = Some(image.exe);

@@ -39,6 +39,7 @@ pub fn exit_thread(status: i32) -> ! {
         process.exit_status.store(Status::Exited(status as u8).raw().cast_signed(), Ordering::Release);
     }
     leave_thread();
+    super::signal::thread_exit();
     let ticks = super::thread::cpu_time_ticks(thread);
     process.dead_threads_ticks.fetch_add(ticks, Ordering::Relaxed);
     if super::process::unregister_thread(thread) == 0 {
@@ -78,7 +79,8 @@ pub fn become_single_threaded() {
         if process.ending.load(Ordering::Acquire) {
             exit_thread(0);
         }
-        let others = process.threads.lock().iter().filter(|thread| thread.tid != me.tid).cloned().collect::<Vec<_>>();
+        let others =
+            process.threads.lock().iter().filter(|thread| thread.tid != me.tid).cloned().collect::<Vec<_>>();
         if others.is_empty() {
             return;
         }
@@ -149,10 +151,12 @@ fn end_process() {
     drop(files);
     leave_address_space(None);
     release_parent(process);
+    super::signal::process_exit(process);
     if process.pid == super::exec::FIRST_PID {
         end_everybody_else(process);
-        super::exec::job_finished(process.job, process.exit_status.load(Ordering::Acquire).cast_unsigned());
+        // Its number is free before the next job's first process takes it.
         super::process::unregister(process.pid);
+        super::exec::job_finished(process.job, process.exit_status.load(Ordering::Acquire).cast_unsigned());
     } else {
         super::children::announce_death(process);
     }

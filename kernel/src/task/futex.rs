@@ -45,7 +45,8 @@ pub struct Waiter {
     pub index: usize,
 }
 
-static TABLE: [SpinLock<VecDeque<Arc<Waiter>>>; BUCKETS] = [const { SpinLock::new(VecDeque::new()) }; BUCKETS];
+static TABLE: [SpinLock<VecDeque<Arc<Waiter>>>; BUCKETS] =
+    [const { SpinLock::new(VecDeque::new()) }; BUCKETS];
 /// Sleeping waiters in all buckets: a wake without any needs no lock.
 static WAITERS: AtomicUsize = AtomicUsize::new(0);
 

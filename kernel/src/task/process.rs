@@ -262,11 +262,12 @@ pub fn allocate_pid() -> Option<u32> {
     for _ in 0..PID_MAX {
         let pid = registry.next;
         registry.next = if pid + 1 >= PID_MAX { PID_WRAP } else { pid + 1 };
-        let taken = registry.threads.contains_key(&pid)
-            || registry.processes.contains_key(&pid)
-            || registry.processes.values().any(|p| {
-                p.group.load(Ordering::Relaxed) == pid || p.session.load(Ordering::Relaxed) == pid
-            }) && pid < PID_WRAP;
+        let taken =
+            registry.threads.contains_key(&pid)
+                || registry.processes.contains_key(&pid)
+                || registry.processes.values().any(|p| {
+                    p.group.load(Ordering::Relaxed) == pid || p.session.load(Ordering::Relaxed) == pid
+                }) && pid < PID_WRAP;
         if !taken {
             return Some(pid);
         }

@@ -7,8 +7,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::process::Process;
 use super::signal::ThreadSignals;
-use crate::arch::x86_64::{fpu, switch};
 use crate::arch::TrapFrame;
+use crate::arch::x86_64::{fpu, switch};
 use crate::mm::{AddressSpace, frame};
 use crate::sync::SpinLock;
 
@@ -182,6 +182,7 @@ impl Thread {
     }
 
     /// The program's registers while the current thread is in the kernel.
+    #[expect(clippy::mut_from_ref, reason = "the frame is on the stack of the thread that asks")]
     pub fn frame(&self) -> &mut TrapFrame {
         // SAFETY: the frame stands at the top of this thread's own kernel stack; only the thread itself asks for it, for the length of
         // one expression or of a handler that doesn't call itself.

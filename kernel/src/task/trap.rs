@@ -9,7 +9,7 @@ use super::sched::{self, current};
 use super::signal;
 use super::thread::work;
 use crate::arch::TrapFrame;
-use crate::arch::x86_64::{apic, entry, idt, paging, usercopy};
+use crate::arch::x86_64::{apic, idt, paging, usercopy};
 use crate::mm::USER_TOP;
 use crate::mm::fault::{self, Access, FaultError};
 use crate::{console, drivers, time};
@@ -111,8 +111,7 @@ extern "C" fn trap_kernel(frame: &mut TrapFrame, vector: u64, error: u64) {
     if matches!(vector, idt::PAGE_FAULT | idt::GENERAL_PROTECTION) {
         let address = paging::fault_address();
         if let Some(fixup) = usercopy::fixup_for(frame.rip) {
-            let resolved = vector == idt::PAGE_FAULT
-                && fault::handle(address, access_of(error)).is_ok();
+            let resolved = vector == idt::PAGE_FAULT && fault::handle(address, access_of(error)).is_ok();
             if !resolved {
                 frame.rip = fixup;
             }

@@ -147,15 +147,6 @@ pub fn wait_killable<T>(queue: &WaitQueue, mut condition: impl FnMut() -> Option
     }
 }
 
-/// Sleeps until the deadline, if any, or until a signal comes.
-pub fn sleep_until(deadline: Option<u64>) -> WaitError {
-    static NOTHING: WaitQueue = WaitQueue::new();
-    match NOTHING.wait(deadline, || None::<()>) {
-        Ok(()) => WaitError::TimedOut,
-        Err(error) => error,
-    }
-}
-
 /// A thread that polls several things at once: it registers on the queue of each, looks at all of them, and sleeps if none is ready.
 pub struct PollWaiter {
     thread: Arc<Thread>,

@@ -14,8 +14,6 @@ const LOCAL_BASE: u64 = 0xfee0_0000;
 const REG_ID: usize = 0x20;
 const REG_EOI: usize = 0xb0;
 const REG_SPURIOUS: usize = 0xf0;
-const REG_ICR_LOW: usize = 0x300;
-const REG_ICR_HIGH: usize = 0x310;
 const REG_TIMER: usize = 0x320;
 const REG_TIMER_INITIAL: usize = 0x380;
 const REG_TIMER_CURRENT: usize = 0x390;
@@ -87,35 +85,16 @@ pub fn stop_countdown() {
     window.write32(REG_TIMER, u32::from(idt::APIC_TIMER));
 }
 
-/// Sends an interrupt to another CPU.
-pub fn send_ipi(apic_id: u32, vector: u8) {
-    let window = local();
-    window.write32(REG_ICR_HIGH, apic_id << 24);
-    window.write32(REG_ICR_LOW, 0x4000 | u32::from(vector));
-}
-
 const IO_APIC_BASE: u64 = 0xfec0_0000;
 
 static IO_APIC: Once<Mmio> = Once::new();
 
-/// Routes an I/O APIC pin to a vector of the boot CPU.
-pub fn route_irq(pin: u32, vector: u8, trigger: Trigger) {
+/// Routes an I/O APIC pin, edge-triggered, to a vector of the boot CPU.
+pub fn route_irq(pin: u32, vector: u8) {
     let window = *IO_APIC.call_once(|| crate::mm::map_device(IO_APIC_BASE, 4096));
     let index = 0x10 + pin * 2;
-    let low = u32::from(vector)
-        | match trigger {
-            Trigger::Edge => 0,
-            Trigger::Level => 1 << 15,
-        };
     window.write32(0, index + 1);
     window.write32(0x10, id() << 24);
     window.write32(0, index);
-    window.write32(0x10, low);
-}
-
-/// How a device line signals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trigger {
-    Edge,
-    Level,
+    window.write32(0x10, u32::from(vector));
 }

@@ -10,14 +10,12 @@ use x86_64::registers::model_specific::Msr;
 use crate::task::Thread;
 
 /// Model-specific registers used here (Intel SDM volume 4).
-pub const MSR_EFER: u32 = 0xc000_0080;
 pub const MSR_STAR: u32 = 0xc000_0081;
 pub const MSR_LSTAR: u32 = 0xc000_0082;
 pub const MSR_FMASK: u32 = 0xc000_0084;
 pub const MSR_FS_BASE: u32 = 0xc000_0100;
 pub const MSR_GS_BASE: u32 = 0xc000_0101;
 pub const MSR_KERNEL_GS_BASE: u32 = 0xc000_0102;
-pub const MSR_TSC_AUX: u32 = 0xc000_0103;
 
 /// Most processors that one machine may have.
 pub const MAX_CPUS: usize = 64;
@@ -82,11 +80,6 @@ pub fn per_cpu() -> &'static PerCpu {
         asm!("mov {}, gs:[0]", out(reg) this, options(nostack, preserves_flags, readonly));
         &*this
     }
-}
-
-/// The boot processor's data, for code that can't trust GS.
-pub fn boot_cpu() -> &'static PerCpu {
-    &BOOT_CPU
 }
 
 /// Points GS at the boot CPU's data. First thing in `kernel_main`.

@@ -146,38 +146,6 @@ impl State {
             }
         }
     }
-
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the area is initialised and of that size.
-        unsafe { core::slice::from_raw_parts(self.area.as_ptr(), state_size()) }
-    }
-
-    /// Takes a state that a program wrote (sigreturn), made harmless: reserved MXCSR bits, unknown components and header bytes
-    /// would raise #GP at XRSTOR.
-    pub fn set_bytes(&mut self, bytes: &[u8]) {
-        let size = state_size();
-        // SAFETY: the area is initialised and of that size, and `self` is borrowed mutably.
-        let area = unsafe { core::slice::from_raw_parts_mut(self.area.as_ptr(), size) };
-        let len = bytes.len().min(size);
-        if let (Some(to), Some(from)) = (area.get_mut(..len), bytes.get(..len)) {
-            to.copy_from_slice(from);
-        }
-        let mut mxcsr = u32::from_le_bytes([area[24], area[25], area[26], area[27]]);
-        mxcsr &= 0xffff;
-        area[MXCSR_OFFSET..MXCSR_OFFSET + 4].copy_from_slice(&mxcsr.to_le_bytes());
-        if state_mask() != 0 {
-            let header = &mut area[LEGACY_SIZE..LEGACY_SIZE + HEADER_SIZE];
-            let mut features = u64::from_le_bytes([
-                header[0], header[1], header[2], header[3], header[4], header[5], header[6], header[7],
-            ]);
-            // A bare FXSAVE image carries no header: its x87 and SSE parts are meant.
-            if len <= LEGACY_SIZE {
-                features = 3;
-            }
-            header.fill(0);
-            header[..8].copy_from_slice(&(features & state_mask()).to_le_bytes());
-        }
-    }
 }
 
 impl Clone for State {

@@ -17,7 +17,6 @@ pub const MACHINE_CHECK: u8 = 18;
 pub const FIRST_IRQ: u8 = 32;
 pub const APIC_TIMER: u8 = 0xef;
 pub const IPI_WAKE: u8 = 0xf0;
-pub const IPI_SHOOTDOWN: u8 = 0xf1;
 pub const APIC_SPURIOUS: u8 = 0xff;
 
 struct Table(UnsafeCell<[[u64; 2]; 256]>);

@@ -21,5 +21,5 @@ pub mod tsc;
 pub mod usercopy;
 pub mod vdso;
 
-pub use cpu::{PerCpu, per_cpu};
+pub use cpu::per_cpu;
 pub use entry::TrapFrame;

@@ -28,13 +28,6 @@ switch_stacks:
 new_thread_entry:
     call finish_first_switch
     jmp return_to_user
-
-    .globl new_kernel_thread_entry
-new_kernel_thread_entry:
-    call finish_first_switch
-    mov rdi, r12
-    call rbx
-    ud2
 "#
 );
 
@@ -42,7 +35,6 @@ unsafe extern "C" {
     /// Saves the callee-saved registers and RSP at `*save`, and goes on where the stack `next` was left.
     pub fn switch_stacks(save: *mut usize, next: usize);
     fn new_thread_entry();
-    fn new_kernel_thread_entry();
 }
 
 /// What `switch_stacks` pops.
@@ -71,26 +63,6 @@ pub unsafe fn prepare_user_stack(frame: usize) -> usize {
         rbp: 0,
         rbx: 0,
         rip: (new_thread_entry as *const ()).addr() as u64,
-    };
-    // SAFETY: the caller's promise.
-    unsafe { core::ptr::with_exposed_provenance_mut::<SavedRegisters>(at).write(saved) };
-    at
-}
-
-/// Prepares a stack so that the first switch to it calls `function(argument)` in the kernel.
-///
-/// # Safety
-/// There is room below `top` on a stack that nobody runs on.
-pub unsafe fn prepare_kernel_stack(top: usize, function: extern "C" fn(usize) -> !, argument: usize) -> usize {
-    let at = top - size_of::<SavedRegisters>() - 8;
-    let saved = SavedRegisters {
-        r15: 0,
-        r14: 0,
-        r13: 0,
-        r12: argument as u64,
-        rbp: 0,
-        rbx: (function as *const ()).addr() as u64,
-        rip: (new_kernel_thread_entry as *const ()).addr() as u64,
     };
     // SAFETY: the caller's promise.
     unsafe { core::ptr::with_exposed_provenance_mut::<SavedRegisters>(at).write(saved) };

@@ -161,7 +161,8 @@ pub fn enable_smap_windows() {
     let sites = unsafe { core::slice::from_raw_parts(start, count) };
     for site in sites {
         let last = if site.kind == 1 { 0xcb } else { 0xca };
-        let code = core::ptr::with_exposed_provenance_mut::<[u8; 3]>(super::paging::writable_alias(site.address));
+        let code =
+            core::ptr::with_exposed_provenance_mut::<[u8; 3]>(super::paging::writable_alias(site.address));
         // SAFETY: the site is three bytes of NOP in the kernel's text, patched before anything runs there in guarded mode.
         unsafe { code.write([0x0f, 0x01, last]) };
     }
@@ -209,7 +210,7 @@ pub fn fill(dst: usize, byte: u8, len: usize) -> usize {
 }
 
 macro_rules! single {
-    ($read:ident, $write:ident, $type:ty, $load:literal, $store:literal) => {
+    ($read:ident, $type:ty, $load:literal) => {
         /// Reads one word from the program's memory, `None` on a fault.
         #[inline]
         pub fn $read(src: usize) -> Option<$type> {
@@ -240,40 +241,10 @@ macro_rules! single {
             }
             (failed == 0).then_some(value as $type)
         }
-
-        /// Writes one word to the program's memory, `None` on a fault.
-        #[inline]
-        pub fn $write(dst: usize, value: $type) -> Option<()> {
-            let failed: u64;
-            // SAFETY: a bad address goes on at the fix-up with `failed` set.
-            unsafe {
-                asm!(
-                    "780: .byte 0x0f, 0x1f, 0x00",
-                    "xor {failed:e}, {failed:e}",
-                    $store,
-                    "3: .byte 0x0f, 0x1f, 0x00",
-                    ".pushsection .alt_smap, \"a\"",
-                    ".quad 780b, 1, 3b, 0",
-                    ".popsection",
-                    ".pushsection .ex_table, \"a\"",
-                    ".quad 2b, 4f",
-                    ".popsection",
-                    ".pushsection .text.fixup, \"ax\"",
-                    "4: mov {failed:e}, 1",
-                    "jmp 3b",
-                    ".popsection",
-                    dst = in(reg) dst,
-                    value = in(reg) u64::from(value),
-                    failed = out(reg) failed,
-                    options(nostack),
-                );
-            }
-            (failed == 0).then_some(())
-        }
     };
 }
-single!(read_u64, write_u64, u64, "2: mov {value}, [{src}]", "2: mov [{dst}], {value}");
-single!(read_u32, write_u32, u32, "2: mov {value:e}, [{src}]", "2: mov [{dst}], {value:e}");
+single!(read_u64, u64, "2: mov {value}, [{src}]");
+single!(read_u32, u32, "2: mov {value:e}, [{src}]");
 
 /// Exchanges a word of the program's memory if it has the expected value; whether it had. `None` on a fault.
 pub fn compare_exchange_u32(address: usize, expected: u32, new: u32) -> Option<bool> {

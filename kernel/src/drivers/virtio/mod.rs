@@ -3,6 +3,3 @@
 pub mod console;
 mod queue;
 mod transport;
-
-pub use queue::{Direction, Queue};
-pub use transport::{DeviceKind, Transport, find};

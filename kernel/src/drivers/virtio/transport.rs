@@ -1,7 +1,7 @@
 //! How a driver talks to its device: virtio over MMIO (virtio 1.2, 4.2) and over PCI (4.1), modern interfaces only.
 
 use super::queue::Queue;
-use crate::arch::x86_64::apic::{self, Trigger};
+use crate::arch::x86_64::apic;
 use crate::arch::x86_64::mmio::Mmio;
 use crate::drivers::{self, pci};
 
@@ -10,7 +10,6 @@ use crate::drivers::{self, pci};
 #[repr(u32)]
 pub enum DeviceKind {
     Console = 3,
-    Entropy = 4,
 }
 
 const STATUS_ACKNOWLEDGE: u32 = 1;
@@ -214,7 +213,7 @@ impl Transport {
     /// Directs the device's interrupts to a vector. Before the queues are added.
     pub fn route_interrupts(&self, vector: u8) {
         match self {
-            Self::Mmio { irq, .. } => apic::route_irq(*irq, vector, Trigger::Edge),
+            Self::Mmio { irq, .. } => apic::route_irq(*irq, vector),
             Self::Pci { function, common, .. } => {
                 if function.enable_msix(vector).is_some() {
                     common.write16(common::CONFIG_VECTOR, NO_VECTOR);

@@ -461,9 +461,9 @@ fn write_status(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errn
     let mask = u64::MAX >> (64 - cpus.clamp(1, 64));
     put!(text, "Cpus_allowed:\t{mask:x}\nCpus_allowed_list:\t");
     if cpus > 1 {
-        put!(text, "0-{}\n", cpus - 1)
+        put!(text, "0-{}\n", cpus - 1);
     } else {
-        put!(text, "0\n")
+        put!(text, "0\n");
     }
     put!(
         text,

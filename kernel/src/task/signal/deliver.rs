@@ -175,8 +175,7 @@ fn fail(thread: &Thread, delivery: &Delivery) {
         own.saved_mask = delivery.saved_mask;
         own.altstack = delivery.altstack;
     }
-    let insist =
-        if delivery.info.signal == Signal::SIGSEGV { Insist::Default } else { Insist::Handler };
+    let insist = if delivery.info.signal == Signal::SIGSEGV { Insist::Default } else { Insist::Handler };
     force(Info::kernel(Signal::SIGSEGV), insist);
 }
 

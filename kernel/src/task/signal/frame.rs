@@ -9,8 +9,8 @@ use super::{FaultContext, change_mask};
 use crate::arch::TrapFrame;
 use crate::arch::x86_64::sigframe::{self, BadFrame, Context, Format, software};
 use crate::arch::x86_64::{entry, fpu, usercopy};
-use crate::mm::user::is_user_range;
 use crate::mm::USER_TOP;
+use crate::mm::user::is_user_range;
 use crate::task::sched::current;
 
 /// Below RSP there may be data of a leaf function (the SysV red zone).
@@ -37,7 +37,8 @@ pub fn min_signal_stack() -> usize {
     let (fpstate, _) = sigframe::fpstate_layout();
     // Linux counts the old FSAVE area that precedes the state in 32-bit frames.
     const FSAVE_SIZE: u64 = 112;
-    let size = sigframe::FRAME_SIZE + (FRAME_ALIGN - 1) + fpstate + FSAVE_SIZE + (fpu::XSAVE_ALIGN as u64 - 1);
+    let size =
+        sigframe::FRAME_SIZE + (FRAME_ALIGN - 1) + fpstate + FSAVE_SIZE + (fpu::XSAVE_ALIGN as u64 - 1);
     size.next_multiple_of(FRAME_ALIGN) as usize
 }
 
@@ -141,7 +142,8 @@ fn try_restore(frame: &mut TrapFrame, at: u64) -> Result<(), BadFrame> {
 }
 
 fn restore_altstack(rsp: u64, context: &Context) {
-    let new = AltStack { base: context.stack_base, size: context.stack_size, flags: context.stack_flags as u32 };
+    let new =
+        AltStack { base: context.stack_base, size: context.stack_size, flags: context.stack_flags as u32 };
     let mut own = current().signals.lock();
     // sigreturn is a way of going on in any case: a dropped restart, and what sigaltstack(2) would refuse stays as it is.
     let restart = own.restart.take();

@@ -23,8 +23,8 @@ use sigstate::{Actions, AltStack, Disposition, Pending};
 pub use self::deliver::{deliver, is_restart};
 pub use self::frame::{min_signal_stack, restore};
 pub use self::send::{
-    child_info, discards_children, force_fault, send_child_ended, send_info_to_thread, send_kernel, send_sigpipe,
-    send_to_foreground, send_to_group, send_to_process, send_to_thread,
+    child_info, discards_children, force_fault, send_child_ended, send_kernel, send_sigpipe,
+    send_to_foreground, send_to_process, send_to_thread,
 };
 pub use crate::arch::x86_64::fpu::exception_code as fpu_code;
 pub use sigstate::Info;

@@ -70,11 +70,6 @@ pub fn send_to_thread(thread: &Thread, info: Info) -> Result<(), Errno> {
     Ok(())
 }
 
-/// As `send_to_thread`, from a whole `siginfo_t`.
-pub fn send_info_to_thread(thread: &Thread, info: &SigInfo) -> Result<(), Errno> {
-    send_to_thread(thread, compact(info).ok_or(Errno::EINVAL)?)
-}
-
 #[derive(PartialEq, Eq)]
 enum Taken {
     Kept,

@@ -15,11 +15,7 @@ use crate::task::thread::{State, Thread, work};
 
 /// What SIGCONT and the stop signals do when they are sent, whether or not they are blocked or handled: each undoes the other. Returns
 /// what the parent is to be told.
-pub(super) fn prepare(
-    signals: &mut ProcessSignals,
-    threads: &[Arc<Thread>],
-    signal: Signal,
-) -> Option<u32> {
+pub(super) fn prepare(signals: &mut ProcessSignals, threads: &[Arc<Thread>], signal: Signal) -> Option<u32> {
     if SigSet::STOPS.contains(signal) {
         discard(threads, signals, SigSet::of(Signal::SIGCONT));
     } else if signal == Signal::SIGCONT || signal == Signal::SIGKILL {
@@ -82,7 +78,8 @@ pub(super) fn tell_parent(process: &Process, happened: u32) {
             && !matches!(Disposition::of(action), Disposition::Ignore)
     };
     if wants {
-        let status = if happened == event::CONTINUED { event::CONTINUED } else { (happened & 0xff) << 8 | 0x7f };
+        let status =
+            if happened == event::CONTINUED { event::CONTINUED } else { (happened & 0xff) << 8 | 0x7f };
         let info: SigInfo = super::child_info(process, status);
         if let Some(info) = compact(&info) {
             let _ = send_to_process(&parent, Info { signal: Signal::SIGCHLD, ..info });
@@ -99,7 +96,8 @@ pub fn is_orphaned(process: &Process) -> bool {
         member.group.load(Ordering::Relaxed) == group
             && !member.zombie.load(Ordering::Acquire)
             && process::find(member.parent.load(Ordering::Relaxed)).is_some_and(|parent| {
-                parent.group.load(Ordering::Relaxed) != group && parent.session.load(Ordering::Relaxed) == session
+                parent.group.load(Ordering::Relaxed) != group
+                    && parent.session.load(Ordering::Relaxed) == session
             })
     })
 }

@@ -292,7 +292,9 @@ pub fn create(clock: Clock, notify: Notify) -> Result<i32, Errno> {
     timers.next = id.checked_add(1).unwrap_or(0);
     // SIGEV_SIGNAL without a value has the timer's number for one: the caller can't know it yet.
     let notify = match notify {
-        Notify::Kernel(signal) => Notify::Value { signal, value: u64::from(id.cast_unsigned()), thread: None },
+        Notify::Kernel(signal) => {
+            Notify::Value { signal, value: u64::from(id.cast_unsigned()), thread: None }
+        }
         other => other,
     };
     timers.timers.insert(Name::Posix(id), Timer::new(clock, notify));
