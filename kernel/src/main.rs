@@ -23,7 +23,7 @@ mod time;
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use arch::x86_64::{cpu, entry, fpu, gdt, idt, port};
+use arch::x86_64::{cpu, entry, fpu, gdt, idt};
 
 /// The privilege in which programs run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +59,12 @@ extern "C" fn kernel_main(protocol: u32, info: u64) -> ! {
     cpu::init_boot_cpu();
     gdt::init_boot_cpu();
     idt::init();
-    port::mask_legacy_interrupts();
+    arch::x86_64::apic::silence_legacy();
     let boot = boot::read_boot_info(protocol, info);
     debug::init(&boot);
     cpu::detect_features();
     fpu::init();
+    arch::x86_64::vdso::init_cpu(task::clock::COARSE_NS);
     mm::frame::init(boot.usable(), boot::BootInfo::kernel_end(), core::slice::from_ref(&boot.initrd));
     for range in boot.usable() {
         mm::page_table::map_direct_ram(range.clone());

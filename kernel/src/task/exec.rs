@@ -180,6 +180,7 @@ fn load(mut exe: ExeFile, mut arguments: Arguments, process: &Process) -> Result
         inner.brk = brk_start;
     });
 
+    crate::time::refresh();
     let vdso_base = vdso::map(&space)?;
     let mut random_bytes = [0u8; 16];
     entropy::fill(&mut random_bytes).map_err(|_| Errno::EAGAIN)?;

@@ -4,7 +4,9 @@ pub mod timer;
 
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use crate::arch::x86_64::{apic, cpu, tsc};
+use vdso::Clock;
+
+use crate::arch::x86_64::{apic, cpu, tsc, vdso as program_clock};
 
 pub const NS_PER_SEC: u64 = 1_000_000_000;
 
@@ -39,6 +41,23 @@ fn set_rate(khz: u32) {
     MULT.store(((1_000_000u64 << shift) / khz) as u32, Ordering::Relaxed);
     SHIFT.store(shift, Ordering::Relaxed);
     CALIBRATED.store(true, Ordering::Release);
+    publish();
+}
+
+/// Tells programs what the clocks are, if anybody has asked for the time yet.
+fn publish() {
+    if CALIBRATED.load(Ordering::Acquire) {
+        let (mult, shift, boot_ticks) = conversion();
+        program_clock::publish(&Clock { mult, shift, boot_ticks, wall_offset_ns: wall_offset_ns() });
+    }
+}
+
+/// Keeps the base from which programs count near, so that they count fast. Called where time has passed: interrupts, exec.
+#[inline]
+pub fn refresh() {
+    if program_clock::is_stale() {
+        publish();
+    }
 }
 
 #[cold]
@@ -70,7 +89,7 @@ fn calibrate() {
     set_rate(((last_ticks - first_ticks) * timer_khz / elapsed).max(1) as u32);
 }
 
-/// `(mult, shift, base ticks)` of the conversion, for the vDSO.
+/// `(mult, shift, base ticks)` of the conversion.
 pub fn conversion() -> (u32, u32, u64) {
     if !CALIBRATED.load(Ordering::Acquire) {
         calibrate();
@@ -108,6 +127,7 @@ pub fn realtime_ns() -> i64 {
 /// Sets the wall clock (`clock_settime`).
 pub fn set_realtime_ns(now: i64) {
     WALL_BASE.store(now.wrapping_sub_unsigned(monotonic_ns()), Ordering::Relaxed);
+    publish();
 }
 
 /// Sees to it that the timer interrupts within `delay_ns`.

@@ -68,6 +68,7 @@ pub fn ensure_interrupt_by(deadline: u64) {
 
 /// The timer interrupt: everything that is due happens, then the next deadline is armed.
 pub fn interrupt() {
+    super::refresh();
     TIMERS.lock().armed = u64::MAX;
     loop {
         let action = {

@@ -8,6 +8,7 @@ use spin::Once;
 use super::cpu;
 use super::idt;
 use super::mmio::Mmio;
+use super::port;
 
 const LOCAL_BASE: u64 = 0xfee0_0000;
 const REG_ID: usize = 0x20;
@@ -38,6 +39,12 @@ fn local() -> Mmio {
         window.write32(REG_TIMER, u32::from(idt::APIC_TIMER));
         window
     })
+}
+
+/// Masks the two legacy controllers. Firmware leaves the timer on at vector 8, which would look like a double fault.
+pub fn silence_legacy() {
+    port::write8(0x21, 0xff);
+    port::write8(0xa1, 0xff);
 }
 
 /// This CPU's APIC ID.

@@ -16,6 +16,7 @@ pub const MSR_FMASK: u32 = 0xc000_0084;
 pub const MSR_FS_BASE: u32 = 0xc000_0100;
 pub const MSR_GS_BASE: u32 = 0xc000_0101;
 pub const MSR_KERNEL_GS_BASE: u32 = 0xc000_0102;
+pub const MSR_TSC_AUX: u32 = 0xc000_0103;
 
 /// Most processors that one machine may have.
 pub const MAX_CPUS: usize = 64;

@@ -1,0 +1,93 @@
+//! Terminals and the numbers of ioctl(2).
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::macros::values;
+
+/// `struct termios2` (`TCGETS2`): with speeds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Termios2 {
+    pub iflag: u32,
+    pub oflag: u32,
+    pub cflag: u32,
+    pub lflag: u32,
+    pub line: u8,
+    pub cc: [u8; 19],
+    pub ispeed: u32,
+    pub ospeed: u32,
+}
+
+values! {
+    /// Requests of ioctl(2).
+    pub struct Ioctl: u32, "" {
+        TCGETS = 0x5401,
+        TCSETS = 0x5402,
+        TCSETSW = 0x5403,
+        TCSETSF = 0x5404,
+        TCGETA = 0x5405,
+        TCSETA = 0x5406,
+        TCSETAW = 0x5407,
+        TCSETAF = 0x5408,
+        TCSBRK = 0x5409,
+        TCXONC = 0x540a,
+        TCFLSH = 0x540b,
+        TIOCEXCL = 0x540c,
+        TIOCNXCL = 0x540d,
+        TIOCSCTTY = 0x540e,
+        TIOCGPGRP = 0x540f,
+        TIOCSPGRP = 0x5410,
+        TIOCOUTQ = 0x5411,
+        TIOCSTI = 0x5412,
+        TIOCGWINSZ = 0x5413,
+        TIOCSWINSZ = 0x5414,
+        TIOCMGET = 0x5415,
+        TIOCMBIS = 0x5416,
+        TIOCMBIC = 0x5417,
+        TIOCMSET = 0x5418,
+        FIONREAD = 0x541b,
+        TIOCLINUX = 0x541c,
+        TIOCCONS = 0x541d,
+        TIOCGSERIAL = 0x541e,
+        TIOCPKT = 0x5420,
+        FIONBIO = 0x5421,
+        TIOCNOTTY = 0x5422,
+        TIOCSETD = 0x5423,
+        TIOCGETD = 0x5424,
+        TCSBRKP = 0x5425,
+        TIOCGSID = 0x5429,
+        TCGETS2 = 0x802c_542a,
+        TCSETS2 = 0x402c_542b,
+        TCSETSW2 = 0x402c_542c,
+        TCSETSF2 = 0x402c_542d,
+        TIOCGPTN = 0x8004_5430,
+        TIOCSPTLCK = 0x4004_5431,
+        TIOCGDEV = 0x8004_5432,
+        TIOCVHANGUP = 0x5437,
+        TIOCGPKT = 0x8004_5438,
+        TIOCGPTLCK = 0x8004_5439,
+        TIOCGEXCL = 0x8004_5440,
+        TIOCGPTPEER = 0x5441,
+        FIONCLEX = 0x5450,
+        FIOCLEX = 0x5451,
+        FIOASYNC = 0x5452,
+        FIOQSIZE = 0x5460,
+        FIBMAP = 1,
+        FIGETBSZ = 2,
+        FICLONE = 0x4004_9409,
+        FICLONERANGE = 0x4020_940d,
+        FS_IOC_GETFLAGS = 0x8008_6601,
+        FS_IOC_SETFLAGS = 0x4008_6602,
+        BLKGETSIZE = 0x1260,
+        BLKSSZGET = 0x1268,
+        BLKGETSIZE64 = 0x8008_1272,
+        RNDGETENTCNT = 0x8004_5200,
+        SIOCGIFCONF = 0x8912,
+        SIOCGIFFLAGS = 0x8913,
+        SIOCGIFADDR = 0x8915,
+        SIOCGIFNETMASK = 0x891b,
+        SIOCGIFMTU = 0x8921,
+        SIOCGIFHWADDR = 0x8927,
+        SIOCGIFINDEX = 0x8933,
+    }
+}
