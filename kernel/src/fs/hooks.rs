@@ -49,8 +49,22 @@ pub fn signal_group(group: u32, reason: Reason) {
     }
 }
 
-/// A background process touches its terminal: its group is stopped, and the call begins again when it goes on. EIO if it ignores that.
+/// A background process touches its terminal: its group is stopped, and the call begins again when it goes on. A process that ignores or
+/// blocks the signal may go ahead and write, but not read; nothing would continue an orphaned group. EIO for those.
 pub fn stop_background(group: u32, reason: Reason) -> Result<(), SysError> {
+    let thread = current();
+    let masks = signal::masks(&thread.process, thread.tid);
+    let (number, may_go_on) = match reason {
+        Reason::BackgroundRead => (SIGTTIN, false),
+        _ => (SIGTTOU, true),
+    };
+    let unheard = (masks.ignored.0 | masks.blocked.0) & 1 << (number - 1) != 0;
+    if unheard && may_go_on {
+        return Ok(());
+    }
+    if unheard || signal::is_orphaned(&thread.process) {
+        return Err(Errno::EIO.into());
+    }
     signal_group(group, reason);
     Err(SysError::Restart(crate::syscall::Restart::IfAsked))
 }

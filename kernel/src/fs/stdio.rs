@@ -23,6 +23,7 @@ use crate::config::Job;
 use crate::console;
 use crate::mm::{Sink, Source, UserPtr};
 use crate::syscall::{SysError, SysResult};
+use crate::task::exec::FIRST_PID;
 
 const FIONREAD: u32 = 0x541b;
 
@@ -188,6 +189,14 @@ pub fn install(files: &FileTable, job: &Job) -> Result<(), Errno> {
     let [input, output, error] = job.streams;
     let from_terminal = matches!(job.stdin, Stdin::Host) && input == StreamKind::Tty;
     INPUT_IS_TERMINAL.store(from_terminal, Ordering::Relaxed);
+    if job.streams.contains(&StreamKind::Tty) {
+        // The first process leads the session that the launcher's terminal controls.
+        tty::console().control(FIRST_PID, FIRST_PID);
+    }
+    if from_terminal {
+        // Keys do things without anybody reading them: the launcher is asked for them now.
+        tty::console().pump();
+    }
     let mut terminal = None;
     let mut open_terminal = || -> Result<Arc<OpenFile>, Errno> {
         match &terminal {

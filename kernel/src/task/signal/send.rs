@@ -164,8 +164,13 @@ pub fn send_to_group(group: u32, signal: Signal) -> bool {
     found
 }
 
-/// The console's interrupt key: for the first process's group unless a terminal knows better.
+/// A signal from the launcher: for the terminal's foreground group, or without a terminal for the first process's group.
 pub fn send_to_foreground(signal: Signal) {
+    let foreground = crate::fs::tty::console().foreground();
+    if foreground != 0 {
+        send_to_group(foreground, signal);
+        return;
+    }
     let first = process::find(crate::task::exec::FIRST_PID);
     if let Some(first) = first {
         send_to_group(first.group.load(Ordering::Relaxed), signal);
