@@ -144,7 +144,8 @@ impl Host for Console {
 
     fn log(&mut self, bytes: &[u8]) {
         if self.show_log {
-            say(&String::from_utf8_lossy(bytes));
+            // A serial line's line ends aren't ours.
+            say(&String::from_utf8_lossy(bytes).replace('\r', ""));
         }
     }
 }
