@@ -136,7 +136,7 @@ pub trait FileOps: Send + Sync + 'static {
         true
     }
 
-    /// Lines for /proc/[pid]/fdinfo.
+    /// Lines for /proc/PID/fdinfo.
     fn describe(&self, out: &mut dyn fmt::Write) {}
 
     /// F_SETFL is about to change the flags.

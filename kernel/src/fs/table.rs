@@ -150,7 +150,7 @@ impl FileTable {
         self.map.lock().next(from).map(|(fd, file)| (fd, file.clone()))
     }
 
-    /// Numbers that there is room for without growing (`FDSize` of /proc/[pid]/status).
+    /// Numbers that there is room for without growing (`FDSize` of /proc/PID/status).
     pub fn capacity(&self) -> usize {
         self.map.lock().capacity()
     }

@@ -737,7 +737,7 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Reads a program's memory from outside (/proc/[pid]/cmdline), as far as it may be read.
+    /// Reads a program's memory from outside (/proc/PID/cmdline), as far as it may be read.
     pub fn read(&self, address: usize, dst: &mut [u8]) -> Result<(), FaultError> {
         let mut done = 0;
         while let Some(rest) = dst.get_mut(done..).filter(|rest| !rest.is_empty()) {

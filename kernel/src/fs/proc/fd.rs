@@ -1,4 +1,4 @@
-//! /proc/[pid]/fd and fdinfo.
+//! /proc/PID/fd and fdinfo.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

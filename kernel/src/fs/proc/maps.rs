@@ -1,4 +1,4 @@
-//! What a process has mapped: /proc/[pid]/maps and its relatives.
+//! What a process has mapped: /proc/PID/maps and its relatives.
 
 use alloc::vec::Vec;
 
@@ -136,7 +136,7 @@ pub fn data_pages(space: &AddressSpace) -> usize {
     })
 }
 
-/// The memory lines of /proc/[pid]/status.
+/// The memory lines of /proc/PID/status.
 pub fn write_status(space: &AddressSpace, text: &mut Text) {
     let (mut data, mut stack, mut code, mut locked) = (0, 0, 0, 0);
     let total = space.with(|inner| {

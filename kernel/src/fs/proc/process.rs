@@ -1,4 +1,4 @@
-//! /proc/[pid] and /proc/[pid]/task/[tid].
+//! /proc/PID and /proc/PID/task/TID.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -26,7 +26,7 @@ pub struct Entry {
     pub name: &'static str,
     mode: u32,
     pub what: What,
-    /// Not below `task/[tid]`.
+    /// Not below `task/TID`.
     pub only_process: bool,
 }
 
