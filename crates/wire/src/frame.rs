@@ -3,21 +3,21 @@
 /// Bytes of a header.
 pub const FRAME_HEADER_LEN: usize = 8;
 
-/// What a frame is. Bodies in brackets.
+/// What a frame is. Bodies in parentheses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
     /// Guest to host: bytes of standard output (stream 1) or error (2).
     Output = 1,
-    /// Guest to host: a job's first process ended [u32 raw wait status].
+    /// Guest to host: a job's first process ended (u32 raw wait status).
     Exit = 2,
-    /// Guest to host: a job could not be started [u32 errno, text].
+    /// Guest to host: a job could not be started (u32 errno, text).
     ExecFailed = 3,
-    /// Guest to host: so many more bytes of input may be sent [u32].
+    /// Guest to host: so many more bytes of input may be sent (u32).
     Credit = 4,
-    /// Guest to host: a line for the user [text].
+    /// Guest to host: a line for the user (text).
     Notice = 5,
-    /// Guest to host: counters of the kernel [text].
+    /// Guest to host: counters of the kernel (text).
     Counters = 6,
     /// Guest to host: nothing follows.
     AllDone = 7,
@@ -25,9 +25,9 @@ pub enum Kind {
     Stdin = 16,
     /// Host to guest: standard input has ended.
     StdinEof = 17,
-    /// Host to guest: a signal for the foreground processes [u32 number].
+    /// Host to guest: a signal for the foreground processes (u32 number).
     Signal = 18,
-    /// Host to guest: the terminal's size [u16 rows, u16 columns].
+    /// Host to guest: the terminal's size (u16 rows, u16 columns).
     Winsize = 19,
 }
 

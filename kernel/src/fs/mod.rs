@@ -1,6 +1,6 @@
 //! Files: the tree of names, open files and descriptors, and the file systems.
 //!
-//! A path leads through [`path`] and the [`dentry`] tree over [`mount`]s to an [`inode`]; opening it gives an open file ([`file`]), which
+//! A path leads through [`path`] and the [`dentry`] tree over [`mount`]s to an [`inode`]; opening it gives an open file ([`mod@file`]), which
 //! a process knows by a number of its [`table`]. What reads and writes do is the file system's ([`tmpfs`], [`devfs`], [`proc`]) or the
 //! kind's ([`pipe`], [`eventfd`], [`epoll`], [`tty`], …).
 //!
