@@ -49,23 +49,27 @@ pub enum WalkError {
 pub trait Tree {
     /// A place in the tree: for a kernel, a mount and a directory entry.
     type Node: Clone;
+    /// What a look-up finds: an entry, before anything that is mounted on it.
+    type Entry;
     /// A symbolic link's text.
     type Body: AsRef<[u8]>;
     type Error;
 
     /// The tree's word for an error of the walk itself.
     fn error(error: WalkError) -> Self::Error;
-
     /// Where absolute paths begin and `..` ends.
     fn root(&self) -> Self::Node;
     fn class(&self, node: &Self::Node) -> Class;
+    fn entry_class(&self, entry: &Self::Entry) -> Class;
     /// Whether the caller may look names up in this directory. EACCES.
     fn may_search(&self, directory: &Self::Node) -> Result<(), Self::Error>;
-    /// The entry of that name, at the root of what is mounted there. ENOENT; ENAMETOOLONG beyond [`NAME_MAX`].
-    fn lookup(&self, directory: &Self::Node, name: &[u8]) -> Result<Self::Node, Self::Error>;
+    /// The entry of that name. ENOENT; ENAMETOOLONG beyond [`NAME_MAX`].
+    fn lookup(&self, directory: &Self::Node, name: &[u8]) -> Result<Self::Entry, Self::Error>;
+    /// From a directory to one of its entries, or to the root of what is mounted there.
+    fn descend(&self, node: &mut Self::Node, entry: Self::Entry);
     /// The directory above, out of a mount if need be; `root()` is its own parent.
     fn parent(&self, node: &Self::Node) -> Self::Node;
-    fn read_link(&self, link: &Self::Node) -> Result<Target<Self::Node, Self::Body>, Self::Error>;
+    fn read_link(&self, link: &Self::Entry) -> Result<Target<Self::Node, Self::Body>, Self::Error>;
     fn same(&self, a: &Self::Node, b: &Self::Node) -> bool;
     fn same_mount(&self, a: &Self::Node, b: &Self::Node) -> bool;
 }
@@ -168,8 +172,20 @@ impl<T: Tree> core::fmt::Debug for Walk<'_, '_, T> {
 /// First index at or behind `from` whose byte is a slash, or the length.
 #[inline]
 fn component_end(text: &[u8], from: usize) -> usize {
-    let rest = text.get(from..).unwrap_or_default();
-    from + rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len())
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const SLASHES: u64 = LOW * b'/' as u64;
+    let mut at = from;
+    // Eight bytes at a time: a byte that is a slash becomes zero, and the lowest zero byte shows.
+    while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*word) ^ SLASHES;
+        let zeros = word.wrapping_sub(LOW) & !word & (LOW << 7);
+        if zeros != 0 {
+            return at + (zeros.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    let rest = text.get(at..).unwrap_or_default();
+    at + rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len())
 }
 
 #[inline]
@@ -286,13 +302,16 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
             }
             match kind {
                 Last::Name => {
-                    let node = self.lookup()?;
-                    if self.tree.class(&node) == Class::Symlink {
-                        self.follow_link(&node)?;
+                    let entry = self.lookup()?;
+                    match self.tree.entry_class(&entry) {
+                        Class::Directory => self.step(entry)?,
                         // A link's text begins in the directory that it stands in, which has been entered.
-                        continue;
+                        Class::Symlink => {
+                            self.follow_link(&entry)?;
+                        }
+                        Class::Other => return Err(T::error(WalkError::NotDirectory)),
                     }
-                    self.node = node;
+                    continue;
                 }
                 Last::DotDot => self.go_up()?,
                 _ => {}
@@ -303,10 +322,8 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
 
     /// Looks the current component up in the current directory.
     #[inline]
-    pub fn lookup(&self) -> Result<T::Node, T::Error> {
-        let node = self.tree.lookup(&self.node, self.name())?;
-        self.check_mount(&node)?;
-        Ok(node)
+    pub fn lookup(&self) -> Result<T::Entry, T::Error> {
+        self.tree.lookup(&self.node, self.name())
     }
 
     /// Goes to the parent directory, as far as limits allow.
@@ -327,15 +344,28 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
         Ok(())
     }
 
-    /// Takes a step into what the last component turned out to be.
+    /// Goes on to an entry of the current directory.
     #[inline]
-    pub fn step(&mut self, node: T::Node) {
-        self.node = node;
+    pub fn step(&mut self, entry: T::Entry) -> Result<(), T::Error> {
+        if self.limits.is_some() {
+            return self.step_within_limits(entry);
+        }
+        self.tree.descend(&mut self.node, entry);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn step_within_limits(&mut self, entry: T::Entry) -> Result<(), T::Error> {
+        let mut next = self.node.clone();
+        self.tree.descend(&mut next, entry);
+        self.check_mount(&next)?;
+        self.node = next;
+        Ok(())
     }
 
     /// Follows `link`, the current component.
     #[inline(never)]
-    pub fn follow_link(&mut self, link: &T::Node) -> Result<Followed, T::Error> {
+    pub fn follow_link(&mut self, link: &T::Entry) -> Result<Followed, T::Error> {
         self.links += 1;
         if self.links > LINKS_MAX || self.limits.as_ref().is_some_and(|(limits, _)| limits.no_links) {
             return Err(T::error(WalkError::Links));
@@ -390,13 +420,13 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
         loop {
             match self.to_last()? {
                 Last::Name => {
-                    let node = self.lookup()?;
-                    if self.follow && self.tree.class(&node) == Class::Symlink {
-                        if self.follow_link(&node)? == Followed::Path {
+                    let entry = self.lookup()?;
+                    if self.follow && self.tree.entry_class(&entry) == Class::Symlink {
+                        if self.follow_link(&entry)? == Followed::Path {
                             continue;
                         }
                     } else {
-                        self.node = node;
+                        self.step(entry)?;
                     }
                 }
                 Last::DotDot => self.go_up()?,

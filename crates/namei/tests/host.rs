@@ -33,6 +33,7 @@ struct Code(i32);
 
 impl Tree for Model {
     type Node = usize;
+    type Entry = usize;
     type Body = Vec<u8>;
     type Error = Code;
 
@@ -54,6 +55,12 @@ impl Tree for Model {
             Kind::File => Class::Other,
             Kind::Link(_) => Class::Symlink,
         }
+    }
+    fn entry_class(&self, entry: &usize) -> Class {
+        self.class(entry)
+    }
+    fn descend(&self, node: &mut usize, entry: usize) {
+        *node = entry;
     }
     fn may_search(&self, _: &usize) -> Result<(), Code> {
         Ok(())

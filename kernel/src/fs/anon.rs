@@ -9,7 +9,7 @@ use spin::Once;
 
 use super::dentry::Dentry;
 use super::file::{FileOps, Mode, OpenFile};
-use super::inode::{Device, FileKind, Inode, InodeOps, NewFile};
+use super::inode::{Contents, Device, FileKind, Inode, InodeOps, NewFile};
 use super::mount::{ANON_INODEFS, FileSystem, FileSystemType, Mount};
 use super::path::Path;
 use crate::task::current;
@@ -18,9 +18,6 @@ use crate::task::current;
 struct Plain;
 
 impl InodeOps for Plain {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
 }
 
 /// What a new internal inode is: owned by the process, for its owner alone.
@@ -34,7 +31,7 @@ pub fn internal_mount(slot: &'static Once<Arc<Mount>>, kind: &'static FileSystem
     slot.call_once(|| {
         let fs = FileSystem::new(kind);
         let number = fs.next_inode();
-        let root = Inode::new(&fs, number, &attributes(FileKind::Directory, 0o700), Plain);
+        let root = Inode::new(&fs, number, &attributes(FileKind::Directory, 0o700), Contents::other(Plain));
         Mount::internal(&fs, Arc::new(root))
     })
 }
@@ -47,7 +44,7 @@ pub fn open<T: FileOps>(name: &str, flags: OpenFlags, mode: Mode, ops: T) -> Arc
     let inode = INODE.call_once(|| {
         let number = mount.fs.next_inode();
         let new = NewFile { uid: 0, gid: 0, ..attributes(FileKind::Anonymous, 0o600) };
-        Arc::new(Inode::new(&mount.fs, number, &new, Plain))
+        Arc::new(Inode::new(&mount.fs, number, &new, Contents::other(Plain)))
     });
     let dentry = Dentry::detached(format!("anon_inode:{name}").as_bytes(), inode.clone());
     Arc::new(OpenFile::new(Path { mount: mount.clone(), dentry }, flags, mode, ops))

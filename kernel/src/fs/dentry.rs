@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use abi::Errno;
-use hashbrown::HashTable;
+use namemap::{Key, NameMap};
 
 use super::inode::{FileKind, Inode};
 use crate::sync::SpinLock;
@@ -60,20 +60,6 @@ enum Attached {
     Linkable,
 }
 
-/// An entry in its directory's table.
-struct Slot {
-    hash: u32,
-    /// Entries are listed in the order of these, which are never used twice in a directory.
-    cookie: u64,
-    dentry: Arc<Dentry>,
-}
-
-#[derive(Default)]
-struct Children {
-    table: HashTable<Slot>,
-    next_cookie: u64,
-}
-
 /// The first cookie that an entry can have: 0 is the start, 1 and 2 are `.` and `..`.
 pub const FIRST_COOKIE: u64 = 3;
 
@@ -84,22 +70,7 @@ pub struct Dentry {
     mounts: AtomicU32,
     pub inode: Arc<Inode>,
     link: SpinLock<Link>,
-    children: SpinLock<Children>,
-}
-
-/// A quick hash for names: multiply and rotate, eight bytes at a time.
-#[inline]
-fn hash_name(name: &[u8]) -> u64 {
-    const SEED: u64 = 0x517c_c1b7_2722_0a95;
-    let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(SEED);
-    let (words, rest) = name.as_chunks::<8>();
-    let mut hash = words.iter().fold(name.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
-    let mut last = 0;
-    for &byte in rest {
-        last = last << 8 | u64::from(byte);
-    }
-    hash = mix(hash, last);
-    hash ^ hash >> 32
+    children: SpinLock<NameMap<Arc<Dentry>>>,
 }
 
 impl Dentry {
@@ -109,7 +80,7 @@ impl Dentry {
             mounts: AtomicU32::new(0),
             inode,
             link: SpinLock::new(Link { name: Name::new(name), parent, state: Attached::Yes }),
-            children: SpinLock::new(Children { table: HashTable::new(), next_cookie: FIRST_COOKIE }),
+            children: SpinLock::new(NameMap::new(FIRST_COOKIE)),
         })
     }
 
@@ -183,18 +154,15 @@ impl Dentry {
         }
     }
 
-    #[inline]
-    fn find<'c>(children: &'c Children, hash: u64, name: &[u8]) -> Option<&'c Slot> {
-        children
-            .table
-            .find(hash, |slot| slot.hash == hash as u32 && slot.dentry.link.lock().name.bytes() == name)
+    fn is_called(&self, name: &[u8]) -> bool {
+        self.link.lock().name.bytes() == name
     }
 
     /// The entry of that name if it is in the tree.
     #[inline]
     pub fn child(&self, name: &[u8]) -> Option<Arc<Self>> {
-        let hash = hash_name(name);
-        Self::find(&self.children.lock(), hash, name).map(|slot| slot.dentry.clone())
+        let key = Key::new(name);
+        self.children.lock().get(&key, |child| child.is_called(name)).cloned()
     }
 
     /// The entry of that name. ENOENT; ENAMETOOLONG.
@@ -203,43 +171,31 @@ impl Dentry {
         match self.child(name) {
             Some(child) => Ok(child),
             None if name.len() > namei::NAME_MAX => Err(Errno::ENAMETOOLONG),
-            None => self.inode.ops.lookup(self, name),
+            None => self.inode.ops().lookup(self, name),
         }
     }
 
     /// Enters a new name. EEXIST; ENOENT when the directory itself has been removed; ENOMEM.
     pub fn insert(self: &Arc<Self>, name: &[u8], inode: Arc<Inode>) -> Result<Arc<Self>, Errno> {
-        let hash = hash_name(name);
         if self.is_removed() {
             return Err(Errno::ENOENT);
         }
         let dentry = Self::build(name, Some(self.clone()), inode);
-        self.attach(hash, &dentry)?;
+        self.attach(name, &dentry)?;
         Ok(dentry)
     }
 
-    fn attach(&self, hash: u64, dentry: &Arc<Self>) -> Result<(), Errno> {
+    fn attach(&self, name: &[u8], dentry: &Arc<Self>) -> Result<(), Errno> {
+        let key = Key::new(name);
         let mut children = self.children.lock();
-        let name = dentry.name();
-        if Self::find(&children, hash, name.bytes()).is_some() {
+        if children.get(&key, |child| child.is_called(name)).is_some() {
             return Err(Errno::EEXIST);
         }
-        let cookie = children.next_cookie;
-        children.next_cookie += 1;
-        children
-            .table
-            .try_reserve(1, |slot| hash_name(slot.dentry.link.lock().name.bytes()))
-            .map_err(|_| Errno::ENOMEM)?;
-        let slot = Slot { hash: hash as u32, cookie, dentry: dentry.clone() };
-        children.table.insert_unique(hash, slot, |slot| hash_name(slot.dentry.link.lock().name.bytes()));
-        Ok(())
+        children.insert(key, dentry.clone()).map_err(|_| Errno::ENOMEM)
     }
 
-    fn detach(&self, name: &[u8], expected: &Arc<Self>) -> Option<Slot> {
-        let hash = hash_name(name);
-        let mut children = self.children.lock();
-        let entry = children.table.find_entry(hash, |slot| Arc::ptr_eq(&slot.dentry, expected)).ok()?;
-        Some(entry.remove().0)
+    fn detach(&self, name: &[u8], expected: &Arc<Self>) -> Option<Arc<Self>> {
+        self.children.lock().remove(&Key::new(name), |child| Arc::ptr_eq(child, expected))
     }
 
     /// Takes an entry out of the tree. It keeps its name and parent for those who have it open. ENOENT if it is gone already.
@@ -271,7 +227,7 @@ impl Dentry {
             link.parent = Some(to.clone());
         }
         drop(slot);
-        to.attach(hash_name(name), entry)
+        to.attach(name, entry)
     }
 
     /// Makes two entries change places (RENAME_EXCHANGE). The caller holds both directories' locks.
@@ -290,24 +246,24 @@ impl Dentry {
                 link.name = name.clone();
                 link.parent = Some(dir.clone());
             }
-            dir.attach(hash_name(name.bytes()), dentry)?;
+            dir.attach(name.bytes(), dentry)?;
         }
         Ok(())
     }
 
     /// Whether a directory has no entries.
     pub fn is_empty(&self) -> bool {
-        self.children.lock().table.is_empty()
+        self.children.lock().is_empty()
     }
 
     /// Up to `max` entries from a cookie on, in order.
     pub fn list(&self, from: u64, max: usize) -> Vec<(u64, Arc<Self>)> {
         let children = self.children.lock();
         let mut entries: Vec<(u64, &Arc<Self>)> = Vec::new();
-        if entries.try_reserve(children.table.len()).is_err() {
+        if entries.try_reserve(children.len()).is_err() {
             return Vec::new();
         }
-        entries.extend(children.table.iter().filter(|s| s.cookie >= from).map(|s| (s.cookie, &s.dentry)));
+        entries.extend(children.iter().filter(|entry| entry.0 >= from));
         if entries.len() > max {
             entries.select_nth_unstable_by_key(max, |entry| entry.0);
             entries.truncate(max);
@@ -320,12 +276,8 @@ impl Dentry {
     pub fn dismantle(self: &Arc<Self>) {
         let mut open = alloc::vec![self.clone()];
         while let Some(directory) = open.pop() {
-            let table = core::mem::take(&mut directory.children.lock().table);
-            for slot in table {
-                if slot.dentry.is_directory() {
-                    open.push(slot.dentry);
-                }
-            }
+            let entries = directory.children.lock().drain();
+            open.extend(entries.filter(|entry| entry.is_directory()));
         }
     }
 }

@@ -8,7 +8,7 @@ use abi::Errno;
 
 use super::dentry::Dentry;
 use super::device;
-use super::inode::{Device, FileKind, Inode, InodeOps, NewFile};
+use super::inode::{Contents, Device, FileKind, Inode, InodeOps, NewFile};
 use super::mount::{DEVTMPFS, FileSystem};
 use super::tmpfs::{self, ENTRY_SIZE};
 
@@ -79,10 +79,6 @@ impl DevRoot {
 }
 
 impl InodeOps for DevRoot {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
     fn is_memory_directory(&self) -> bool {
         true
     }
@@ -123,7 +119,7 @@ pub fn new() -> (Arc<FileSystem>, Arc<Dentry>) {
         device: Device::default(),
         target: &[],
     };
-    let inode = Inode::new(&fs, fs.next_inode(), &new, DevRoot::default());
+    let inode = Inode::new(&fs, fs.next_inode(), &new, Contents::other(DevRoot::default()));
     inode.set_links(2);
     inode.set_size(2 * ENTRY_SIZE);
     let root = Dentry::root(Arc::new(inode));

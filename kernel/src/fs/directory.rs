@@ -58,9 +58,9 @@ impl FileOps for DirectoryFile {
             *at = 2;
         }
         inode.touch_accessed();
-        if inode.ops.lists_itself() {
+        if inode.ops().lists_itself() {
             let mut entries = Vec::new();
-            inode.ops.list(dentry, *at, &mut entries)?;
+            inode.ops().list(dentry, *at, &mut entries)?;
             for entry in entries {
                 if !out.entry(&entry.name, entry.inode, entry.kind, entry.next) {
                     break;
@@ -69,7 +69,7 @@ impl FileOps for DirectoryFile {
             }
             return Ok(());
         }
-        inode.ops.populate(dentry)?;
+        inode.ops().populate(dentry)?;
         loop {
             let entries = dentry.list((*at).max(FIRST_COOKIE), BATCH);
             let count = entries.len();

@@ -156,7 +156,7 @@ pub struct SignalOwner {
 }
 
 /// An open file description (open(2)).
-pub struct OpenFile<T: ?Sized = dyn FileOps> {
+pub struct OpenFile {
     pub path: Path,
     pub mode: Mode,
     /// `O_*` as F_GETFL shows them.
@@ -165,12 +165,13 @@ pub struct OpenFile<T: ?Sized = dyn FileOps> {
     /// Reads and writes at the shared offset take turns.
     position_lock: SleepLock,
     owner: SpinLock<Option<Box<SignalOwner>>>,
-    pub ops: T,
+    /// A box of nothing for most kinds of file.
+    pub ops: Box<dyn FileOps>,
 }
 
-impl<T: FileOps> OpenFile<T> {
+impl OpenFile {
     /// `mode` says what it can be used for, apart from what the flags' access mode allows.
-    pub fn new(path: Path, flags: OpenFlags, mode: Mode, ops: T) -> Self {
+    pub fn new<T: FileOps>(path: Path, flags: OpenFlags, mode: Mode, ops: T) -> Self {
         Self {
             path,
             mode,
@@ -178,12 +179,10 @@ impl<T: FileOps> OpenFile<T> {
             position: AtomicU64::new(0),
             position_lock: SleepLock::new(),
             owner: SpinLock::new(None),
-            ops,
+            ops: Box::new(ops),
         }
     }
-}
 
-impl<T: ?Sized> OpenFile<T> {
     #[inline]
     pub fn inode(&self) -> &Inode {
         self.path.inode()
@@ -237,9 +236,7 @@ impl<T: ?Sized> OpenFile<T> {
         self.set_position(at);
         result
     }
-}
 
-impl OpenFile {
     /// Reads at the offset. EBADF if not open for reading; what the file itself says.
     #[inline]
     pub fn read(&self, dst: &mut Sink<'_>) -> SysResult {
@@ -312,7 +309,7 @@ impl OpenFile {
                 Whence::Data | Whence::Hole => {
                     let from = u64::try_from(offset).ok().filter(|&from| from < size).ok_or(Errno::ENXIO)?;
                     let what = if whence == Whence::Data { Find::Data } else { Find::Hole };
-                    *at = inode.ops.find(inode, what, from)?;
+                    *at = inode.ops().find(inode, what, from)?;
                     return Ok(*at);
                 }
             };
@@ -323,7 +320,7 @@ impl OpenFile {
     }
 }
 
-impl<T: ?Sized> Drop for OpenFile<T> {
+impl Drop for OpenFile {
     fn drop(&mut self) {
         if self.mode.contains(Mode::PATH) {
             return;
@@ -363,7 +360,7 @@ impl FileOps for InodeFile {
     #[inline]
     fn read(&self, file: &OpenFile, at: &mut u64, dst: &mut Sink<'_>) -> SysResult {
         let inode = file.inode();
-        let done = inode.ops.read_at(inode, *at, dst)?;
+        let done = inode.ops().read_at(inode, *at, dst)?;
         *at += done as u64;
         if !file.flags().contains(OpenFlags::NOATIME) {
             inode.touch_accessed();
@@ -388,13 +385,13 @@ impl FileOps for InodeFile {
             perm::drop_set_id_bits(inode);
         }
         inode.touch_modified();
-        let done = inode.ops.write_at(inode, *at, src)?;
+        let done = inode.ops().write_at(inode, *at, src)?;
         *at += done as u64;
         Ok(done)
     }
 
     fn mapping(&self, file: &Arc<OpenFile>) -> Result<Option<Arc<dyn MemoryObject>>, Errno> {
-        if !file.inode().ops.is_mappable() {
+        if !file.inode().ops().is_mappable() {
             return Err(Errno::ENODEV);
         }
         file.inode().touch_accessed();
@@ -421,12 +418,12 @@ pub struct MappedFile(pub Arc<OpenFile>);
 impl MemoryObject for MappedFile {
     fn page(&self, index: u64, access: Access) -> Result<Frame, FaultError> {
         let inode = self.0.inode();
-        inode.ops.page(inode, index, access)
+        inode.ops().page(inode, index, access)
     }
 
     fn cached_page(&self, index: u64) -> Option<Frame> {
         let inode = self.0.inode();
-        inode.ops.cached_page(inode, index)
+        inode.ops().cached_page(inode, index)
     }
 
     fn size(&self) -> u64 {
@@ -454,7 +451,7 @@ impl MemoryObject for MappedFile {
         }
         let inode = self.0.inode();
         let _guard = inode.lock.lock();
-        inode.ops.allocate(inode, Allocate::PunchHole, offset, len)
+        inode.ops().allocate(inode, Allocate::PunchHole, offset, len)
     }
 
     fn note_writable_mapping(&self, change: isize) {

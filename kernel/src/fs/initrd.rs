@@ -6,9 +6,9 @@ use alloc::sync::Arc;
 use abi::Errno;
 
 use super::dentry::Dentry;
-use super::inode::{Device, FileKind, Inode, NewFile, Timestamp, ops_as};
+use super::inode::{Device, FileKind, Inode, NewFile, Timestamp};
 use super::names;
-use super::tmpfs::{self, TmpFile};
+use super::tmpfs;
 use crate::arch::x86_64::paging;
 use crate::mm::{PAGE_SIZE, Source};
 
@@ -105,7 +105,7 @@ fn parent<'p>(root: &Arc<Dentry>, path: &'p [u8]) -> Result<(Arc<Dentry>, &'p [u
 }
 
 fn fill(inode: &Inode, data: &'static [u8]) -> Result<(), Errno> {
-    let file: &TmpFile = ops_as(inode).ok_or(Errno::EINVAL)?;
+    let file = inode.file().ok_or(Errno::EINVAL)?;
     let address = data.as_ptr().addr();
     if address.is_multiple_of(PAGE_SIZE) {
         file.cache.set_boot_extent(inode, (address - paging::DIRECT_MAP) as u64, data.len() as u64);

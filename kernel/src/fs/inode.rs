@@ -1,9 +1,9 @@
 //! Inodes: a file's identity and attributes, and the operations of the file system it belongs to.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::any::Any;
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use abi::{Errno, OpenFlags};
 
@@ -13,6 +13,8 @@ use super::file::OpenFile;
 use super::lock::SleepLock;
 use super::mount::FileSystem;
 use super::path::Path;
+use super::tmpfs::{TmpDirectory, TmpFile};
+use crate::arch::x86_64::tsc;
 use crate::mm::fault::{Access, FaultError};
 use crate::mm::{Frame, Sink, Source};
 use crate::sync::SpinLock;
@@ -68,9 +70,18 @@ pub struct Timestamp {
 impl Timestamp {
     #[inline]
     pub fn now() -> Self {
+        /// The second that it was when somebody last asked.
+        static SECOND: AtomicI64 = AtomicI64::new(0);
+        const PER_SECOND: i64 = time::NS_PER_SEC.cast_signed();
         let now = time::realtime_ns();
-        let per_second = time::NS_PER_SEC.cast_signed();
-        Self { seconds: now.div_euclid(per_second), nanos: now.rem_euclid(per_second) as u32 }
+        let seconds = SECOND.load(Ordering::Relaxed);
+        let nanos = now.wrapping_sub(seconds.wrapping_mul(PER_SECOND));
+        if (0..PER_SECOND).contains(&nanos) {
+            return Self { seconds, nanos: nanos as u32 };
+        }
+        let seconds = now.div_euclid(PER_SECOND);
+        SECOND.store(seconds, Ordering::Relaxed);
+        Self { seconds, nanos: now.rem_euclid(PER_SECOND) as u32 }
     }
 }
 
@@ -144,9 +155,6 @@ pub enum Find {
 /// What a file system does for its inodes. `inode` and `dir` are always the one that `self` is part of.
 #[expect(unused_variables, reason = "default bodies name their parameters for the documentation")]
 pub trait InodeOps: Send + Sync + 'static {
-    /// For downcasts within the file system.
-    fn as_any(&self) -> &dyn Any;
-
     /// Finds an entry that isn't in the dentry tree. Whether it is put there is the file system's choice. ENOENT.
     fn lookup(&self, dir: &Arc<Dentry>, name: &[u8]) -> Result<Arc<Dentry>, Errno> {
         Err(Errno::ENOENT)
@@ -248,7 +256,7 @@ pub struct Listed {
 }
 
 /// A file, whatever names it has.
-pub struct Inode<T: InodeOps + ?Sized = dyn InodeOps> {
+pub struct Inode {
     pub number: u64,
     pub kind: FileKind,
     /// Of a device file.
@@ -263,6 +271,8 @@ pub struct Inode<T: InodeOps + ?Sized = dyn InodeOps> {
     /// In units of 512 bytes.
     blocks: AtomicU64,
     times: SpinLock<Times>,
+    /// Until this TSC value a read leaves the access time as it is.
+    accessed_until: AtomicU64,
     /// Open files that may write; negative while programs run from the file.
     writers: AtomicI32,
     /// Shared writable mappings.
@@ -271,12 +281,25 @@ pub struct Inode<T: InodeOps + ?Sized = dyn InodeOps> {
     pub lock: SleepLock,
     /// Record locks; made with the first.
     advisory: SpinLock<Option<Arc<Advisory>>>,
-    pub ops: T,
+    contents: Contents,
 }
 
-impl<T: InodeOps> Inode<T> {
+/// What an inode holds. Files in memory are most of them, and stand here without a detour.
+pub enum Contents {
+    File(TmpFile),
+    Directory(TmpDirectory),
+    Other(Box<dyn InodeOps>),
+}
+
+impl Contents {
+    pub fn other<T: InodeOps>(ops: T) -> Self {
+        Self::Other(Box::new(ops))
+    }
+}
+
+impl Inode {
     /// A new inode with one link, all times now.
-    pub fn new(fs: &Arc<FileSystem>, number: u64, new: &NewFile<'_>, ops: T) -> Self {
+    pub fn new(fs: &Arc<FileSystem>, number: u64, new: &NewFile<'_>, contents: Contents) -> Self {
         let now = Timestamp::now();
         Self {
             number,
@@ -290,23 +313,39 @@ impl<T: InodeOps> Inode<T> {
             size: AtomicU64::new(0),
             blocks: AtomicU64::new(0),
             times: SpinLock::new(Times { accessed: now, modified: now, changed: now, born: now }),
+            accessed_until: AtomicU64::new(0),
             writers: AtomicI32::new(0),
             writable_mappings: AtomicI32::new(0),
             lock: SleepLock::new(),
             advisory: SpinLock::new(None),
-            ops,
+            contents,
         }
     }
-}
 
-impl Inode {
+    /// What the file system does for it.
+    #[inline]
+    pub fn ops(&self) -> &dyn InodeOps {
+        match &self.contents {
+            Contents::File(file) => file,
+            Contents::Directory(directory) => directory,
+            Contents::Other(other) => &**other,
+        }
+    }
+
+    /// The contents, if it is a regular file in memory.
+    #[inline]
+    pub fn file(&self) -> Option<&TmpFile> {
+        match &self.contents {
+            Contents::File(file) => Some(file),
+            _ => None,
+        }
+    }
+
     #[inline]
     pub fn is_directory(&self) -> bool {
         self.kind == FileKind::Directory
     }
-}
 
-impl<T: InodeOps + ?Sized> Inode<T> {
     /// Permission bits, 07777.
     #[inline]
     pub fn mode(&self) -> u32 {
@@ -373,20 +412,30 @@ impl<T: InodeOps + ?Sized> Inode<T> {
 
     pub fn change_times(&self, change: impl FnOnce(&mut Times)) {
         change(&mut self.times.lock());
+        self.accessed_until.store(0, Ordering::Relaxed);
     }
 
     /// After a read: the access time moves if it isn't later than a change, or is a day old (relatime).
     #[inline]
     pub fn touch_accessed(&self) {
-        const DAY: i64 = 24 * 60 * 60;
+        if tsc::read() >= self.accessed_until.load(Ordering::Relaxed) {
+            self.touch_accessed_slowly();
+        }
+    }
+
+    #[inline(never)]
+    fn touch_accessed_slowly(&self) {
+        const DAY_S: i64 = 24 * 60 * 60;
+        let now = Timestamp::now();
         let mut times = self.times.lock();
-        if times.accessed <= times.modified || times.accessed <= times.changed {
-            times.accessed = Timestamp::now();
-        } else {
-            let now = Timestamp::now();
-            if now.seconds.saturating_sub(times.accessed.seconds) >= DAY {
-                times.accessed = now;
-            }
+        let age = now.seconds.saturating_sub(times.accessed.seconds);
+        if times.accessed <= times.modified || times.accessed <= times.changed || age >= DAY_S {
+            times.accessed = now;
+        }
+        // Until a change, and for some minutes at most, there is nothing to do.
+        if times.accessed > times.modified && times.accessed > times.changed {
+            const MINUTES_IN_TICKS: u64 = 1 << 39;
+            self.accessed_until.store(tsc::read().saturating_add(MINUTES_IN_TICKS), Ordering::Relaxed);
         }
     }
 
@@ -397,6 +446,7 @@ impl<T: InodeOps + ?Sized> Inode<T> {
         let mut times = self.times.lock();
         times.modified = now;
         times.changed = now;
+        self.accessed_until.store(0, Ordering::Relaxed);
     }
 
     /// After a change of the attributes.
@@ -404,6 +454,7 @@ impl<T: InodeOps + ?Sized> Inode<T> {
     pub fn touch_changed(&self) {
         let now = Timestamp::now();
         self.times.lock().changed = now;
+        self.accessed_until.store(0, Ordering::Relaxed);
     }
 
     /// A writer opens the file. ETXTBSY while a program runs from it.
@@ -456,14 +507,9 @@ impl<T: InodeOps + ?Sized> Inode<T> {
     }
 }
 
-impl<T: InodeOps + ?Sized> Drop for Inode<T> {
+impl Drop for Inode {
     #[inline]
     fn drop(&mut self) {
-        self.ops.release(&self.fs);
+        self.ops().release(&self.fs);
     }
-}
-
-/// The ops of an inode as the type that its file system gave them.
-pub fn ops_as<T: 'static>(inode: &Inode) -> Option<&T> {
-    inode.ops.as_any().downcast_ref()
 }

@@ -10,7 +10,7 @@ use spin::Once;
 use super::anon;
 use super::dentry::Dentry;
 use super::file::{InodeFile, MappedFile, Mode, OpenFile};
-use super::inode::{FileKind, Inode, InodeOps};
+use super::inode::{Contents, FileKind, Inode, InodeOps};
 use super::mount::{FileSystem, Mount, TMPFS};
 use super::path::Path;
 use super::tmpfs::{TmpFile, seal};
@@ -32,7 +32,7 @@ pub struct Target {
 pub fn mmap_target(fd: Fd) -> Result<Target, Errno> {
     let file = super::files().get(fd)?;
     let object = file.ops.mapping(&file)?;
-    let seals = file.inode().ops.seals().map_or(0, |seals| seals.load(Ordering::Acquire));
+    let seals = file.inode().ops().seals().map_or(0, |seals| seals.load(Ordering::Acquire));
     let sealed = seals & (seal::WRITE | seal::FUTURE_WRITE) != 0;
     Ok(Target {
         readable: file.mode.contains(Mode::READ),
@@ -48,7 +48,7 @@ fn mount() -> &'static Arc<Mount> {
     static MOUNT: Once<Arc<Mount>> = Once::new();
     MOUNT.call_once(|| {
         let fs = FileSystem::new(&TMPFS);
-        let root = Inode::new(&fs, fs.next_inode(), &anon::attributes(FileKind::Directory, 0o700), NoEntries);
+        let root = Inode::new(&fs, fs.next_inode(), &anon::attributes(FileKind::Directory, 0o700), Contents::other(NoEntries));
         Mount::internal(&fs, Arc::new(root))
     })
 }
@@ -56,16 +56,13 @@ fn mount() -> &'static Arc<Mount> {
 struct NoEntries;
 
 impl InodeOps for NoEntries {
-    fn as_any(&self) -> &dyn core::any::Any {
-        self
-    }
 }
 
 fn new_file(name: &[u8], mode: u32, flags: OpenFlags, contents: TmpFile) -> Result<Arc<OpenFile>, Errno> {
     let mount = mount();
     mount.fs.space.take_inode()?;
     let inode =
-        Inode::new(&mount.fs, mount.fs.next_inode(), &anon::attributes(FileKind::Regular, mode), contents);
+        Inode::new(&mount.fs, mount.fs.next_inode(), &anon::attributes(FileKind::Regular, mode), Contents::File(contents));
     inode.set_links(0);
     let inode = Arc::new(inode);
     inode.begin_write()?;

@@ -137,7 +137,7 @@ pub fn open_kernel(path: &[u8], flags: OpenFlags) -> Result<Arc<OpenFile>, Errno
 
 /// The descriptors of the running process.
 #[inline]
-pub fn files() -> Arc<FileTable> {
+pub fn files() -> &'static FileTable {
     crate::task::current().process.files()
 }
 

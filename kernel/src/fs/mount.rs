@@ -256,18 +256,12 @@ fn mounted_on(path: &Path) -> Option<Arc<Mount>> {
 }
 
 /// From a directory that may be covered to what covers it.
-#[inline]
-pub fn cross_down(path: Path) -> Path {
-    if path.dentry.mounted() { cross_down_slowly(path) } else { path }
-}
-
 #[inline(never)]
-fn cross_down_slowly(mut path: Path) -> Path {
+pub fn cross_down(path: &mut Path) {
     while path.dentry.mounted() {
-        match mounted_on(&path) {
-            Some(mount) => path = mount.root_path(),
+        match mounted_on(path) {
+            Some(mount) => *path = mount.root_path(),
             None => break,
         }
     }
-    path
 }

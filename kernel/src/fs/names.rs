@@ -8,7 +8,6 @@ use namei::{Follow, Last, Limits};
 use super::dentry::Dentry;
 use super::inode::{Device, FileKind, Inode, NewFile};
 use super::lock::SleepLock;
-use super::mount;
 use super::path::{Path, PathWalk, check_directory_writable, walk};
 use super::perm::{self, Want};
 use super::tmpfs::ENTRY_SIZE;
@@ -56,7 +55,7 @@ pub fn new_inode(directory: &Inode, node: &Node<'_>) -> Result<Arc<Inode>, Errno
         }
     }
     let new = NewFile { kind: node.kind, mode, uid, gid, device: node.device, target: node.target };
-    directory.ops.create(directory, &new)
+    directory.ops().create(directory, &new)
 }
 
 /// Enters a new name, the directory's lock being held.
@@ -93,7 +92,7 @@ pub fn parent(dirfd: Fd, path: &[u8]) -> Result<(PathWalk<'_>, Last), Errno> {
 fn look(directory: &Path, name: &[u8]) -> Result<Option<Arc<Dentry>>, Errno> {
     match directory.dentry.lookup(name) {
         Ok(dentry) => Ok(Some(dentry)),
-        Err(Errno::ENOENT) if directory.inode().ops.is_memory_directory() => Ok(None),
+        Err(Errno::ENOENT) if directory.inode().ops().is_memory_directory() => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -127,7 +126,7 @@ fn may_delete(directory: &Path, victim: &Arc<Dentry>, as_directory: bool) -> Res
     if !as_directory && victim.is_directory() {
         return Err(Errno::EISDIR);
     }
-    if !directory.inode().ops.is_memory_directory() {
+    if !directory.inode().ops().is_memory_directory() {
         return Err(Errno::EPERM);
     }
     if directory.dentry.is_removed() { Err(Errno::ENOENT) } else { Ok(()) }
@@ -186,7 +185,7 @@ pub fn rmdir(dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
         return Err(Errno::EBUSY);
     }
     let _victim_guard = victim.inode.lock.lock();
-    victim.inode.ops.populate(&victim)?;
+    victim.inode.ops().populate(&victim)?;
     if !victim.is_empty() {
         return Err(Errno::ENOTEMPTY);
     }
@@ -215,7 +214,7 @@ pub fn link(old: &Path, dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
     }
     perm::check(directory.inode(), Want::WRITE | Want::SEARCH)?;
     let inode = old.inode();
-    if inode.is_directory() || !directory.inode().ops.is_memory_directory() {
+    if inode.is_directory() || !directory.inode().ops().is_memory_directory() {
         return Err(Errno::EPERM);
     }
     if inode.links() == 0 && !old.dentry.is_linkable() {
@@ -316,7 +315,7 @@ pub fn rename(from: (Fd, &[u8]), to: (Fd, &[u8]), mode: RenameMode) -> Result<()
     if old.mounted() || new.as_ref().is_some_and(|new| new.mounted()) {
         return Err(Errno::EBUSY);
     }
-    if !new_dir.inode().ops.is_memory_directory() {
+    if !new_dir.inode().ops().is_memory_directory() {
         return Err(Errno::EPERM);
     }
     match (&new, mode) {
@@ -358,5 +357,5 @@ pub fn rename(from: (Fd, &[u8]), to: (Fd, &[u8]), mode: RenameMode) -> Result<()
 /// The place that a path leads to, which is to be a directory, for mounts and chroot. ENOTDIR.
 pub fn resolve_directory(dirfd: Fd, path: &[u8]) -> Result<Path, Errno> {
     let place = walk(dirfd, path, Follow::Yes, Limits::default())?.resolve()?;
-    if place.inode().is_directory() { Ok(mount::cross_down(place)) } else { Err(Errno::ENOTDIR) }
+    if place.inode().is_directory() { Ok(place) } else { Err(Errno::ENOTDIR) }
 }

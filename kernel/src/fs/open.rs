@@ -104,34 +104,34 @@ fn find_or_create(mut walk: PathWalk<'_>, how: &How) -> Result<(Path, Origin), E
         }
         let found = match walk.lookup() {
             Ok(found) => Some(found),
-            Err(Errno::ENOENT) if walk.node().inode().ops.is_memory_directory() => None,
+            Err(Errno::ENOENT) if walk.node().inode().ops().is_memory_directory() => None,
             Err(error) => return Err(error),
         };
-        let found = match found {
-            Some(found) => found,
-            None => {
-                let directory = walk.node();
-                let _guard = directory.inode().lock.lock();
-                // Another thread may have been faster.
-                match directory.dentry.child(walk.name()) {
-                    Some(dentry) => Path { mount: directory.mount.clone(), dentry },
-                    None => {
-                        directory.check_writable()?;
-                        let node = Node::plain(FileKind::Regular, how.mode);
-                        let dentry = names::create_locked(directory, walk.name(), &node)?;
-                        return Ok((Path { mount: directory.mount.clone(), dentry }, Origin::Created));
-                    }
-                }
-            }
+        let (found, origin) = match found {
+            Some(found) => (found, Origin::Existing),
+            None => make(walk.node(), walk.name(), how.mode)?,
         };
-        if found.dentry.kind == FileKind::Symlink && walk.follows_last() {
+        if found.kind == FileKind::Symlink && walk.follows_last() {
             if walk.follow_link(&found)? == Followed::Arrived {
                 return Ok((walk.into_node(), Origin::Existing));
             }
             continue;
         }
-        return Ok((found, Origin::Existing));
+        walk.step(found)?;
+        return Ok((walk.into_node(), origin));
     }
+}
+
+/// Makes a regular file that was not there a moment ago.
+fn make(directory: &Path, name: &[u8], mode: u32) -> Result<(Arc<Dentry>, Origin), Errno> {
+    let _guard = directory.inode().lock.lock();
+    // Another thread may have been faster.
+    if let Some(dentry) = directory.dentry.child(name) {
+        return Ok((dentry, Origin::Existing));
+    }
+    directory.check_writable()?;
+    let dentry = names::create_locked(directory, name, &Node::plain(FileKind::Regular, mode))?;
+    Ok((dentry, Origin::Created))
 }
 
 /// O_TMPFILE: a file without a name in the directory's file system.
@@ -141,7 +141,7 @@ fn open_temporary(directory: Path, how: &How) -> Result<Arc<OpenFile>, SysError>
     }
     directory.check_writable()?;
     perm::check(directory.inode(), Want::WRITE | Want::SEARCH)?;
-    if !directory.inode().ops.is_memory_directory() {
+    if !directory.inode().ops().is_memory_directory() {
         return Err(Errno::EOPNOTSUPP.into());
     }
     let inode = names::new_inode(directory.inode(), &Node::plain(FileKind::Regular, how.mode))?;
@@ -202,7 +202,7 @@ fn check_access(place: &Path, how: &How) -> Result<(), Errno> {
 }
 
 fn open_place(place: Path, inode: &Arc<Inode>, how: &How, origin: Origin) -> Result<Arc<OpenFile>, SysError> {
-    if let Some(file) = inode.ops.open(&place, how.flags)? {
+    if let Some(file) = inode.ops().open(&place, how.flags)? {
         return Ok(file);
     }
     let access = Mode::from_flags(how.flags);
@@ -232,7 +232,7 @@ fn open_place(place: Path, inode: &Arc<Inode>, how: &How, origin: Origin) -> Res
 pub fn truncate(inode: &Inode, size: u64) -> Result<(), Errno> {
     let _guard = inode.lock.lock();
     let old = inode.size();
-    inode.ops.truncate(inode, size)?;
+    inode.ops().truncate(inode, size)?;
     if size < old {
         super::hooks::unmap_beyond(inode, size);
     }

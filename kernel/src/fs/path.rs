@@ -50,7 +50,9 @@ impl Path {
             }
             if !at.is_mount_root() {
                 let Some(parent) = at.dentry.parent() else { return at };
-                return mount::cross_down(Self { mount: at.mount, dentry: parent });
+                let mut above = Self { mount: at.mount, dentry: parent };
+                mount::cross_down(&mut above);
+                return above;
             }
             match at.mount.covered() {
                 Some(covered) => at = covered,
@@ -123,6 +125,7 @@ static NAMES: Names = Names;
 
 impl Tree for Names {
     type Node = Path;
+    type Entry = Arc<Dentry>;
     type Body = Arc<[u8]>;
     type Error = Errno;
 
@@ -142,7 +145,12 @@ impl Tree for Names {
 
     #[inline]
     fn class(&self, node: &Path) -> Class {
-        match node.dentry.kind {
+        self.entry_class(&node.dentry)
+    }
+
+    #[inline]
+    fn entry_class(&self, entry: &Arc<Dentry>) -> Class {
+        match entry.kind {
             FileKind::Directory => Class::Directory,
             FileKind::Symlink => Class::Symlink,
             _ => Class::Other,
@@ -155,19 +163,26 @@ impl Tree for Names {
     }
 
     #[inline]
-    fn lookup(&self, directory: &Path, name: &[u8]) -> Result<Path, Errno> {
-        let dentry = directory.dentry.lookup(name)?;
-        Ok(mount::cross_down(Path { mount: directory.mount.clone(), dentry }))
+    fn lookup(&self, directory: &Path, name: &[u8]) -> Result<Arc<Dentry>, Errno> {
+        directory.dentry.lookup(name)
+    }
+
+    #[inline]
+    fn descend(&self, node: &mut Path, entry: Arc<Dentry>) {
+        node.dentry = entry;
+        if node.dentry.mounted() {
+            mount::cross_down(node);
+        }
     }
 
     fn parent(&self, node: &Path) -> Path {
         node.parent_within(&self.root())
     }
 
-    fn read_link(&self, link: &Path) -> Result<Target<Path, Arc<[u8]>>, Errno> {
-        let inode = link.inode();
+    fn read_link(&self, link: &Arc<Dentry>) -> Result<Target<Path, Arc<[u8]>>, Errno> {
+        let inode = &link.inode;
         inode.touch_accessed();
-        Ok(match inode.ops.read_link(inode)? {
+        Ok(match inode.ops().read_link(inode)? {
             LinkTarget::Path(body) => Target::Path(body),
             LinkTarget::Jump(path) => Target::Node(path),
         })
@@ -221,7 +236,7 @@ pub struct UserPath {
 }
 
 impl UserPath {
-    const SHORT: usize = 96;
+    const SHORT: usize = 64;
 
     /// EFAULT; ENAMETOOLONG; ENOMEM.
     #[inline]

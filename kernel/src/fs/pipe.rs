@@ -16,7 +16,7 @@ use super::anon;
 use super::dentry::Dentry;
 use super::file::{FileOps, Mode, OpenFile};
 use super::hooks;
-use super::inode::{FileKind, Inode};
+use super::inode::{Contents, FileKind, Inode};
 use super::lock::SleepLock;
 use super::mount::{Mount, PIPEFS};
 use super::path::Path;
@@ -571,7 +571,7 @@ pub fn new(flags: OpenFlags) -> (Arc<OpenFile>, Arc<OpenFile>) {
     let pipe = Pipe::new();
     let number = mount.fs.next_inode();
     let special = Special::with_fifo(Fifo::of(&pipe));
-    let inode = Arc::new(Inode::new(&mount.fs, number, &anon::attributes(FileKind::Fifo, 0o600), special));
+    let inode = Arc::new(Inode::new(&mount.fs, number, &anon::attributes(FileKind::Fifo, 0o600), Contents::other(special)));
     let dentry = Dentry::detached(format!("pipe:[{number}]").as_bytes(), inode);
     let path = Path { mount: mount.clone(), dentry };
     let open = |mode: Mode, flags: OpenFlags| {

@@ -13,7 +13,7 @@ use wire::{Stdin, StreamKind};
 use super::anon;
 use super::dentry::Dentry;
 use super::file::{FileOps, Mode, OpenFile};
-use super::inode::{FileKind, Inode, InodeOps};
+use super::inode::{Contents, FileKind, Inode, InodeOps};
 use super::mount::{Mount, PIPEFS};
 use super::path::Path;
 use super::poll::{Events, PollHead, Poller};
@@ -144,6 +144,7 @@ impl FileOps for BytesReader {
 }
 
 /// The inode of a standard stream, through which /dev/stdout and its like open it again.
+#[derive(Clone)]
 enum Stream {
     Host,
     Bytes(Arc<GivenBytes>),
@@ -151,24 +152,18 @@ enum Stream {
 }
 
 impl Stream {
-    fn open(&self, path: Path, flags: OpenFlags) -> Arc<OpenFile> {
-        match self {
-            Self::Host => Arc::new(OpenFile::new(path, flags, Mode::READ, HostReader)),
-            Self::Bytes(bytes) => {
-                Arc::new(OpenFile::new(path, flags, Mode::READ, BytesReader(bytes.clone())))
-            }
-            Self::Output(stream) => Arc::new(OpenFile::new(path, flags, Mode::WRITE, HostWriter(*stream))),
-        }
+    fn open_at(&self, path: Path, flags: OpenFlags) -> Arc<OpenFile> {
+        Arc::new(match self {
+            Self::Host => OpenFile::new(path, flags, Mode::READ, HostReader),
+            Self::Bytes(bytes) => OpenFile::new(path, flags, Mode::READ, BytesReader(bytes.clone())),
+            Self::Output(stream) => OpenFile::new(path, flags, Mode::WRITE, HostWriter(*stream)),
+        })
     }
 }
 
 impl InodeOps for Stream {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
     fn open(&self, path: &Path, flags: OpenFlags) -> Result<Option<Arc<OpenFile>>, SysError> {
-        Ok(Some(Self::open(self, path.clone(), flags)))
+        Ok(Some(self.open_at(path.clone(), flags)))
     }
 }
 
@@ -178,10 +173,9 @@ fn pipe_like(flags: OpenFlags, stream: Stream) -> Arc<OpenFile> {
     let mount = anon::internal_mount(&MOUNT, &PIPEFS);
     let number = mount.fs.next_inode();
     let attributes = anon::attributes(FileKind::Fifo, 0o600);
-    let inode = Arc::new(Inode::new(&mount.fs, number, &attributes, stream));
-    let stream: Arc<Inode> = inode.clone();
-    let dentry = Dentry::detached(format!("pipe:[{number}]").as_bytes(), stream);
-    inode.ops.open(Path { mount: mount.clone(), dentry }, flags)
+    let inode = Arc::new(Inode::new(&mount.fs, number, &attributes, Contents::other(stream.clone())));
+    let dentry = Dentry::detached(format!("pipe:[{number}]").as_bytes(), inode);
+    stream.open_at(Path { mount: mount.clone(), dentry }, flags)
 }
 
 /// Installs a job's standard streams: input, output, error.

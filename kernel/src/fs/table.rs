@@ -156,6 +156,13 @@ impl FileTable {
     }
 }
 
+impl Drop for FileTable {
+    /// At the end of the last process that uses it.
+    fn drop(&mut self) {
+        self.close_range(0, usize::MAX, Take::All);
+    }
+}
+
 /// The table while it is locked.
 pub struct Peek<'a>(&'a FdMap<Arc<OpenFile>>);
 

@@ -8,7 +8,7 @@ use abi::{Errno, OpenFlags};
 
 use super::dentry::Dentry;
 use super::file::OpenFile;
-use super::inode::{Allocate, Device, FileKind, Find, Inode, InodeOps, LinkTarget, NewFile};
+use super::inode::{Contents, Allocate, Device, FileKind, Find, Inode, InodeOps, LinkTarget, NewFile};
 use super::mount::{FileSystem, FileSystemType};
 use super::page_cache::{PageCache, fault_error};
 use super::path::Path;
@@ -41,30 +41,26 @@ pub fn make(fs: &Arc<FileSystem>, new: &NewFile<'_>) -> Result<Arc<Inode>, Errno
     fs.space.take_inode()?;
     let number = fs.next_inode();
     Ok(match new.kind {
-        FileKind::Regular => Arc::new(Inode::new(fs, number, new, TmpFile::default())),
+        FileKind::Regular => Arc::new(Inode::new(fs, number, new, Contents::File(TmpFile::default()))),
         FileKind::Directory => {
-            let inode = Inode::new(fs, number, new, TmpDirectory);
+            let inode = Inode::new(fs, number, new, Contents::Directory(TmpDirectory));
             inode.set_links(2);
             inode.set_size(2 * ENTRY_SIZE);
             Arc::new(inode)
         }
         FileKind::Symlink => {
-            let inode = Inode::new(fs, number, new, TmpLink(new.target.into()));
+            let inode = Inode::new(fs, number, new, Contents::other(TmpLink(new.target.into())));
             inode.set_size(new.target.len() as u64);
             Arc::new(inode)
         }
-        _ => Arc::new(Inode::new(fs, number, new, Special::default())),
+        _ => Arc::new(Inode::new(fs, number, new, Contents::other(Special::default()))),
     })
 }
 
 /// A directory.
-struct TmpDirectory;
+pub struct TmpDirectory;
 
 impl InodeOps for TmpDirectory {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
     fn is_memory_directory(&self) -> bool {
         true
     }
@@ -86,10 +82,6 @@ impl InodeOps for TmpDirectory {
 struct TmpLink(Arc<[u8]>);
 
 impl InodeOps for TmpLink {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
     fn read_link(&self, _: &Inode) -> Result<LinkTarget, Errno> {
         Ok(LinkTarget::Path(self.0.clone()))
     }
@@ -117,10 +109,6 @@ impl Special {
 }
 
 impl InodeOps for Special {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
     fn open(&self, path: &Path, flags: OpenFlags) -> Result<Option<Arc<OpenFile>>, SysError> {
         match path.inode().kind {
             FileKind::Fifo => self.fifo.open(path, flags).map(Some),
@@ -172,10 +160,6 @@ impl TmpFile {
 }
 
 impl InodeOps for TmpFile {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
     #[inline]
     fn read_at(&self, inode: &Inode, at: u64, dst: &mut Sink<'_>) -> Result<usize, Errno> {
         let Some(rest) = inode.size().checked_sub(at) else { return Ok(0) };

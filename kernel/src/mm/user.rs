@@ -265,6 +265,25 @@ impl<'a> Cursor<'a> {
         mut copy: impl FnMut(usize, bool, usize, usize) -> usize,
     ) -> Result<usize, Errno> {
         let len = len.min(self.remaining);
+        // Nearly always it is all in one piece of the program's memory, and there.
+        if len <= self.now.len && !self.now.kernel && is_user_range(self.now.address, len) {
+            let left = copy(self.now.address, false, 0, len);
+            let moved = len - left.min(len);
+            self.now.address += moved;
+            self.now.len -= moved;
+            self.remaining -= moved;
+            return if moved > 0 || len == 0 { Ok(moved) } else { Err(Errno::EFAULT) };
+        }
+        self.walk_slowly(len, &mut copy)
+    }
+
+    /// Piece by piece.
+    #[inline(never)]
+    fn walk_slowly(
+        &mut self,
+        len: usize,
+        copy: &mut dyn FnMut(usize, bool, usize, usize) -> usize,
+    ) -> Result<usize, Errno> {
         let mut done = 0;
         while done < len {
             if self.now.len == 0 {

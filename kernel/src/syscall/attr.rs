@@ -308,12 +308,12 @@ pub fn fallocate(fd: Fd, mode: u32, at: i64, len: i64) -> SysResult {
         if mode & KEEP_SIZE == 0 {
             check_size(inode, end)?;
         }
-        inode.ops.allocate(inode, how, start, len)?;
+        inode.ops().allocate(inode, how, start, len)?;
         if mode & KEEP_SIZE == 0 && end > inode.size() {
             inode.set_size(end);
         }
     } else {
-        inode.ops.allocate(inode, how, start, len)?;
+        inode.ops().allocate(inode, how, start, len)?;
         hooks::unmap_range(inode, start, end);
     }
     inode.touch_modified();

@@ -152,7 +152,7 @@ pub fn fcntl(fd: Fd, cmd: u32, argument: usize) -> SysResult {
         GETPIPE_SZ => Ok(pipe::of(&file).ok_or(Errno::EBADF)?.pipe.size() as usize),
         ADD_SEALS => add_seals(&file, argument as u32),
         GET_SEALS => {
-            let seals = file.inode().ops.seals().ok_or(Errno::EINVAL)?;
+            let seals = file.inode().ops().seals().ok_or(Errno::EINVAL)?;
             Ok(seals.load(core::sync::atomic::Ordering::Acquire) as usize)
         }
         _ => Err(Errno::EINVAL.into()),
@@ -178,7 +178,7 @@ fn set_flags(file: &OpenFile, flags: OpenFlags) -> SysResult {
 fn add_seals(file: &OpenFile, seals: u32) -> SysResult {
     use core::sync::atomic::Ordering;
     let inode = file.inode();
-    let held = inode.ops.seals().ok_or(Errno::EINVAL)?;
+    let held = inode.ops().seals().ok_or(Errno::EINVAL)?;
     if !file.mode.contains(Mode::WRITE) {
         return Err(Errno::EPERM.into());
     }

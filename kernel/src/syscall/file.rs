@@ -343,7 +343,7 @@ pub fn readahead(fd: Fd, _: i64, _: usize) -> SysResult {
     if !file.mode.contains(fs::file::Mode::READ) {
         return Err(Errno::EBADF.into());
     }
-    if file.inode().ops.is_mappable() { Ok(0) } else { Err(Errno::EINVAL.into()) }
+    if file.inode().ops().is_mappable() { Ok(0) } else { Err(Errno::EINVAL.into()) }
 }
 
 /// posix_fadvise(2): everything is in memory, so no advice changes anything.

@@ -332,7 +332,7 @@ fn file_slot(file: &OpenFile, at: u64, max: usize) -> Result<Option<Slot>, Errno
     let within = (at % PAGE_SIZE as u64) as usize;
     let Some(rest) = inode.size().checked_sub(at).filter(|&rest| rest > 0) else { return Ok(None) };
     let len = usize::try_from(rest).unwrap_or(usize::MAX).min(PAGE_SIZE - within).min(max);
-    let frame = match inode.ops.cached_page(inode, at / PAGE_SIZE as u64) {
+    let frame = match inode.ops().cached_page(inode, at / PAGE_SIZE as u64) {
         Some(frame) => frame,
         None => Frame::zeroed()?,
     };
@@ -378,7 +378,7 @@ fn splice_in(
     if !from.0.ops.can_splice() || pipe::of(from.0).is_some() {
         return Err(Errno::EINVAL.into());
     }
-    let has_pages = from.0.inode().ops.is_mappable();
+    let has_pages = from.0.inode().ops().is_mappable();
     let len = len.min(pipe.free_slots() * PAGE_SIZE);
     let mut done = 0;
     while done < len && pipe.has_room() {

@@ -113,7 +113,7 @@ pub fn statx(dirfd: Fd, path: PathArg, flags: u32, mask: u32, out: UserPtr<Statx
     let inode = place.inode();
     let stat = stat_of(inode);
     let times = inode.times();
-    let has_birth = inode.ops.has_attributes();
+    let has_birth = inode.ops().has_attributes();
     let mut known = StatxMask::BASIC_STATS | StatxMask::MNT_ID;
     known.set(StatxMask::BTIME, has_birth);
     let (rdev, dev) = (inode.device, fs::inode::Device::decode(stat.dev as u32));
@@ -237,7 +237,7 @@ pub fn readlinkat(dirfd: Fd, path: PathArg, buf: UserPtr<u8>, size: i32) -> SysR
         return Err(if is_empty { Errno::ENOENT } else { Errno::EINVAL }.into());
     }
     inode.touch_accessed();
-    match inode.ops.read_link(inode)? {
+    match inode.ops().read_link(inode)? {
         LinkTarget::Path(text) => put(buf, size, &text),
         LinkTarget::Jump(target) => {
             let root = current().process.fs.lock().root.clone();

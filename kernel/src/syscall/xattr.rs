@@ -21,7 +21,7 @@ fn missing(inode: &Inode, name: UserPtr<u8>) -> Errno {
         Ok(name) if name.is_empty() => Errno::ERANGE,
         Ok(name) => {
             let stored = [&b"trusted."[..], b"security."].iter().any(|prefix| name.starts_with(prefix));
-            if stored && inode.ops.has_attributes() { Errno::ENODATA } else { Errno::EOPNOTSUPP }
+            if stored && inode.ops().has_attributes() { Errno::ENODATA } else { Errno::EOPNOTSUPP }
         }
     }
 }

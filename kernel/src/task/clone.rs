@@ -182,8 +182,8 @@ fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Process
     let old = &parent.process;
     let space = old.space().ok_or(Errno::EFAULT)?;
     let space = if flags.contains(CloneFlags::VM) { space } else { space.fork()? };
-    let files = old.files();
-    let files = if flags.contains(CloneFlags::FILES) { files } else { Arc::new(files.fork()?) };
+    let files =
+        if flags.contains(CloneFlags::FILES) { old.shared_files() } else { Arc::new(old.files().fork()?) };
     let fs = if flags.contains(CloneFlags::FS) {
         old.fs.clone()
     } else {

@@ -147,8 +147,7 @@ pub fn leave_address_space(space: Option<Arc<AddressSpace>>) {
 fn end_process() {
     let process = &current().process;
     // A table that a vfork child or a clone shares stays open for the others.
-    let files = process.set_files(Arc::new(crate::fs::FileTable::new()));
-    drop(files);
+    drop(process.take_files());
     leave_address_space(None);
     release_parent(process);
     super::signal::process_exit(process);

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use super::sched;
 use super::signal::ProcessSignals;
@@ -86,7 +86,9 @@ pub struct Process {
     pub session: AtomicU32,
     space: SpinLock<Option<Arc<AddressSpace>>>,
     page_table_root: AtomicU64,
-    files: SpinLock<Arc<fs::FileTable>>,
+    /// The descriptor table in use, and all that there ever were: the last one is in use.
+    files: AtomicPtr<fs::FileTable>,
+    tables: SpinLock<Vec<Arc<fs::FileTable>>>,
     pub fs: Arc<SpinLock<fs::FsContext>>,
     pub cred: SpinLock<Cred>,
     pub limits: SpinLock<Limits>,
@@ -141,7 +143,8 @@ impl Process {
             session: AtomicU32::new(pid),
             space: SpinLock::new(None),
             page_table_root: AtomicU64::new(0),
-            files: SpinLock::new(files),
+            files: AtomicPtr::new(Arc::as_ptr(&files).cast_mut()),
+            tables: SpinLock::new(alloc::vec![files]),
             fs,
             cred: SpinLock::new(Cred::default()),
             limits: SpinLock::new(Limits::default()),
@@ -174,23 +177,39 @@ impl Process {
         }
     }
 
-    /// The descriptor table.
+    /// The descriptor table, for the process's own threads; others use `shared_files`.
     #[inline]
-    pub fn files(&self) -> Arc<fs::FileTable> {
-        self.files.lock().clone()
+    #[expect(unsafe_code, reason = "a table is used without counting its users")]
+    pub fn files(&self) -> &fs::FileTable {
+        // SAFETY: the pointer is that of a table in `tables`, of which none leaves before the process does or, by `take_files`, has
+        // no threads any more but the one that drops them.
+        unsafe { &*self.files.load(Ordering::Acquire) }
     }
 
-    /// Another descriptor table (exec or unshare of a shared one). The old one comes back.
-    pub fn set_files(&self, files: Arc<fs::FileTable>) -> Arc<fs::FileTable> {
-        core::mem::replace(&mut *self.files.lock(), files)
+    /// The descriptor table as an owner: for a child that shares it, and for a look from outside.
+    pub fn shared_files(&self) -> Arc<fs::FileTable> {
+        self.tables.lock().last().cloned().unwrap_or_default()
+    }
+
+    /// Another descriptor table. The old ones stay, since other threads may be looking at them.
+    fn set_files(&self, files: Arc<fs::FileTable>) {
+        let mut tables = self.tables.lock();
+        self.files.store(Arc::as_ptr(&files).cast_mut(), Ordering::Release);
+        tables.push(files);
+    }
+
+    /// Gives all descriptors up: the last thread is ending.
+    pub fn take_files(&self) -> Vec<Arc<fs::FileTable>> {
+        let empty = Arc::new(fs::FileTable::new());
+        self.files.store(Arc::as_ptr(&empty).cast_mut(), Ordering::Release);
+        core::mem::replace(&mut *self.tables.lock(), alloc::vec![empty])
     }
 
     /// A descriptor table of its own, if others share the one that it has. ENOMEM.
     pub fn unshare_files(&self) -> Result<(), abi::Errno> {
-        let files = self.files();
-        // One count is the process's, one ours.
-        if Arc::strong_count(&files) > 2 {
-            drop(self.set_files(Arc::new(files.fork()?)));
+        let is_shared = self.tables.lock().last().is_some_and(|table| Arc::strong_count(table) > 1);
+        if is_shared {
+            self.set_files(Arc::new(self.files().fork()?));
         }
         Ok(())
     }

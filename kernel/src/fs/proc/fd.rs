@@ -21,12 +21,12 @@ pub enum View {
 
 /// The open file of a process's descriptor. EBADF, ESRCH.
 pub fn get(pid: u32, fd: u32) -> Result<Arc<OpenFile>, Errno> {
-    process_of(pid)?.files().get_any(Fd(i32::try_from(fd).map_err(|_| Errno::EBADF)?))
+    process_of(pid)?.shared_files().get_any(Fd(i32::try_from(fd).map_err(|_| Errno::EBADF)?))
 }
 
 /// All descriptors of a process.
 pub fn all(pid: u32) -> Result<Vec<u32>, Errno> {
-    let files = process_of(pid)?.files();
+    let files = process_of(pid)?.shared_files();
     let mut fds = Vec::new();
     let mut at = 0;
     while let Some((fd, _)) = files.next(at) {
@@ -51,7 +51,7 @@ pub fn kind_and_mode(pid: u32, view: View, fd: u32) -> (FileKind, u32) {
 pub fn write_info(pid: u32, fd: u32, text: &mut Text) -> Result<(), Errno> {
     let file = get(pid, fd)?;
     let mut flags = file.flags();
-    let files = process_of(pid)?.files();
+    let files = process_of(pid)?.shared_files();
     flags.set(OpenFlags::CLOEXEC, files.on_exec(Fd(fd as i32)) == Ok(OnExec::Close));
     put!(text, "pos:\t{}\nflags:\t0{:o}\n", file.position(), flags.bits());
     put!(text, "mnt_id:\t{}\nino:\t{}\n", file.path.mount.id, file.inode().number);

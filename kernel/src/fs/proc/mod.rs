@@ -20,7 +20,7 @@ use abi::{Errno, OpenFlags};
 
 use super::dentry::Dentry;
 use super::file::OpenFile;
-use super::inode::{Device, FileKind, Inode, InodeOps, LinkTarget, Listed, NewFile};
+use super::inode::{Contents, Device, FileKind, Inode, InodeOps, LinkTarget, Listed, NewFile};
 use super::mount::{FileSystem, PROC};
 use super::path::Path;
 use crate::syscall::SysError;
@@ -156,7 +156,7 @@ fn make(fs: &Arc<FileSystem>, node: Node) -> Arc<Inode> {
         (cred.euid, cred.egid)
     });
     let new = NewFile { kind, mode, uid, gid, device: Device::default(), target: &[] };
-    let inode = Inode::new(fs, number(&node), &new, ProcInode(node));
+    let inode = Inode::new(fs, number(&node), &new, Contents::other(ProcInode(node)));
     if kind == FileKind::Directory {
         inode.set_links(2);
     }
@@ -274,10 +274,6 @@ impl ProcInode {
 }
 
 impl InodeOps for ProcInode {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
     fn lookup(&self, dir: &Arc<Dentry>, name: &[u8]) -> Result<Arc<Dentry>, Errno> {
         let node = self.find(name)?;
         Ok(Dentry::transient(dir, name, make(&dir.inode.fs, node)))

@@ -420,7 +420,7 @@ fn write_status(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errn
     let cred = process.cred.lock().clone();
     put!(text, "Uid:\t{}\t{}\t{}\t{}\n", cred.uid, cred.euid, cred.suid, cred.fsuid);
     put!(text, "Gid:\t{}\t{}\t{}\t{}\n", cred.gid, cred.egid, cred.sgid, cred.fsgid);
-    put!(text, "FDSize:\t{}\nGroups:\t", process.files().capacity());
+    put!(text, "FDSize:\t{}\nGroups:\t", process.shared_files().capacity());
     for group in &cred.groups {
         put!(text, "{group} ");
     }

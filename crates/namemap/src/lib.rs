@@ -1,0 +1,263 @@
+//! A directory's entries: names to values.
+//!
+//! Open addressing with linear probing. A name of up to 16 bytes stands in its slot as two words, so that looking it up touches nothing
+//! but the slot; of a longer one the slot has the beginning and a 64-bit hash, and the value is asked whether it really is that name.
+//! Entries are numbered in the order in which they came, for directory listings that go on where they stopped.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::vec::Vec;
+
+/// Longest name that a slot holds as it is.
+const WHOLE: usize = 16;
+/// Slots of the smallest table.
+const MIN_SLOTS: usize = 8;
+
+/// A name ready to be looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    head: u64,
+    tail: u64,
+    len: u32,
+    hash: u32,
+}
+
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[inline]
+fn mix(hash: u64, word: u64) -> u64 {
+    let product = (hash ^ word).wrapping_mul(MULTIPLIER);
+    product ^ product >> 32
+}
+
+impl Key {
+    /// The key of a name.
+    #[inline]
+    #[must_use]
+    pub fn new(name: &[u8]) -> Self {
+        // Two words that cover the name, overlapping where it is shorter than both.
+        let (head, tail) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+            (Some(first), Some(last)) => {
+                let head = u64::from_le_bytes(*first);
+                if name.len() <= WHOLE { (head, u64::from_le_bytes(*last)) } else { (head, digest(name)) }
+            }
+            _ => (short_word(name), 0),
+        };
+        let len = u32::try_from(name.len()).unwrap_or(u32::MAX);
+        let hash = mix(mix(u64::from(len), head), tail);
+        #[expect(clippy::cast_possible_truncation, reason = "both halves are mixed into the lower one")]
+        Self { head, tail, len, hash: hash as u32 }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.len as usize <= WHOLE
+    }
+}
+
+/// A name of less than eight bytes as a word.
+#[inline]
+fn short_word(name: &[u8]) -> u64 {
+    match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
+        }
+        // Up to three bytes: the first, the middle one and the last are all of them.
+        _ => match (name.first(), name.get(name.len() / 2), name.last()) {
+            (Some(a), Some(b), Some(c)) => u64::from(*a) | u64::from(*b) << 8 | u64::from(*c) << 16,
+            _ => 0,
+        },
+    }
+}
+
+/// A hash of all of a long name.
+#[inline(never)]
+fn digest(name: &[u8]) -> u64 {
+    let (words, _) = name.as_chunks::<8>();
+    let hash = words.iter().fold(0, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    name.last_chunk::<8>().map_or(hash, |last| mix(hash, u64::from_le_bytes(*last)))
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    key: Key,
+    cookie: u64,
+    value: T,
+}
+
+/// No memory for a larger table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoMemory;
+
+/// Names to values. The caller sees to it that no name is put in twice.
+#[derive(Debug)]
+pub struct NameMap<T> {
+    /// A power of two, or none.
+    slots: Vec<Option<Slot<T>>>,
+    len: usize,
+    next_cookie: u64,
+}
+
+impl<T> NameMap<T> {
+    /// An empty map whose first entry gets the number `first_cookie`.
+    #[must_use]
+    pub const fn new(first_cookie: u64) -> Self {
+        Self { slots: Vec::new(), len: 0, next_cookie: first_cookie }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    #[inline]
+    fn mask(&self) -> usize {
+        self.slots.len().wrapping_sub(1)
+    }
+
+    /// The slot of a name. `same` says whether a value has a long name.
+    #[inline]
+    fn position(&self, key: &Key, mut same: impl FnMut(&T) -> bool) -> Option<usize> {
+        let mut at = key.hash as usize & self.mask();
+        loop {
+            let slot = self.slots.get(at)?.as_ref()?;
+            if slot.key == *key && (key.is_whole() || same(&slot.value)) {
+                return Some(at);
+            }
+            at = (at + 1) & self.mask();
+        }
+    }
+
+    /// The value of a name. `same` is asked whether a value has that name, if it is a long one.
+    #[inline]
+    pub fn get(&self, key: &Key, same: impl FnMut(&T) -> bool) -> Option<&T> {
+        let at = self.position(key, same)?;
+        self.slots.get(at)?.as_ref().map(|slot| &slot.value)
+    }
+
+    /// Puts a name in that isn't there.
+    pub fn insert(&mut self, key: Key, value: T) -> Result<(), NoMemory> {
+        // At most three quarters full.
+        if (self.len + 1) * 4 > self.slots.len() * 3 {
+            self.resize((self.slots.len() * 2).max(MIN_SLOTS))?;
+        }
+        let cookie = self.next_cookie;
+        self.next_cookie += 1;
+        self.len += 1;
+        self.place(Slot { key, cookie, value });
+        Ok(())
+    }
+
+    fn place(&mut self, slot: Slot<T>) {
+        let mask = self.mask();
+        let mut at = slot.key.hash as usize & mask;
+        while let Some(Some(_)) = self.slots.get(at) {
+            at = (at + 1) & mask;
+        }
+        if let Some(free) = self.slots.get_mut(at) {
+            *free = Some(slot);
+        }
+    }
+
+    #[inline(never)]
+    fn resize(&mut self, slots: usize) -> Result<(), NoMemory> {
+        let mut larger = Vec::new();
+        larger.try_reserve_exact(slots).map_err(|_| NoMemory)?;
+        larger.resize_with(slots, || None);
+        for slot in core::mem::replace(&mut self.slots, larger).into_iter().flatten() {
+            self.place(slot);
+        }
+        Ok(())
+    }
+
+    /// Takes a name out. `same` says which of the values with that key it is.
+    pub fn remove(&mut self, key: &Key, mut same: impl FnMut(&T) -> bool) -> Option<T> {
+        let mask = self.mask();
+        let mut hole = key.hash as usize & mask;
+        loop {
+            let slot = self.slots.get(hole)?.as_ref()?;
+            if slot.key == *key && same(&slot.value) {
+                break;
+            }
+            hole = (hole + 1) & mask;
+        }
+        let removed = self.slots.get_mut(hole)?.take()?;
+        self.len -= 1;
+        // What was pushed behind the hole by it moves up.
+        let mut at = (hole + 1) & mask;
+        while let Some(Some(slot)) = self.slots.get(at) {
+            let home = slot.key.hash as usize & mask;
+            // Whether `hole` lies in the cyclic range home..at.
+            if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
+                self.slots.swap(hole, at);
+                hole = at;
+            }
+            at = (at + 1) & mask;
+        }
+        Some(removed.value)
+    }
+
+    /// All entries with their numbers, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+        self.slots.iter().flatten().map(|slot| (slot.cookie, &slot.value))
+    }
+
+    /// All values; the map is empty then.
+    pub fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
+        self.len = 0;
+        core::mem::take(&mut self.slots).into_iter().flatten().map(|slot| slot.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeMap;
+    use alloc::string::String;
+    use proptest::prelude::*;
+
+    fn name() -> impl Strategy<Value = String> {
+        prop_oneof![4 => "[ab]{0,4}", 2 => "[ab]{6,10}", 2 => "[a]{14,18}[ab]{0,2}", 1 => "[ab]{250}"]
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_as_a_btree_map(ops in prop::collection::vec((name(), 0u8..3), 1..200)) {
+            let mut map = NameMap::new(3);
+            let mut model = BTreeMap::new();
+            let mut cookie = 3;
+            for (name, op) in ops {
+                let key = Key::new(name.as_bytes());
+                let found = map.get(&key, |value: &String| *value == name);
+                prop_assert_eq!(found, model.get(&name).map(|(_, value)| value));
+                match op {
+                    0 | 1 if !model.contains_key(&name) => {
+                        map.insert(key, name.clone()).unwrap();
+                        model.insert(name.clone(), (cookie, name));
+                        cookie += 1;
+                    }
+                    2 => {
+                        let removed = map.remove(&key, |value| *value == name);
+                        prop_assert_eq!(removed, model.remove(&name).map(|(_, value)| value));
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(map.len(), model.len());
+                let mut entries: Vec<(u64, String)> = map.iter().map(|(c, v)| (c, v.clone())).collect();
+                entries.sort();
+                let mut expected: Vec<(u64, String)> = model.values().cloned().collect();
+                expected.sort();
+                prop_assert_eq!(entries, expected);
+            }
+        }
+
+        #[test]
+        fn different_short_names_have_different_keys(a in "[ab]{0,16}", b in "[ab]{0,16}") {
+            prop_assert_eq!(a == b, Key::new(a.as_bytes()) == Key::new(b.as_bytes()));
+        }
+    }
+}
