@@ -190,8 +190,119 @@ fn component_end(text: &[u8], from: usize) -> usize {
 
 #[inline]
 fn skip_slashes(text: &[u8], from: usize) -> usize {
-    let rest = text.get(from..).unwrap_or_default();
-    from + rest.iter().position(|&byte| byte != b'/').unwrap_or(rest.len())
+    let mut at = from;
+    while text.get(at) == Some(&b'/') {
+        at += 1;
+    }
+    at
+}
+
+/// A component: where it begins and ends, and where the one behind it begins.
+#[derive(Clone, Copy)]
+struct Span {
+    start: usize,
+    end: usize,
+    next: usize,
+}
+
+/// What a run over plain names stopped at.
+enum Stop<Entry> {
+    /// The text's last component.
+    Last,
+    /// `.` or `..`, last or not.
+    Dots,
+    /// A symbolic link that isn't last.
+    Link(Entry),
+    /// Nothing: the text is at its end.
+    End,
+}
+
+/// Goes over names that lead from directory to directory, as far as there are some.
+#[inline]
+fn run<T: Tree>(
+    tree: &T,
+    node: &mut T::Node,
+    text: &[u8],
+    from: usize,
+    mut descend: impl FnMut(&mut T::Node, T::Entry) -> Result<(), T::Error>,
+) -> Result<(Span, Stop<T::Entry>), T::Error> {
+    let mut start = from;
+    loop {
+        if start >= text.len() {
+            return Ok((Span { start, end: start, next: start }, Stop::End));
+        }
+        tree.may_search(node)?;
+        let end = component_end(text, start);
+        let next = skip_slashes(text, end);
+        let span = Span { start, end, next };
+        let name = text.get(start..end).unwrap_or_default();
+        if let b"." | b".." = name {
+            return Ok((span, Stop::Dots));
+        }
+        if next >= text.len() {
+            return Ok((span, Stop::Last));
+        }
+        let entry = tree.lookup(node, name)?;
+        match tree.entry_class(&entry) {
+            Class::Directory => descend(node, entry)?,
+            Class::Symlink => return Ok((span, Stop::Link(entry))),
+            Class::Other => return Err(T::error(WalkError::NotDirectory)),
+        }
+        start = next;
+    }
+}
+
+/// Goes on to an entry, within RESOLVE_NO_XDEV.
+#[inline(never)]
+fn descend_within<T: Tree>(
+    tree: &T,
+    limits: Limits,
+    node: &mut T::Node,
+    entry: T::Entry,
+) -> Result<(), T::Error> {
+    let mut next = node.clone();
+    tree.descend(&mut next, entry);
+    if limits.one_mount && !tree.same_mount(node, &next) {
+        return Err(T::error(WalkError::OutOfBounds));
+    }
+    *node = next;
+    Ok(())
+}
+
+/// Looks a path up, without limits. As [`Walk::resolve`], and quicker as long as there are no links and dots.
+#[inline]
+pub fn resolve<T: Tree>(
+    tree: &T,
+    path: &[u8],
+    start: impl FnOnce() -> Result<T::Node, T::Error>,
+    follow: Follow,
+) -> Result<T::Node, T::Error> {
+    let Some(first) = path.first() else { return Err(T::error(WalkError::Empty)) };
+    let mut node = if *first == b'/' { tree.root() } else { start()? };
+    if tree.class(&node) != Class::Directory {
+        return Err(T::error(WalkError::NotDirectory));
+    }
+    let from = skip_slashes(path, 0);
+    let (span, stop) = run(tree, &mut node, path, from, |node, entry| {
+        tree.descend(node, entry);
+        Ok(())
+    })?;
+    if let Stop::End = stop {
+        return Ok(node);
+    }
+    if let Stop::Last = stop {
+        let entry = tree.lookup(&node, path.get(span.start..span.end).unwrap_or_default())?;
+        let has_slash = span.end < path.len();
+        match tree.entry_class(&entry) {
+            Class::Symlink if follow == Follow::Yes || has_slash => {}
+            Class::Other | Class::Symlink if has_slash => return Err(T::error(WalkError::NotDirectory)),
+            _ => {
+                tree.descend(&mut node, entry);
+                return Ok(node);
+            }
+        }
+    }
+    Walk::at(tree, path, node, span.start, follow).resolve()
 }
 
 impl<'p, 't, T: Tree> Walk<'p, 't, T> {
@@ -223,19 +334,26 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
         if !absolute && tree.class(&node) != Class::Directory {
             return Err(T::error(WalkError::NotDirectory));
         }
-        Ok(Self {
+        let next = skip_slashes(path, 0);
+        Ok(Self { limits, ..Self::at(tree, path, node, next, follow) })
+    }
+
+    /// In the middle of a path: `node` is where the component at `next` is to be looked up.
+    #[inline]
+    fn at(tree: &'t T, path: &'p [u8], node: T::Node, next: usize, follow: Follow) -> Self {
+        Self {
             tree,
             node,
-            limits,
+            limits: None,
             text: Text::Given(path),
             start: 0,
             end: 0,
-            next: skip_slashes(path, 0),
+            next,
             outer: Vec::new(),
             links: 0,
             follow: follow == Follow::Yes,
             must_be_directory: false,
-        })
+        }
     }
 
     /// The directory reached: where the last component stands.
@@ -269,54 +387,54 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
     }
 
     /// Goes on until one component is left.
-    #[inline]
     pub fn to_last(&mut self) -> Result<Last, T::Error> {
         loop {
-            let text = self.text.bytes();
-            if self.next >= text.len() {
-                if let Some((outer, next)) = self.outer.pop() {
-                    self.text = outer;
-                    self.next = next;
-                    self.enter()?;
-                    continue;
+            let (tree, limits) = (self.tree, &self.limits);
+            let descend = |node: &mut T::Node, entry: T::Entry| match limits {
+                None => {
+                    tree.descend(node, entry);
+                    Ok(())
                 }
-                (self.start, self.end) = (self.next, self.next);
-                return Ok(Last::Nothing);
-            }
-            self.tree.may_search(&self.node)?;
-            self.start = self.next;
-            self.end = component_end(text, self.start);
-            self.next = skip_slashes(text, self.end);
-            let is_last = self.next >= text.len() && self.outer.is_empty();
-            if is_last && self.end < text.len() {
+                Some((limits, _)) => descend_within(tree, *limits, node, entry),
+            };
+            let (span, stop) = run(tree, &mut self.node, self.text.bytes(), self.next, descend)?;
+            (self.start, self.end, self.next) = (span.start, span.end, span.next);
+            let is_last = self.next >= self.text.bytes().len() && self.outer.is_empty();
+            if is_last && self.end < self.text.bytes().len() {
                 self.follow = true;
                 self.must_be_directory = true;
             }
-            let kind = match self.name() {
-                b"." => Last::Dot,
-                b".." => Last::DotDot,
-                _ => Last::Name,
-            };
-            if is_last {
-                return Ok(kind);
-            }
-            match kind {
-                Last::Name => {
+            match stop {
+                Stop::End => {
+                    let Some((outer, next)) = self.outer.pop() else { return Ok(Last::Nothing) };
+                    self.text = outer;
+                    self.next = next;
+                    self.enter()?;
+                }
+                Stop::Last if is_last => return Ok(Last::Name),
+                Stop::Last => {
+                    // The last name of a link, behind which the outer path goes on.
                     let entry = self.lookup()?;
-                    match self.tree.entry_class(&entry) {
+                    match tree.entry_class(&entry) {
                         Class::Directory => self.step(entry)?,
-                        // A link's text begins in the directory that it stands in, which has been entered.
-                        Class::Symlink => {
-                            self.follow_link(&entry)?;
-                        }
+                        Class::Symlink => _ = self.follow_link(&entry)?,
                         Class::Other => return Err(T::error(WalkError::NotDirectory)),
                     }
-                    continue;
                 }
-                Last::DotDot => self.go_up()?,
-                _ => {}
+                // A link's text begins in the directory that it stands in, which has been entered.
+                Stop::Link(entry) => _ = self.follow_link(&entry)?,
+                Stop::Dots if self.name().len() == 1 => {
+                    if is_last {
+                        return Ok(Last::Dot);
+                    }
+                }
+                Stop::Dots => {
+                    if is_last {
+                        return Ok(Last::DotDot);
+                    }
+                    self.go_up()?;
+                }
             }
-            self.enter()?;
         }
     }
 
@@ -347,19 +465,10 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
     /// Goes on to an entry of the current directory.
     #[inline]
     pub fn step(&mut self, entry: T::Entry) -> Result<(), T::Error> {
-        if self.limits.is_some() {
-            return self.step_within_limits(entry);
+        if let Some((limits, _)) = &self.limits {
+            return descend_within(self.tree, *limits, &mut self.node, entry);
         }
         self.tree.descend(&mut self.node, entry);
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn step_within_limits(&mut self, entry: T::Entry) -> Result<(), T::Error> {
-        let mut next = self.node.clone();
-        self.tree.descend(&mut next, entry);
-        self.check_mount(&next)?;
-        self.node = next;
         Ok(())
     }
 

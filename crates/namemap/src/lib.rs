@@ -119,24 +119,34 @@ impl<T> NameMap<T> {
         self.slots.len().wrapping_sub(1)
     }
 
-    /// The slot of a name. `same` says whether a value has a long name.
-    #[inline]
-    fn position(&self, key: &Key, mut same: impl FnMut(&T) -> bool) -> Option<usize> {
-        let mut at = key.hash as usize & self.mask();
-        loop {
-            let slot = self.slots.get(at)?.as_ref()?;
-            if slot.key == *key && (key.is_whole() || same(&slot.value)) {
-                return Some(at);
-            }
-            at = (at + 1) & self.mask();
-        }
-    }
-
     /// The value of a name. `same` is asked whether a value has that name, if it is a long one.
     #[inline]
     pub fn get(&self, key: &Key, same: impl FnMut(&T) -> bool) -> Option<&T> {
-        let at = self.position(key, same)?;
-        self.slots.get(at)?.as_ref().map(|slot| &slot.value)
+        if !key.is_whole() {
+            return self.get_long(key, same);
+        }
+        let mask = self.mask();
+        let mut at = key.hash as usize;
+        loop {
+            let slot = self.slots.get(at & mask)?.as_ref()?;
+            if slot.key == *key {
+                return Some(&slot.value);
+            }
+            at = at.wrapping_add(1);
+        }
+    }
+
+    #[inline(never)]
+    fn get_long(&self, key: &Key, mut same: impl FnMut(&T) -> bool) -> Option<&T> {
+        let mask = self.mask();
+        let mut at = key.hash as usize;
+        loop {
+            let slot = self.slots.get(at & mask)?.as_ref()?;
+            if slot.key == *key && same(&slot.value) {
+                return Some(&slot.value);
+            }
+            at = at.wrapping_add(1);
+        }
     }
 
     /// Puts a name in that isn't there.

@@ -219,7 +219,7 @@ pub fn walk(dirfd: Fd, path: &[u8], follow: Follow, limits: Limits) -> Result<Pa
 /// Resolves a path.
 #[inline]
 pub fn resolve(dirfd: Fd, path: &[u8], follow: Follow) -> Result<Path, Errno> {
-    walk(dirfd, path, follow, Limits::default())?.resolve()
+    namei::resolve(&NAMES, path, || start_at(dirfd), follow)
 }
 
 /// Resolves a path that may be empty, which names the descriptor itself (AT_EMPTY_PATH).
