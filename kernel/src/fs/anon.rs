@@ -17,8 +17,7 @@ use crate::task::current;
 /// An inode that nothing can be done with.
 struct Plain;
 
-impl InodeOps for Plain {
-}
+impl InodeOps for Plain {}
 
 /// What a new internal inode is: owned by the process, for its owner alone.
 pub fn attributes(kind: FileKind, mode: u32) -> NewFile<'static> {

@@ -48,21 +48,29 @@ fn mount() -> &'static Arc<Mount> {
     static MOUNT: Once<Arc<Mount>> = Once::new();
     MOUNT.call_once(|| {
         let fs = FileSystem::new(&TMPFS);
-        let root = Inode::new(&fs, fs.next_inode(), &anon::attributes(FileKind::Directory, 0o700), Contents::other(NoEntries));
+        let root = Inode::new(
+            &fs,
+            fs.next_inode(),
+            &anon::attributes(FileKind::Directory, 0o700),
+            Contents::other(NoEntries),
+        );
         Mount::internal(&fs, Arc::new(root))
     })
 }
 
 struct NoEntries;
 
-impl InodeOps for NoEntries {
-}
+impl InodeOps for NoEntries {}
 
 fn new_file(name: &[u8], mode: u32, flags: OpenFlags, contents: TmpFile) -> Result<Arc<OpenFile>, Errno> {
     let mount = mount();
     mount.fs.space.take_inode()?;
-    let inode =
-        Inode::new(&mount.fs, mount.fs.next_inode(), &anon::attributes(FileKind::Regular, mode), Contents::File(contents));
+    let inode = Inode::new(
+        &mount.fs,
+        mount.fs.next_inode(),
+        &anon::attributes(FileKind::Regular, mode),
+        Contents::File(contents),
+    );
     inode.set_links(0);
     let inode = Arc::new(inode);
     inode.begin_write()?;

@@ -571,7 +571,12 @@ pub fn new(flags: OpenFlags) -> (Arc<OpenFile>, Arc<OpenFile>) {
     let pipe = Pipe::new();
     let number = mount.fs.next_inode();
     let special = Special::with_fifo(Fifo::of(&pipe));
-    let inode = Arc::new(Inode::new(&mount.fs, number, &anon::attributes(FileKind::Fifo, 0o600), Contents::other(special)));
+    let inode = Arc::new(Inode::new(
+        &mount.fs,
+        number,
+        &anon::attributes(FileKind::Fifo, 0o600),
+        Contents::other(special),
+    ));
     let dentry = Dentry::detached(format!("pipe:[{number}]").as_bytes(), inode);
     let path = Path { mount: mount.clone(), dentry };
     let open = |mode: Mode, flags: OpenFlags| {

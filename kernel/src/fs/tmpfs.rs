@@ -8,7 +8,7 @@ use abi::{Errno, OpenFlags};
 
 use super::dentry::Dentry;
 use super::file::OpenFile;
-use super::inode::{Contents, Allocate, Device, FileKind, Find, Inode, InodeOps, LinkTarget, NewFile};
+use super::inode::{Allocate, Contents, Device, FileKind, Find, Inode, InodeOps, LinkTarget, NewFile};
 use super::mount::{FileSystem, FileSystemType};
 use super::page_cache::{PageCache, fault_error};
 use super::path::Path;
