@@ -169,23 +169,80 @@ impl<T: Tree> core::fmt::Debug for Walk<'_, '_, T> {
     }
 }
 
-/// First index at or behind `from` whose byte is a slash, or the length.
+/// Eight bytes of a text of fewer, the last ones being zero.
 #[inline]
-fn component_end(text: &[u8], from: usize) -> usize {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const SLASHES: u64 = LOW * b'/' as u64;
-    let mut at = from;
-    // Eight bytes at a time: a byte that is a slash becomes zero, and the lowest zero byte shows.
-    while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let word = u64::from_le_bytes(*word) ^ SLASHES;
-        let zeros = word.wrapping_sub(LOW) & !word & (LOW << 7);
-        if zeros != 0 {
-            return at + (zeros.trailing_zeros() / 8) as usize;
+fn short_word(text: &[u8]) -> u64 {
+    match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            let shift = 8 * (text.len() - 4);
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << shift
         }
-        at += 8;
+        _ => text.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
     }
-    let rest = text.get(at..).unwrap_or_default();
-    at + rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len())
+}
+
+/// A bit for each byte of a word that is a slash.
+#[inline]
+fn slash_bits(word: u64) -> u64 {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const SEVEN: u64 = 0x7f * LOW;
+    let word = word ^ (LOW * b'/' as u64);
+    // The top bit of each byte that has become zero, gathered in the uppermost byte.
+    let zeros = !((word & SEVEN) + SEVEN | word | SEVEN);
+    (zeros >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+/// Where a text's slashes are.
+#[derive(Clone, Copy)]
+enum Slashes {
+    /// A bit each, of a text of up to 64 bytes.
+    Bits(u64),
+    Many,
+}
+
+impl Slashes {
+    #[inline]
+    fn of(text: &[u8]) -> Self {
+        if text.len() > 64 {
+            return Self::Many;
+        }
+        let (words, rest) = text.as_chunks::<8>();
+        let mut bits = 0;
+        let mut at = 0;
+        for word in words {
+            bits |= slash_bits(u64::from_le_bytes(*word)) << at;
+            at += 8;
+        }
+        if !rest.is_empty() {
+            let word = match text.last_chunk::<8>() {
+                Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+                None => short_word(rest),
+            };
+            bits |= slash_bits(word) << at;
+        }
+        Self::Bits(bits)
+    }
+
+    /// First index at or behind `from` whose byte is a slash, or the length.
+    #[inline]
+    fn component_end(self, text: &[u8], from: usize) -> usize {
+        match self {
+            Self::Bits(bits) => (from + (bits >> (from % 64)).trailing_zeros() as usize).min(text.len()),
+            Self::Many => {
+                let rest = text.get(from..).unwrap_or_default();
+                from + rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len())
+            }
+        }
+    }
+
+    /// First index at or behind `from` whose byte is no slash, or the length.
+    #[inline]
+    fn skip(self, text: &[u8], from: usize) -> usize {
+        match self {
+            Self::Bits(bits) if from < 64 => (from + (bits >> from).trailing_ones() as usize).min(text.len()),
+            _ => skip_slashes(text, from),
+        }
+    }
 }
 
 #[inline]
@@ -226,28 +283,31 @@ fn run<T: Tree>(
     from: usize,
     mut descend: impl FnMut(&mut T::Node, T::Entry) -> Result<(), T::Error>,
 ) -> Result<(Span, Stop<T::Entry>), T::Error> {
-    let mut start = from;
+    let slashes = Slashes::of(text);
+    let mut start = slashes.skip(text, from);
     loop {
         if start >= text.len() {
             return Ok((Span { start, end: start, next: start }, Stop::End));
         }
         tree.may_search(node)?;
-        let end = component_end(text, start);
-        let next = skip_slashes(text, end);
+        let end = slashes.component_end(text, start);
+        let next = slashes.skip(text, end);
         let span = Span { start, end, next };
-        let name = text.get(start..end).unwrap_or_default();
-        if let b"." | b".." = name {
+        let Some(name) = text.get(start..end) else { return Ok((span, Stop::End)) };
+        if name.first() == Some(&b'.') && matches!(name, b"." | b"..") {
             return Ok((span, Stop::Dots));
         }
         if next >= text.len() {
             return Ok((span, Stop::Last));
         }
         let entry = tree.lookup(node, name)?;
-        match tree.entry_class(&entry) {
-            Class::Directory => descend(node, entry)?,
-            Class::Symlink => return Ok((span, Stop::Link(entry))),
-            Class::Other => return Err(T::error(WalkError::NotDirectory)),
+        if tree.entry_class(&entry) != Class::Directory {
+            return match tree.entry_class(&entry) {
+                Class::Symlink => Ok((span, Stop::Link(entry))),
+                _ => Err(T::error(WalkError::NotDirectory)),
+            };
         }
+        descend(node, entry)?;
         start = next;
     }
 }
@@ -269,21 +329,18 @@ fn descend_within<T: Tree>(
     Ok(())
 }
 
-/// Looks a path up, without limits. As [`Walk::resolve`], and quicker as long as there are no links and dots.
+/// Looks a path up, without limits. As [`Walk::resolve`], and quicker as long as there are no links and dots. `start` is the root for
+/// an absolute path, else where relative ones begin.
 #[inline]
-pub fn resolve<T: Tree>(
-    tree: &T,
-    path: &[u8],
-    start: impl FnOnce() -> Result<T::Node, T::Error>,
-    follow: Follow,
-) -> Result<T::Node, T::Error> {
-    let Some(first) = path.first() else { return Err(T::error(WalkError::Empty)) };
-    let mut node = if *first == b'/' { tree.root() } else { start()? };
+pub fn resolve<T: Tree>(tree: &T, path: &[u8], start: T::Node, follow: Follow) -> Result<T::Node, T::Error> {
+    let mut node = start;
+    if path.is_empty() {
+        return Err(T::error(WalkError::Empty));
+    }
     if tree.class(&node) != Class::Directory {
         return Err(T::error(WalkError::NotDirectory));
     }
-    let from = skip_slashes(path, 0);
-    let (span, stop) = run(tree, &mut node, path, from, |node, entry| {
+    let (span, stop) = run(tree, &mut node, path, 0, |node, entry| {
         tree.descend(node, entry);
         Ok(())
     })?;
@@ -334,8 +391,7 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
         if !absolute && tree.class(&node) != Class::Directory {
             return Err(T::error(WalkError::NotDirectory));
         }
-        let next = skip_slashes(path, 0);
-        Ok(Self { limits, ..Self::at(tree, path, node, next, follow) })
+        Ok(Self { limits, ..Self::at(tree, path, node, 0, follow) })
     }
 
     /// In the middle of a path: `node` is where the component at `next` is to be looked up.
@@ -514,12 +570,11 @@ impl<'p, 't, T: Tree> Walk<'p, 't, T> {
             self.check_mount(&root)?;
             self.node = root;
         }
-        let next = skip_slashes(bytes, 0);
         let outer = core::mem::replace(&mut self.text, Text::Link(body));
         if self.next < outer.bytes().len() {
             self.outer.push((outer, self.next));
         }
-        self.next = next;
+        self.next = 0;
         Ok(Followed::Path)
     }
 

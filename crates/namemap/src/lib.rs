@@ -34,8 +34,9 @@ fn mix(hash: u64, word: u64) -> u64 {
 
 impl Key {
     /// The key of a name.
-    #[inline]
+    #[inline(always)]
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "names are short; of a hash any half will do")]
     pub fn new(name: &[u8]) -> Self {
         // Two words that cover the name, overlapping where it is shorter than both.
         let (head, tail) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
@@ -45,10 +46,15 @@ impl Key {
             }
             _ => (short_word(name), 0),
         };
-        let len = u32::try_from(name.len()).unwrap_or(u32::MAX);
-        let hash = mix(mix(u64::from(len), head), tail);
-        #[expect(clippy::cast_possible_truncation, reason = "both halves are mixed into the lower one")]
-        Self { head, tail, len, hash: hash as u32 }
+        let len = name.len() as u32;
+        let mixed = (head ^ tail.rotate_left(29) ^ u64::from(len)).wrapping_mul(MULTIPLIER);
+        Self { head, tail, len, hash: (mixed >> 32) as u32 }
+    }
+
+    /// Whether the names are the same, or both long and as good as surely the same.
+    #[inline]
+    fn matches(&self, other: &Self) -> bool {
+        self.head == other.head && self.tail == other.tail && self.len == other.len
     }
 
     fn is_whole(&self) -> bool {
@@ -120,7 +126,7 @@ impl<T> NameMap<T> {
     }
 
     /// The value of a name. `same` is asked whether a value has that name, if it is a long one.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, key: &Key, same: impl FnMut(&T) -> bool) -> Option<&T> {
         if !key.is_whole() {
             return self.get_long(key, same);
@@ -129,7 +135,7 @@ impl<T> NameMap<T> {
         let mut at = key.hash as usize;
         loop {
             let slot = self.slots.get(at & mask)?.as_ref()?;
-            if slot.key == *key {
+            if slot.key.matches(key) {
                 return Some(&slot.value);
             }
             at = at.wrapping_add(1);
@@ -142,7 +148,7 @@ impl<T> NameMap<T> {
         let mut at = key.hash as usize;
         loop {
             let slot = self.slots.get(at & mask)?.as_ref()?;
-            if slot.key == *key && same(&slot.value) {
+            if slot.key.matches(key) && same(&slot.value) {
                 return Some(&slot.value);
             }
             at = at.wrapping_add(1);
@@ -190,7 +196,7 @@ impl<T> NameMap<T> {
         let mut hole = key.hash as usize & mask;
         loop {
             let slot = self.slots.get(hole)?.as_ref()?;
-            if slot.key == *key && same(&slot.value) {
+            if slot.key.matches(key) && same(&slot.value) {
                 break;
             }
             hole = (hole + 1) & mask;

@@ -11,6 +11,7 @@ use abi::Errno;
 use namemap::{Key, NameMap};
 
 use super::inode::{FileKind, Inode};
+use super::path_cache;
 use crate::sync::SpinLock;
 
 /// A name; most are short.
@@ -68,9 +69,20 @@ pub struct Dentry {
     pub kind: FileKind,
     /// How many mounts stand on this directory.
     mounts: AtomicU32,
+    /// The slot of the path cache that leads here, plus one.
+    path_slot: AtomicU32,
     pub inode: Arc<Inode>,
     link: SpinLock<Link>,
     children: SpinLock<NameMap<Arc<Dentry>>>,
+}
+
+/// An entry has left its place for another: paths to it, and through it, lead elsewhere.
+fn moved(entry: &Arc<Dentry>) {
+    if matches!(entry.kind, FileKind::Directory | FileKind::Symlink) {
+        path_cache::forget_all();
+    } else {
+        path_cache::forget(entry);
+    }
 }
 
 impl Dentry {
@@ -78,6 +90,7 @@ impl Dentry {
         Arc::new(Self {
             kind: inode.kind,
             mounts: AtomicU32::new(0),
+            path_slot: AtomicU32::new(0),
             inode,
             link: SpinLock::new(Link { name: Name::new(name), parent, state: Attached::Yes }),
             children: SpinLock::new(NameMap::new(FIRST_COOKIE)),
@@ -132,6 +145,15 @@ impl Dentry {
         }
     }
 
+    #[inline]
+    pub fn path_slot(&self) -> u32 {
+        self.path_slot.load(Ordering::Acquire)
+    }
+
+    pub fn set_path_slot(&self, slot: u32) {
+        self.path_slot.store(slot, Ordering::Release);
+    }
+
     pub fn mounted(&self) -> bool {
         self.mounts.load(Ordering::Acquire) != 0
     }
@@ -159,14 +181,14 @@ impl Dentry {
     }
 
     /// The entry of that name if it is in the tree.
-    #[inline]
+    #[inline(always)]
     pub fn child(&self, name: &[u8]) -> Option<Arc<Self>> {
         let key = Key::new(name);
         self.children.lock().get(&key, |child| child.is_called(name)).cloned()
     }
 
     /// The entry of that name. ENOENT; ENAMETOOLONG.
-    #[inline]
+    #[inline(always)]
     pub fn lookup(self: &Arc<Self>, name: &[u8]) -> Result<Arc<Self>, Errno> {
         match self.child(name) {
             Some(child) => Ok(child),
@@ -203,6 +225,11 @@ impl Dentry {
         let name = entry.name();
         let slot = self.detach(name.bytes(), entry).ok_or(Errno::ENOENT)?;
         entry.link.lock().state = Attached::Removed;
+        if entry.kind == FileKind::Symlink {
+            path_cache::forget_all();
+        } else {
+            path_cache::forget(entry);
+        }
         drop(slot);
         Ok(())
     }
@@ -218,6 +245,7 @@ impl Dentry {
     ) -> Result<(), Errno> {
         let old = entry.name();
         let slot = self.detach(old.bytes(), entry).ok_or(Errno::ENOENT)?;
+        moved(entry);
         if let Some(replaced) = replaced {
             to.remove(replaced)?;
         }
@@ -240,6 +268,8 @@ impl Dentry {
         let (name, other_name) = (entry.name(), other.name());
         self.detach(name.bytes(), entry).ok_or(Errno::ENOENT)?;
         other_dir.detach(other_name.bytes(), other).ok_or(Errno::ENOENT)?;
+        moved(entry);
+        moved(other);
         for (dentry, dir, name) in [(entry, other_dir, &other_name), (other, self, &name)] {
             {
                 let mut link = dentry.link.lock();

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use abi::{Errno, OpenFlags};
+use spin::Once;
 
 use super::advisory::Advisory;
 use super::dentry::Dentry;
@@ -13,6 +14,7 @@ use super::file::OpenFile;
 use super::lock::SleepLock;
 use super::mount::FileSystem;
 use super::path::Path;
+use super::path_cache;
 use super::tmpfs::{TmpDirectory, TmpFile};
 use crate::arch::x86_64::tsc;
 use crate::mm::fault::{Access, FaultError};
@@ -280,7 +282,7 @@ pub struct Inode {
     /// Writers of the contents, and changes of a directory's entries.
     pub lock: SleepLock,
     /// Record locks; made with the first.
-    advisory: SpinLock<Option<Arc<Advisory>>>,
+    advisory: Once<Box<Advisory>>,
     contents: Contents,
 }
 
@@ -317,7 +319,7 @@ impl Inode {
             writers: AtomicI32::new(0),
             writable_mappings: AtomicI32::new(0),
             lock: SleepLock::new(),
-            advisory: SpinLock::new(None),
+            advisory: Once::new(),
             contents,
         }
     }
@@ -354,6 +356,10 @@ impl Inode {
 
     pub fn set_mode(&self, mode: u32) {
         self.mode.store(mode & 0o7777, Ordering::Relaxed);
+        // Paths are kept that lead over directories which everybody may search.
+        if self.is_directory() && mode & 0o111 != 0o111 {
+            path_cache::forget_all();
+        }
     }
 
     #[inline]
@@ -498,12 +504,12 @@ impl Inode {
 
     /// The record locks, if there ever were any.
     #[inline]
-    pub fn advisory(&self) -> Option<Arc<Advisory>> {
-        self.advisory.lock().clone()
+    pub fn advisory(&self) -> Option<&Advisory> {
+        self.advisory.get().map(|advisory| &**advisory)
     }
 
-    pub fn advisory_or_new(&self) -> Arc<Advisory> {
-        self.advisory.lock().get_or_insert_with(Arc::default).clone()
+    pub fn advisory_or_new(&self) -> &Advisory {
+        self.advisory.call_once(Box::default)
     }
 }
 

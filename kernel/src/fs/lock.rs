@@ -1,38 +1,56 @@
 //! A lock that is held across user copies and waits: contenders sleep.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use crate::task::WaitQueue;
 use crate::task::wait::wait_killable;
 
+const FREE: u8 = 0;
+const HELD: u8 = 1;
+/// Held, and somebody sleeps for it.
+const WANTED: u8 = 2;
+
+/// Contenders of all locks sleep in one of these, chosen by the lock's address: contention is rare, and locks are many.
+static QUEUES: [WaitQueue; 16] = [const { WaitQueue::new() }; 16];
+
 /// Mutual exclusion without data of its own; what it guards stands beside it.
 #[derive(Default)]
 pub struct SleepLock {
-    held: AtomicBool,
-    queue: WaitQueue,
+    state: AtomicU8,
 }
 
 impl SleepLock {
     pub const fn new() -> Self {
-        Self { held: AtomicBool::new(false), queue: WaitQueue::new() }
+        Self { state: AtomicU8::new(FREE) }
     }
 
     /// Takes the lock; signals don't interrupt the wait, which is short.
     #[inline]
     pub fn lock(&self) -> SleepGuard<'_> {
-        if self.held.swap(true, Ordering::Acquire) {
+        if self.state.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
             self.wait();
         }
         SleepGuard(self)
     }
 
+    fn queue(&self) -> &'static WaitQueue {
+        let hash = (&raw const self.state).addr() >> 5;
+        QUEUES.get(hash % QUEUES.len()).unwrap_or(&QUEUES[0])
+    }
+
     #[cold]
     fn wait(&self) {
-        let take = || (!self.held.swap(true, Ordering::Acquire)).then_some(());
-        while wait_killable(&self.queue, take).is_none() {
+        // Whoever slept can't know whether others still do.
+        let take = || (self.state.swap(WANTED, Ordering::Acquire) == FREE).then_some(());
+        while wait_killable(self.queue(), take).is_none() {
             // A process that is being killed still leaves in good order.
             crate::task::sched::yield_now();
         }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        self.queue().wake_all();
     }
 }
 
@@ -42,7 +60,8 @@ pub struct SleepGuard<'a>(&'a SleepLock);
 impl Drop for SleepGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.0.held.store(false, Ordering::Release);
-        self.0.queue.wake_one();
+        if self.0.state.swap(FREE, Ordering::Release) == WANTED {
+            self.0.wake();
+        }
     }
 }

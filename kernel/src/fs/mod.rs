@@ -27,6 +27,7 @@ pub mod names;
 pub mod open;
 pub mod page_cache;
 pub mod path;
+pub mod path_cache;
 pub mod perm;
 pub mod pidfd;
 pub mod pipe;

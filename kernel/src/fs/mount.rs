@@ -10,6 +10,7 @@ use abi::Errno;
 use super::dentry::Dentry;
 use super::inode::Inode;
 use super::path::Path;
+use super::path_cache;
 use crate::mm::frame;
 use crate::sync::SpinLock;
 
@@ -19,14 +20,18 @@ pub struct FileSystemType {
     pub name: &'static str,
     /// `f_type` of statfs(2).
     pub magic: u64,
+    /// Whether the tree of dentries is all there is of its names.
+    pub is_memory: bool,
 }
 
-pub static TMPFS: FileSystemType = FileSystemType { name: "tmpfs", magic: 0x0102_1994 };
-pub static DEVTMPFS: FileSystemType = FileSystemType { name: "devtmpfs", magic: 0x0102_1994 };
-pub static PROC: FileSystemType = FileSystemType { name: "proc", magic: 0x9fa0 };
-pub static PIPEFS: FileSystemType = FileSystemType { name: "pipefs", magic: 0x5049_5045 };
-pub static ANON_INODEFS: FileSystemType = FileSystemType { name: "anon_inodefs", magic: 0x0904_1934 };
-pub static SOCKFS: FileSystemType = FileSystemType { name: "sockfs", magic: 0x534f_434b };
+pub static TMPFS: FileSystemType = FileSystemType { name: "tmpfs", magic: 0x0102_1994, is_memory: true };
+pub static DEVTMPFS: FileSystemType =
+    FileSystemType { name: "devtmpfs", magic: 0x0102_1994, is_memory: true };
+pub static PROC: FileSystemType = FileSystemType { name: "proc", magic: 0x9fa0, is_memory: false };
+pub static PIPEFS: FileSystemType = FileSystemType { name: "pipefs", magic: 0x5049_5045, is_memory: false };
+pub static ANON_INODEFS: FileSystemType =
+    FileSystemType { name: "anon_inodefs", magic: 0x0904_1934, is_memory: false };
+pub static SOCKFS: FileSystemType = FileSystemType { name: "sockfs", magic: 0x534f_434b, is_memory: false };
 
 /// All kinds, as /proc/filesystems lists them.
 pub static TYPES: [&FileSystemType; 6] = [&TMPFS, &PROC, &DEVTMPFS, &SOCKFS, &PIPEFS, &ANON_INODEFS];
@@ -108,6 +113,11 @@ impl FileSystem {
             mounts: AtomicU32::new(0),
             space: Space::default(),
         })
+    }
+
+    /// Whether the tree of dentries is all there is of its names.
+    pub fn is_kept_in_memory(&self) -> bool {
+        self.kind.is_memory
     }
 
     /// A number for a new inode.
@@ -219,6 +229,7 @@ pub fn set_root(mount: &Arc<Mount>) {
 
 /// Attaches a mount over a directory.
 pub fn attach(mount: &Arc<Mount>, at: Path) {
+    path_cache::forget_all();
     at.dentry.note_mount(1);
     *mount.at.lock() = Some(at);
     MOUNTS.lock().push(mount.clone());
@@ -227,6 +238,7 @@ pub fn attach(mount: &Arc<Mount>, at: Path) {
 /// Detaches a mount. EINVAL if it isn't attached; EBUSY if something is mounted on it or, unless `lazily`, it is in use: `holders` is
 /// how many references the caller itself has.
 pub fn detach(mount: &Arc<Mount>, lazily: bool, holders: usize) -> Result<(), Errno> {
+    path_cache::forget_all();
     let mut mounts = MOUNTS.lock();
     let at = mounts.iter().position(|other| Arc::ptr_eq(other, mount)).ok_or(Errno::EINVAL)?;
     let is_parent = mounts

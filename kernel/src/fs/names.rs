@@ -3,12 +3,12 @@
 use alloc::sync::Arc;
 
 use abi::Errno;
-use namei::{Follow, Last, Limits};
+use namei::{Follow, Last};
 
 use super::dentry::Dentry;
 use super::inode::{Device, FileKind, Inode, NewFile};
 use super::lock::SleepLock;
-use super::path::{Path, PathWalk, check_directory_writable, walk};
+use super::path::{Path, check_directory_writable, resolve, resolve_parent};
 use super::perm::{self, Want};
 use super::tmpfs::ENTRY_SIZE;
 use crate::syscall::Fd;
@@ -81,13 +81,6 @@ pub fn create_locked(directory: &Path, name: &[u8], node: &Node<'_>) -> Result<A
     enter(&directory.dentry, name, inode)
 }
 
-/// The parent of a path whose last component is to be made, removed or renamed.
-pub fn parent(dirfd: Fd, path: &[u8]) -> Result<(PathWalk<'_>, Last), Errno> {
-    let mut walk = walk(dirfd, path, Follow::No, Limits::default())?;
-    let last = walk.to_last()?;
-    Ok((walk, last))
-}
-
 /// What stands under a name, if anything.
 fn look(directory: &Path, name: &[u8]) -> Result<Option<Arc<Dentry>>, Errno> {
     match directory.dentry.lookup(name) {
@@ -99,20 +92,20 @@ fn look(directory: &Path, name: &[u8]) -> Result<Option<Arc<Dentry>>, Errno> {
 
 /// mkdir(2), mknod(2), symlink(2), bind(2): makes a new entry. EEXIST, ENOENT, EACCES, EROFS, ENOSPC…
 pub fn create(dirfd: Fd, path: &[u8], node: &Node<'_>) -> Result<Path, Errno> {
-    let (walk, last) = parent(dirfd, path)?;
-    if last != Last::Name {
+    let parent = resolve_parent(dirfd, path)?;
+    if parent.last != Last::Name {
         return Err(Errno::EEXIST);
     }
-    let directory = walk.node();
+    let directory = &parent.directory;
     let _guard = directory.inode().lock.lock();
-    if look(directory, walk.name())?.is_some() {
+    if look(directory, parent.name)?.is_some() {
         return Err(Errno::EEXIST);
     }
-    if walk.wants_directory() && node.kind != FileKind::Directory {
+    if parent.wants_directory && node.kind != FileKind::Directory {
         return Err(Errno::ENOENT);
     }
     directory.check_writable()?;
-    let dentry = create_locked(directory, walk.name(), node)?;
+    let dentry = create_locked(directory, parent.name, node)?;
     Ok(Path { mount: directory.mount.clone(), dentry })
 }
 
@@ -147,15 +140,15 @@ fn left(directory: &Inode, victim: &Inode) {
 
 /// unlink(2).
 pub fn unlink(dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
-    let (walk, last) = parent(dirfd, path)?;
-    if last != Last::Name {
+    let parent = resolve_parent(dirfd, path)?;
+    if parent.last != Last::Name {
         return Err(Errno::EISDIR);
     }
-    let directory = walk.node();
+    let directory = &parent.directory;
     directory.check_writable()?;
     let _guard = directory.inode().lock.lock();
-    let victim = directory.dentry.lookup(walk.name())?;
-    if walk.wants_directory() {
+    let victim = directory.dentry.lookup(parent.name)?;
+    if parent.wants_directory {
         return Err(if victim.is_directory() { Errno::EISDIR } else { Errno::ENOTDIR });
     }
     may_delete(directory, &victim, false)?;
@@ -169,17 +162,17 @@ pub fn unlink(dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
 
 /// rmdir(2).
 pub fn rmdir(dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
-    let (walk, last) = parent(dirfd, path)?;
-    match last {
+    let parent = resolve_parent(dirfd, path)?;
+    match parent.last {
         Last::Name => {}
         Last::Dot => return Err(Errno::EINVAL),
         Last::DotDot => return Err(Errno::ENOTEMPTY),
         Last::Nothing => return Err(Errno::EBUSY),
     }
-    let directory = walk.node();
+    let directory = &parent.directory;
     directory.check_writable()?;
     let _guard = directory.inode().lock.lock();
-    let victim = directory.dentry.lookup(walk.name())?;
+    let victim = directory.dentry.lookup(parent.name)?;
     may_delete(directory, &victim, true)?;
     if victim.mounted() {
         return Err(Errno::EBUSY);
@@ -196,16 +189,16 @@ pub fn rmdir(dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
 
 /// link(2): gives `old` another name.
 pub fn link(old: &Path, dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
-    let (walk, last) = parent(dirfd, path)?;
-    if last != Last::Name {
+    let parent = resolve_parent(dirfd, path)?;
+    if parent.last != Last::Name {
         return Err(Errno::EEXIST);
     }
-    let directory = walk.node();
+    let directory = &parent.directory;
     let _guard = directory.inode().lock.lock();
-    if look(directory, walk.name())?.is_some() {
+    if look(directory, parent.name)?.is_some() {
         return Err(Errno::EEXIST);
     }
-    if walk.wants_directory() {
+    if parent.wants_directory {
         return Err(Errno::ENOENT);
     }
     directory.check_writable()?;
@@ -222,7 +215,7 @@ pub fn link(old: &Path, dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
     }
     inode.add_links(1);
     inode.touch_changed();
-    match enter(&directory.dentry, walk.name(), inode.clone()) {
+    match enter(&directory.dentry, parent.name, inode.clone()) {
         Ok(_) => {
             old.dentry.set_linkable(false);
             Ok(())
@@ -244,16 +237,16 @@ pub enum RenameMode {
 
 /// rename(2), renameat2(2).
 pub fn rename(from: (Fd, &[u8]), to: (Fd, &[u8]), mode: RenameMode) -> Result<(), Errno> {
-    let (old_walk, old_last) = parent(from.0, from.1)?;
-    let (new_walk, new_last) = parent(to.0, to.1)?;
-    let (old_dir, new_dir) = (old_walk.node(), new_walk.node());
+    let old_parent = resolve_parent(from.0, from.1)?;
+    let new_parent = resolve_parent(to.0, to.1)?;
+    let (old_dir, new_dir) = (&old_parent.directory, &new_parent.directory);
     if !Arc::ptr_eq(&old_dir.mount, &new_dir.mount) {
         return Err(Errno::EXDEV);
     }
-    if old_last != Last::Name {
+    if old_parent.last != Last::Name {
         return Err(Errno::EBUSY);
     }
-    if new_last != Last::Name {
+    if new_parent.last != Last::Name {
         return Err(if mode == RenameMode::NoReplace { Errno::EEXIST } else { Errno::EBUSY });
     }
     old_dir.check_writable()?;
@@ -271,18 +264,18 @@ pub fn rename(from: (Fd, &[u8]), to: (Fd, &[u8]), mode: RenameMode) -> Result<()
         _first_guard = a.lock.lock();
         _second_guard = Some(b.lock.lock());
     }
-    let old = old_dir.dentry.lookup(old_walk.name())?;
-    let new = look(new_dir, new_walk.name())?;
+    let old = old_dir.dentry.lookup(old_parent.name)?;
+    let new = look(new_dir, new_parent.name)?;
     match (mode, &new) {
         (RenameMode::NoReplace, Some(_)) => return Err(Errno::EEXIST),
         (RenameMode::Exchange, None) => return Err(Errno::ENOENT),
-        (RenameMode::Exchange, Some(new)) if !new.is_directory() && new_walk.wants_directory() => {
+        (RenameMode::Exchange, Some(new)) if !new.is_directory() && new_parent.wants_directory => {
             return Err(Errno::ENOTDIR);
         }
         _ => {}
     }
     if !old.is_directory()
-        && (old_walk.wants_directory() || (mode != RenameMode::Exchange && new_walk.wants_directory()))
+        && (old_parent.wants_directory || (mode != RenameMode::Exchange && new_parent.wants_directory))
     {
         return Err(Errno::ENOTDIR);
     }
@@ -335,7 +328,7 @@ pub fn rename(from: (Fd, &[u8]), to: (Fd, &[u8]), mode: RenameMode) -> Result<()
             {
                 return Err(Errno::ENOTEMPTY);
             }
-            old_dir.dentry.rename(&old, &new_dir.dentry, new_walk.name(), new.as_ref())?;
+            old_dir.dentry.rename(&old, &new_dir.dentry, new_parent.name, new.as_ref())?;
             if let Some(new) = &new {
                 left(new_dir.inode(), &new.inode);
             }
@@ -356,6 +349,6 @@ pub fn rename(from: (Fd, &[u8]), to: (Fd, &[u8]), mode: RenameMode) -> Result<()
 
 /// The place that a path leads to, which is to be a directory, for mounts and chroot. ENOTDIR.
 pub fn resolve_directory(dirfd: Fd, path: &[u8]) -> Result<Path, Errno> {
-    let place = walk(dirfd, path, Follow::Yes, Limits::default())?.resolve()?;
+    let place = resolve(dirfd, path, Follow::Yes)?;
     if place.inode().is_directory() { Ok(place) } else { Err(Errno::ENOTDIR) }
 }

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::sync::Arc;
 
 use abi::{Errno, OpenFlags};
-use namei::{Follow, Followed, Last, Limits};
+use namei::{Follow, Followed, Last, Limits, Tree};
 
 use super::dentry::Dentry;
 use super::directory::DirectoryFile;
@@ -12,7 +12,7 @@ use super::file::{InodeFile, Mode, OpenFile, PlaceFile};
 use super::inode::{FileKind, Inode};
 use super::mount::flag;
 use super::names::{self, Node};
-use super::path::{Path, PathWalk, walk};
+use super::path::{Names, Path, resolve, resolve_parent, walk};
 use super::perm::{self, Want};
 use crate::syscall::{Fd, SysError};
 
@@ -69,15 +69,15 @@ enum Origin {
 pub fn open(dirfd: Fd, path: &[u8], how: &How) -> Result<Arc<OpenFile>, SysError> {
     let exclusive = how.has(OpenFlags::CREAT | OpenFlags::EXCL);
     let follow = if how.has(OpenFlags::NOFOLLOW) || exclusive { Follow::No } else { Follow::Yes };
-    let walk = walk(dirfd, path, follow, how.limits)?;
-    if how.flags.contains(OpenFlags::TMPFILE_ONLY) && !how.has(OpenFlags::PATH) {
-        return open_temporary(walk.resolve()?, how);
-    }
     if how.has(OpenFlags::CREAT) && !how.has(OpenFlags::PATH) {
-        let (place, origin) = find_or_create(walk, how)?;
+        let (place, origin) = find_or_create(dirfd, path, follow, how)?;
         return finish(place, how, origin);
     }
-    let place = walk.resolve()?;
+    let place = if how.limits == Limits::default() {
+        resolve(dirfd, path, follow)?
+    } else {
+        walk(&Names::new(path), dirfd, path, follow, how.limits)?.resolve()?
+    };
     if how.has(OpenFlags::PATH) {
         if how.has(OpenFlags::DIRECTORY) && !place.inode().is_directory() {
             return Err(Errno::ENOTDIR.into());
@@ -85,11 +85,40 @@ pub fn open(dirfd: Fd, path: &[u8], how: &How) -> Result<Arc<OpenFile>, SysError
         let kept = OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW;
         return Ok(Arc::new(OpenFile::new(place, how.flags & kept, Mode::PATH, PlaceFile)));
     }
+    if how.has(OpenFlags::TMPFILE_ONLY) {
+        return open_temporary(place, how);
+    }
     finish(place, how, Origin::Existing)
 }
 
+/// What stands under a name, if anything.
+fn look(directory: &Path, name: &[u8]) -> Result<Option<Arc<Dentry>>, Errno> {
+    match directory.dentry.lookup(name) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::ENOENT) if directory.inode().ops().is_memory_directory() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// With O_CREAT: the file, made if it wasn't there.
-fn find_or_create(mut walk: PathWalk<'_>, how: &How) -> Result<(Path, Origin), Errno> {
+fn find_or_create(dirfd: Fd, path: &[u8], follow: Follow, how: &How) -> Result<(Path, Origin), Errno> {
+    if how.limits == Limits::default() {
+        let parent = resolve_parent(dirfd, path)?;
+        if parent.last == Last::Name && !parent.wants_directory {
+            let (found, origin) = match look(&parent.directory, parent.name)? {
+                Some(found) => (found, Origin::Existing),
+                None => make(&parent.directory, parent.name, how.mode)?,
+            };
+            // What a link leads to may have to be made as well.
+            if found.kind != FileKind::Symlink || follow == Follow::No {
+                let mut place = parent.directory;
+                Names::new(path).descend(&mut place, found);
+                return Ok((place, origin));
+            }
+        }
+    }
+    let names = Names::new(path);
+    let mut walk = walk(&names, dirfd, path, follow, how.limits)?;
     loop {
         match walk.to_last()? {
             Last::Name => {}
@@ -102,12 +131,7 @@ fn find_or_create(mut walk: PathWalk<'_>, how: &How) -> Result<(Path, Origin), E
         if walk.wants_directory() {
             return Err(Errno::EISDIR);
         }
-        let found = match walk.lookup() {
-            Ok(found) => Some(found),
-            Err(Errno::ENOENT) if walk.node().inode().ops().is_memory_directory() => None,
-            Err(error) => return Err(error),
-        };
-        let (found, origin) = match found {
+        let (found, origin) = match look(walk.node(), walk.name())? {
             Some(found) => (found, Origin::Existing),
             None => make(walk.node(), walk.name(), how.mode)?,
         };

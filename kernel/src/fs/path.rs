@@ -2,13 +2,15 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 use abi::Errno;
-use namei::{Class, Follow, Limits, Target, Tree, Walk, WalkError};
+use namei::{Class, Follow, Last, Limits, Target, Tree, Walk, WalkError};
 
 use super::dentry::Dentry;
 use super::inode::{FileKind, Inode, LinkTarget};
 use super::mount::{self, Mount};
+use super::path_cache::{self, Key};
 use super::perm::{self, Want};
 use crate::mm::user::{read_cstr, read_cstr_into};
 use crate::syscall::Fd;
@@ -119,9 +121,26 @@ pub struct FsContext {
 }
 
 /// The tree as the current process sees it.
-pub struct Names;
+pub struct Names {
+    /// Whether the walk began at the root.
+    is_absolute: bool,
+    /// Whether the walk depended on more than names and where it began.
+    is_special: Cell<bool>,
+    /// Whether links were followed.
+    over_links: Cell<bool>,
+}
 
-static NAMES: Names = Names;
+impl Names {
+    pub const fn new(path: &[u8]) -> Self {
+        Self { is_absolute: matches!(path.first(), Some(b'/')), is_special: Cell::new(false), over_links: Cell::new(false) }
+    }
+}
+
+/// The current process's root.
+#[inline]
+fn process_root() -> Path {
+    current().process.fs.lock().root.clone()
+}
 
 impl Tree for Names {
     type Node = Path;
@@ -138,9 +157,11 @@ impl Tree for Names {
         }
     }
 
-    #[inline]
     fn root(&self) -> Path {
-        current().process.fs.lock().root.clone()
+        if !self.is_absolute {
+            self.is_special.set(true);
+        }
+        process_root()
     }
 
     #[inline]
@@ -159,11 +180,19 @@ impl Tree for Names {
 
     #[inline]
     fn may_search(&self, directory: &Path) -> Result<(), Errno> {
-        perm::check_search(directory.inode())
+        // Nearly every directory may be searched by everybody.
+        if directory.inode().mode() & 0o111 == 0o111 {
+            return Ok(());
+        }
+        self.is_special.set(true);
+        perm::check(directory.inode(), Want::SEARCH)
     }
 
     #[inline]
     fn lookup(&self, directory: &Path, name: &[u8]) -> Result<Arc<Dentry>, Errno> {
+        if !directory.inode().fs.is_kept_in_memory() {
+            self.is_special.set(true);
+        }
         directory.dentry.lookup(name)
     }
 
@@ -176,10 +205,12 @@ impl Tree for Names {
     }
 
     fn parent(&self, node: &Path) -> Path {
+        // How far up it goes depends on the root.
         node.parent_within(&self.root())
     }
 
     fn read_link(&self, link: &Arc<Dentry>) -> Result<Target<Path, Arc<[u8]>>, Errno> {
+        self.over_links.set(true);
         let inode = &link.inode;
         inode.touch_accessed();
         Ok(match inode.ops().read_link(inode)? {
@@ -198,7 +229,7 @@ impl Tree for Names {
 }
 
 /// A resolution by the current process.
-pub type PathWalk<'p> = Walk<'p, 'static, Names>;
+pub type PathWalk<'p, 't> = Walk<'p, 't, Names>;
 
 /// The place that relative paths start from. EBADF.
 #[inline]
@@ -212,14 +243,83 @@ pub fn start_at(dirfd: Fd) -> Result<Path, Errno> {
 
 /// Begins a resolution.
 #[inline]
-pub fn walk(dirfd: Fd, path: &[u8], follow: Follow, limits: Limits) -> Result<PathWalk<'_>, Errno> {
-    Walk::new(&NAMES, path, || start_at(dirfd), follow, limits)
+pub fn walk<'p, 't>(
+    names: &'t Names,
+    dirfd: Fd,
+    path: &'p [u8],
+    follow: Follow,
+    limits: Limits,
+) -> Result<PathWalk<'p, 't>, Errno> {
+    Walk::new(names, path, || start_at(dirfd), follow, limits)
 }
 
 /// Resolves a path.
-#[inline]
 pub fn resolve(dirfd: Fd, path: &[u8], follow: Follow) -> Result<Path, Errno> {
-    namei::resolve(&NAMES, path, || start_at(dirfd), follow)
+    let Some(first) = path.first() else { return Err(Errno::ENOENT) };
+    if path.len() > path_cache::LONGEST || (*first != b'/' && dirfd != Fd::CWD) {
+        let start = if *first == b'/' { process_root() } else { start_at(dirfd)? };
+        return namei::resolve(&Names::new(path), path, start, follow);
+    }
+    let start = {
+        let context = current().process.fs.lock();
+        path_cache::start_of(if *first == b'/' { &context.root } else { &context.cwd })
+    };
+    let key = Key::new(start, path);
+    match key.find(follow) {
+        Some(place) => Ok(place),
+        None => resolve_and_keep(&key, path, follow),
+    }
+}
+
+/// Resolves a path that is absolute or relative to the working directory, and keeps where it led.
+#[inline(never)]
+fn resolve_and_keep(key: &Key, path: &[u8], follow: Follow) -> Result<Path, Errno> {
+    let names = Names::new(path);
+    let start = if names.is_absolute { process_root() } else { start_at(Fd::CWD)? };
+    let place = namei::resolve(&names, path, start, follow)?;
+    if !names.is_special.get() && place.dentry.kind != FileKind::Symlink {
+        key.keep(&place, names.over_links.get());
+    }
+    Ok(place)
+}
+
+/// The directory that a path's last component stands in, that component, and whether slashes follow it.
+pub struct Parent<'p> {
+    pub directory: Path,
+    pub last: Last,
+    pub name: &'p [u8],
+    pub wants_directory: bool,
+}
+
+/// Resolves all but the last component.
+pub fn resolve_parent(dirfd: Fd, path: &[u8]) -> Result<Parent<'_>, Errno> {
+    if path.is_empty() {
+        return Err(Errno::ENOENT);
+    }
+    let end = path.iter().rposition(|&byte| byte != b'/').map_or(0, |at| at + 1);
+    let trimmed = path.get(..end).unwrap_or_default();
+    let start = trimmed.iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1);
+    let (prefix, name) = trimmed.split_at_checked(start).unwrap_or_default();
+    let directory = match prefix {
+        [] if path.first() == Some(&b'/') => process_root(),
+        [] => start_at(dirfd)?,
+        // Without its last slash, so that a directory has one spelling.
+        [b'/'] => process_root(),
+        [rest @ .., _] => resolve(dirfd, rest, Follow::Yes)?,
+    };
+    if !directory.inode().is_directory() {
+        return Err(Errno::ENOTDIR);
+    }
+    let last = match name {
+        [] => Last::Nothing,
+        b"." => Last::Dot,
+        b".." => Last::DotDot,
+        _ => Last::Name,
+    };
+    if last != Last::Nothing {
+        perm::check_search(directory.inode())?;
+    }
+    Ok(Parent { directory, last, name, wants_directory: end < path.len() })
 }
 
 /// Resolves a path that may be empty, which names the descriptor itself (AT_EMPTY_PATH).
@@ -228,37 +328,31 @@ pub fn resolve_or_empty(dirfd: Fd, path: &[u8], follow: Follow) -> Result<Path, 
     if path.is_empty() { start_at(dirfd) } else { resolve(dirfd, path, follow) }
 }
 
-/// A path name from the program's memory.
+/// Room for a path name from the program's memory: short ones need no allocation.
 pub struct UserPath {
     short: [u8; Self::SHORT],
-    len: usize,
     long: Vec<u8>,
 }
 
 impl UserPath {
     const SHORT: usize = 64;
 
-    /// EFAULT; ENAMETOOLONG; ENOMEM.
+    #[inline(always)]
+    pub const fn new() -> Self {
+        Self { short: [0; Self::SHORT], long: Vec::new() }
+    }
+
+    /// Reads a path. EFAULT; ENAMETOOLONG; ENOMEM.
     #[inline]
-    pub fn read(from: PathArg) -> Result<Self, Errno> {
-        let from = from.0;
-        let mut path = Self { short: [0; Self::SHORT], len: 0, long: Vec::new() };
-        match read_cstr_into(from, &mut path.short) {
-            Ok(len) => path.len = len,
-            Err(Errno::ENAMETOOLONG) => path.long = read_cstr(from, PATH_MAX)?,
-            Err(error) => return Err(error),
+    pub fn read(&mut self, from: PathArg) -> Result<&[u8], Errno> {
+        match read_cstr_into(from.0, &mut self.short) {
+            Ok(len) => Ok(self.short.get(..len).unwrap_or_default()),
+            Err(Errno::ENAMETOOLONG) => {
+                self.long = read_cstr(from.0, PATH_MAX)?;
+                Ok(&self.long)
+            }
+            Err(error) => Err(error),
         }
-        Ok(path)
-    }
-
-    /// No path at all.
-    pub fn empty() -> Self {
-        Self { short: [0; Self::SHORT], len: 0, long: Vec::new() }
-    }
-
-    #[inline]
-    pub fn bytes(&self) -> &[u8] {
-        if self.long.is_empty() { self.short.get(..self.len).unwrap_or_default() } else { &self.long }
     }
 }
 

@@ -167,41 +167,16 @@ pub fn read_array<T: FromBytes + FromZeros + IntoBytes + Clone>(
 
 /// Copies a NUL-terminated string of up to `dst.len()` bytes, the NUL included, into `dst`. Returns its length without the NUL.
 /// ENAMETOOLONG when no NUL came in time; EFAULT.
-pub fn read_cstr_into(ptr: UserPtr<u8>, dst: &mut [u8]) -> Result<usize, Errno> {
-    let mut done = 0;
-    while done < dst.len() {
-        let at = ptr.addr().wrapping_add(done);
-        if at >= USER_TOP {
-            return Err(Errno::EFAULT);
-        }
-        // Never across a page: what follows the string may not be mapped. Strings are short, so small steps first.
-        let step = if done == 0 { 32 } else { 256 };
-        let len = (PAGE_SIZE - at % PAGE_SIZE).min(step).min(dst.len() - done);
-        let Some(piece) = dst.get_mut(done..done + len) else { return Err(Errno::EFAULT) };
-        if usercopy::from_user(piece, at) != 0 {
-            return Err(Errno::EFAULT);
-        }
-        if let Some(end) = find_zero(piece) {
-            return Ok(done + end);
-        }
-        done += len;
-    }
-    Err(Errno::ENAMETOOLONG)
-}
-
-/// Index of the first zero byte, eight at a time.
 #[inline]
-fn find_zero(bytes: &[u8]) -> Option<usize> {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    let (words, tail) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let value = u64::from_le_bytes(*word);
-        let zeros = value.wrapping_sub(LOW) & !value & (LOW << 7);
-        if zeros != 0 {
-            return Some(index * 8 + (zeros.trailing_zeros() / 8) as usize);
-        }
+pub fn read_cstr_into(ptr: UserPtr<u8>, dst: &mut [u8]) -> Result<usize, Errno> {
+    // What lies beyond the program's half is not looked at.
+    let room = USER_TOP.saturating_sub(ptr.addr());
+    let max = dst.len().min(room);
+    match usercopy::string_from_user(dst.get_mut(..max).unwrap_or_default(), ptr.addr()) {
+        Some(len) if len < max => Ok(len),
+        Some(_) if max == dst.len() => Err(Errno::ENAMETOOLONG),
+        _ => Err(Errno::EFAULT),
     }
-    tail.iter().position(|&b| b == 0).map(|at| words.len() * 8 + at)
 }
 
 /// Copies a NUL-terminated string. ENAMETOOLONG beyond `max` bytes (NUL included), EFAULT.

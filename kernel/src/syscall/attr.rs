@@ -189,7 +189,7 @@ pub fn futimesat(dirfd: Fd, path: PathArg, times: UserPtr<[Timeval; 2]>) -> SysR
     let place = if path.0.is_null() {
         start_at(dirfd)?
     } else {
-        resolve(dirfd, UserPath::read(path)?.bytes(), Follow::Yes)?
+        resolve(dirfd, UserPath::new().read(path)?, Follow::Yes)?
     };
     change_times(&place, accessed, modified)
 }
@@ -209,7 +209,7 @@ pub fn utime(path: PathArg, times: UserPtr<[i64; 2]>) -> SysResult {
         let at = |seconds| NewTime::At(Timestamp { seconds, nanos: 0 });
         (at(accessed), at(modified))
     };
-    let place = resolve(Fd::CWD, UserPath::read(path)?.bytes(), Follow::Yes)?;
+    let place = resolve(Fd::CWD, UserPath::new().read(path)?, Follow::Yes)?;
     change_times(&place, accessed, modified)
 }
 
@@ -225,7 +225,7 @@ fn check_size(inode: &Inode, size: u64) -> Result<(), Errno> {
 /// truncate(2).
 pub fn truncate(path: PathArg, len: i64) -> SysResult {
     let size = u64::try_from(len).map_err(|_| Errno::EINVAL)?;
-    let place = resolve(Fd::CWD, UserPath::read(path)?.bytes(), Follow::Yes)?;
+    let place = resolve(Fd::CWD, UserPath::new().read(path)?, Follow::Yes)?;
     let inode = place.inode();
     match inode.kind {
         FileKind::Regular => {}

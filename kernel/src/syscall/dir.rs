@@ -110,8 +110,9 @@ pub fn getdents(fd: Fd, buf: UserPtr<u8>, count: u32) -> SysResult {
 
 /// mkdirat(2).
 pub fn mkdirat(dirfd: Fd, path: PathArg, mode: u32) -> SysResult {
-    let path = UserPath::read(path)?;
-    names::create(dirfd, path.bytes(), &Node::plain(FileKind::Directory, mode))?;
+    let mut buffer = UserPath::new();
+    let path = buffer.read(path)?;
+    names::create(dirfd, path, &Node::plain(FileKind::Directory, mode))?;
     Ok(0)
 }
 
@@ -131,13 +132,14 @@ pub fn mknodat(dirfd: Fd, path: PathArg, mode: u32, device: u32) -> SysResult {
         FileKind::Symlink | FileKind::Anonymous => return Err(Errno::EINVAL.into()),
         _ => {}
     }
-    let path = UserPath::read(path)?;
+    let mut buffer = UserPath::new();
+    let path = buffer.read(path)?;
     let is_device = matches!(kind, FileKind::CharDevice | FileKind::BlockDevice);
     if is_device && !perm::is_privileged() {
         return Err(Errno::EPERM.into());
     }
     let device = if is_device { Device::decode(device) } else { Device::default() };
-    names::create(dirfd, path.bytes(), &Node { device, ..Node::plain(kind, mode) })?;
+    names::create(dirfd, path, &Node { device, ..Node::plain(kind, mode) })?;
     Ok(0)
 }
 
@@ -148,13 +150,15 @@ pub fn mknod(path: PathArg, mode: u32, device: u32) -> SysResult {
 
 /// symlinkat(2).
 pub fn symlinkat(target: PathArg, dirfd: Fd, path: PathArg) -> SysResult {
-    let target = UserPath::read(target)?;
-    if target.bytes().is_empty() {
+    let mut target_buffer = UserPath::new();
+    let target = target_buffer.read(target)?;
+    if target.is_empty() {
         return Err(Errno::ENOENT.into());
     }
-    let path = UserPath::read(path)?;
-    let node = Node { target: target.bytes(), ..Node::plain(FileKind::Symlink, 0o777) };
-    names::create(dirfd, path.bytes(), &node)?;
+    let mut buffer = UserPath::new();
+    let path = buffer.read(path)?;
+    let node = Node { target, ..Node::plain(FileKind::Symlink, 0o777) };
+    names::create(dirfd, path, &node)?;
     Ok(0)
 }
 
@@ -173,8 +177,9 @@ pub fn linkat(old_dir: Fd, old: PathArg, new_dir: Fd, new: PathArg, flags: u32) 
     let mut how = flags & AtFlags::EMPTY_PATH;
     how.set(AtFlags::SYMLINK_NOFOLLOW, !flags.contains(AtFlags::SYMLINK_FOLLOW));
     let old = place_at(old_dir, old, how)?;
-    let path = UserPath::read(new)?;
-    names::link(&old, new_dir, path.bytes())?;
+    let mut buffer = UserPath::new();
+    let path = buffer.read(new)?;
+    names::link(&old, new_dir, path)?;
     Ok(0)
 }
 
@@ -189,11 +194,12 @@ pub fn unlinkat(dirfd: Fd, path: PathArg, flags: u32) -> SysResult {
     if !AtFlags::REMOVEDIR.contains(flags) {
         return Err(Errno::EINVAL.into());
     }
-    let path = UserPath::read(path)?;
+    let mut buffer = UserPath::new();
+    let path = buffer.read(path)?;
     if flags.contains(AtFlags::REMOVEDIR) {
-        names::rmdir(dirfd, path.bytes())?;
+        names::rmdir(dirfd, path)?;
     } else {
-        names::unlink(dirfd, path.bytes())?;
+        names::unlink(dirfd, path)?;
     }
     Ok(0)
 }
@@ -218,8 +224,9 @@ pub fn renameat2(old_dir: Fd, old: PathArg, new_dir: Fd, new: PathArg, flags: u3
         // Whiteouts are for overlay file systems.
         _ => return Err(Errno::EINVAL.into()),
     };
-    let (old, new) = (UserPath::read(old)?, UserPath::read(new)?);
-    names::rename((old_dir, old.bytes()), (new_dir, new.bytes()), mode)?;
+    let (mut old_buffer, mut new_buffer) = (UserPath::new(), UserPath::new());
+    let (old, new) = (old_buffer.read(old)?, new_buffer.read(new)?);
+    names::rename((old_dir, old), (new_dir, new), mode)?;
     Ok(0)
 }
 
@@ -245,8 +252,9 @@ fn enter(place: Path) -> SysResult {
 
 /// chdir(2).
 pub fn chdir(path: PathArg) -> SysResult {
-    let path = UserPath::read(path)?;
-    enter(resolve(Fd::CWD, path.bytes(), Follow::Yes)?)
+    let mut buffer = UserPath::new();
+    let path = buffer.read(path)?;
+    enter(resolve(Fd::CWD, path, Follow::Yes)?)
 }
 
 /// fchdir(2).
@@ -256,8 +264,9 @@ pub fn fchdir(fd: Fd) -> SysResult {
 
 /// chroot(2).
 pub fn chroot(path: PathArg) -> SysResult {
-    let path = UserPath::read(path)?;
-    let place = resolve(Fd::CWD, path.bytes(), Follow::Yes)?;
+    let mut buffer = UserPath::new();
+    let path = buffer.read(path)?;
+    let place = resolve(Fd::CWD, path, Follow::Yes)?;
     if !place.inode().is_directory() {
         return Err(Errno::ENOTDIR.into());
     }

@@ -24,12 +24,20 @@ pub fn on_exec(flags: OpenFlags) -> OnExec {
 }
 
 fn open_with(dirfd: Fd, path: PathArg, how: How) -> SysResult {
-    let path = UserPath::read(path)?;
+    let mut buffer = UserPath::new();
+    let path = buffer.read(path)?;
     let files = fs::files();
-    files.check_room()?;
-    let file = open::open(dirfd, path.bytes(), &how)?;
-    let fd = files.insert(file, on_exec(how.flags))?;
-    Ok(fd.0 as usize)
+    // A full table comes before whatever the path would report, and before anything is made or emptied.
+    if how.flags.intersects(OpenFlags::CREAT | OpenFlags::TRUNC | OpenFlags::TMPFILE_ONLY) {
+        files.check_room()?;
+    }
+    match open::open(dirfd, path, &how) {
+        Ok(file) => Ok(files.insert(file, on_exec(how.flags))?.0 as usize),
+        Err(error) => {
+            files.check_room()?;
+            Err(error)
+        }
+    }
 }
 
 /// openat(2).

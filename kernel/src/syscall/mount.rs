@@ -78,16 +78,19 @@ fn new_file_system(kind: &[u8], options: &[u8]) -> Result<(Arc<FileSystem>, Arc<
     }
 }
 
-fn read_optional(text: PathArg) -> Result<UserPath, Errno> {
-    if text.0.is_null() { Ok(UserPath::empty()) } else { UserPath::read(text) }
+/// A string that may be left out.
+fn read_optional(buffer: &mut UserPath, text: PathArg) -> Result<&[u8], Errno> {
+    if text.0.is_null() { Ok(&[]) } else { buffer.read(text) }
 }
 
 /// mount(2): new instances of file systems in memory, bind mounts, changes of flags.
 pub fn mount(source: PathArg, target: PathArg, kind: PathArg, flags: u64, data: PathArg) -> SysResult {
-    let kind = read_optional(kind)?;
-    let source = read_optional(source)?;
-    let options = read_optional(data)?;
-    let target = resolve(Fd::CWD, UserPath::read(target)?.bytes(), Follow::Yes)?;
+    let mut buffers = [const { UserPath::new() }; 3];
+    let [a, b, c] = &mut buffers;
+    let kind = read_optional(a, kind)?;
+    let source = read_optional(b, source)?;
+    let options = read_optional(c, data)?;
+    let target = resolve(Fd::CWD, UserPath::new().read(target)?, Follow::Yes)?;
     if !perm::is_privileged() {
         return Err(Errno::EPERM.into());
     }
@@ -102,15 +105,15 @@ pub fn mount(source: PathArg, target: PathArg, kind: PathArg, flags: u64, data: 
             return Err(Errno::EINVAL.into());
         }
         if flags & action::BIND == 0 {
-            apply_options(&target.mount.fs, &target.dentry, options.bytes())?;
+            apply_options(&target.mount.fs, &target.dentry, options)?;
         }
         target.mount.set_flags(kept);
     } else if flags & action::BIND != 0 {
-        let place = resolve(Fd::CWD, source.bytes(), Follow::Yes)?;
+        let place = resolve(Fd::CWD, source, Follow::Yes)?;
         if place.inode().is_directory() != target.inode().is_directory() {
             return Err(Errno::ENOTDIR.into());
         }
-        let bound = Mount::new(&place.mount.fs, place.dentry.clone(), source.bytes(), place.mount.flags());
+        let bound = Mount::new(&place.mount.fs, place.dentry.clone(), source, place.mount.flags());
         mount::attach(&bound, target);
     } else if flags & propagation != 0 {
         // There is one namespace: nothing propagates anywhere.
@@ -123,8 +126,8 @@ pub fn mount(source: PathArg, target: PathArg, kind: PathArg, flags: u64, data: 
         if !target.inode().is_directory() {
             return Err(Errno::ENOTDIR.into());
         }
-        let (fs, root) = new_file_system(kind.bytes(), options.bytes())?;
-        mount::attach(&Mount::new(&fs, root, source.bytes(), kept), target);
+        let (fs, root) = new_file_system(kind, options)?;
+        mount::attach(&Mount::new(&fs, root, source, kept), target);
     }
     Ok(0)
 }
@@ -141,7 +144,7 @@ pub fn umount2(target: PathArg, flags: u32) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let follow = if flags & NOFOLLOW != 0 { Follow::No } else { Follow::Yes };
-    let Path { mount, dentry } = resolve(Fd::CWD, UserPath::read(target)?.bytes(), follow)?;
+    let Path { mount, dentry } = resolve(Fd::CWD, UserPath::new().read(target)?, follow)?;
     if !Arc::ptr_eq(&dentry, &mount.root) {
         return Err(Errno::EINVAL.into());
     }
@@ -157,6 +160,6 @@ pub fn umount2(target: PathArg, flags: u32) -> SysResult {
 
 /// pivot_root(2): only for namespaces, which there are none of.
 pub fn pivot_root(new: PathArg, _: PathArg) -> SysResult {
-    names::resolve_directory(Fd::CWD, UserPath::read(new)?.bytes())?;
+    names::resolve_directory(Fd::CWD, UserPath::new().read(new)?)?;
     if perm::is_privileged() { Err(Errno::EINVAL.into()) } else { Err(Errno::EPERM.into()) }
 }

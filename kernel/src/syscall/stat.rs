@@ -46,16 +46,18 @@ fn stat_of(inode: &Inode) -> Stat {
 
 /// stat(2).
 pub fn stat(path: PathArg, out: UserPtr<Stat>) -> SysResult {
-    let path = UserPath::read(path)?;
-    let place = resolve(Fd::CWD, path.bytes(), Follow::Yes)?;
+    let mut buffer = UserPath::new();
+    let path = buffer.read(path)?;
+    let place = resolve(Fd::CWD, path, Follow::Yes)?;
     out.write(&stat_of(place.inode()))?;
     Ok(0)
 }
 
 /// lstat(2).
 pub fn lstat(path: PathArg, out: UserPtr<Stat>) -> SysResult {
-    let path = UserPath::read(path)?;
-    let place = resolve(Fd::CWD, path.bytes(), Follow::No)?;
+    let mut buffer = UserPath::new();
+    let path = buffer.read(path)?;
+    let place = resolve(Fd::CWD, path, Follow::No)?;
     out.write(&stat_of(place.inode()))?;
     Ok(0)
 }
@@ -83,9 +85,9 @@ pub fn place_at(dirfd: Fd, path: PathArg, flags: AtFlags) -> Result<Path, Errno>
         if path.0.is_null() {
             return start_at(dirfd);
         }
-        return resolve_or_empty(dirfd, UserPath::read(path)?.bytes(), follow);
+        return resolve_or_empty(dirfd, UserPath::new().read(path)?, follow);
     }
-    resolve(dirfd, UserPath::read(path)?.bytes(), follow)
+    resolve(dirfd, UserPath::new().read(path)?, follow)
 }
 
 /// newfstatat(2).
@@ -176,8 +178,9 @@ fn statfs_of(fs: &FileSystem, mount: &Mount) -> Statfs {
 
 /// statfs(2).
 pub fn statfs(path: PathArg, out: UserPtr<Statfs>) -> SysResult {
-    let path = UserPath::read(path)?;
-    let place = resolve(Fd::CWD, path.bytes(), Follow::Yes)?;
+    let mut buffer = UserPath::new();
+    let path = buffer.read(path)?;
+    let place = resolve(Fd::CWD, path, Follow::Yes)?;
     out.write(&statfs_of(&place.inode().fs, &place.mount))?;
     Ok(0)
 }
@@ -228,9 +231,10 @@ pub fn access(path: PathArg, mode: u32) -> SysResult {
 /// readlinkat(2).
 pub fn readlinkat(dirfd: Fd, path: PathArg, buf: UserPtr<u8>, size: i32) -> SysResult {
     let size = usize::try_from(size).ok().filter(|&size| size > 0).ok_or(Errno::EINVAL)?;
-    let path = UserPath::read(path)?;
-    let is_empty = path.bytes().is_empty();
-    let place = resolve_or_empty(dirfd, path.bytes(), Follow::No)?;
+    let mut buffer = UserPath::new();
+    let path = buffer.read(path)?;
+    let is_empty = path.is_empty();
+    let place = resolve_or_empty(dirfd, path, Follow::No)?;
     let inode = place.inode();
     if inode.kind != FileKind::Symlink {
         // An empty path that isn't a link's descriptor is no path at all.

@@ -27,7 +27,7 @@ fn missing(inode: &Inode, name: UserPtr<u8>) -> Errno {
 }
 
 fn with_path(path: PathArg, follow: Follow, act: impl FnOnce(&Inode) -> SysResult) -> SysResult {
-    let place = resolve(Fd::CWD, UserPath::read(path)?.bytes(), follow)?;
+    let place = resolve(Fd::CWD, UserPath::new().read(path)?, follow)?;
     act(place.inode())
 }
 

@@ -27,6 +27,7 @@ unsafe extern "C" {
     fn copy_to_user(dst: usize, src: *const u8, len: usize) -> usize;
     fn copy_from_user(dst: *mut u8, src: usize, len: usize) -> usize;
     fn fill_user(dst: usize, byte: u8, len: usize) -> usize;
+    fn copy_string_from_user(dst: *mut u8, src: usize, max: usize) -> isize;
 }
 
 global_asm!(
@@ -117,6 +118,49 @@ global_asm!(
     USER_COPY copy_to_user
     USER_COPY copy_from_user
 
+    /* rdi = to, rsi = from, rdx = most bytes; rax = bytes before the NUL, rdx if there is none, -1 after a fault */
+    .globl copy_string_from_user
+    .balign 16
+copy_string_from_user:
+    STAC
+    movabs r8, 0x0101010101010101
+    movabs r9, 0x8080808080808080
+    xor eax, eax
+    sub rdx, 8
+    jb 5f
+4:  /* eight bytes at a time: the lowest byte that is zero shows in its top bit */
+10: mov rcx, [rsi + rax]
+    mov [rdi + rax], rcx
+    mov r10, rcx
+    sub rcx, r8
+    not r10
+    and rcx, r9
+    and rcx, r10
+    jnz 6f
+    add rax, 8
+    cmp rax, rdx
+    jbe 4b
+5:  add rdx, 8
+7:  cmp rax, rdx
+    jae 8f
+11: movzx ecx, byte ptr [rsi + rax]
+    mov [rdi + rax], cl
+    test ecx, ecx
+    jz 8f
+    inc rax
+    jmp 7b
+6:  bsf rcx, rcx
+    shr ecx, 3
+    add rax, rcx
+8:  CLAC
+    ret
+9:  mov rax, -1
+    CLAC
+    ret
+    /* A word that lies across the end of what is mapped is read byte by byte. */
+    EX 10b, 5b
+    EX 11b, 9b
+
     .globl fill_user
     .balign 16
 fill_user:
@@ -183,6 +227,14 @@ pub fn to_user(dst: usize, src: &[u8]) -> usize {
 pub unsafe fn to_user_raw(dst: usize, src: *const u8, len: usize) -> usize {
     // SAFETY: as above.
     unsafe { copy_to_user(dst, src, len) }
+}
+
+/// Copies a string of the program's memory up to its NUL, the NUL included if it comes within `dst`. Returns the length without the NUL,
+/// `dst.len()` if there is none; `None` after a fault.
+#[inline]
+pub fn string_from_user(dst: &mut [u8], src: usize) -> Option<usize> {
+    // SAFETY: a bad source ends in the exception table.
+    usize::try_from(unsafe { copy_string_from_user(dst.as_mut_ptr(), src, dst.len()) }).ok()
 }
 
 /// Copies from the program's memory at `src`. Returns how many bytes could not be copied.

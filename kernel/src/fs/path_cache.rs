@@ -1,0 +1,161 @@
+//! Whole paths that were resolved a moment ago: one probe instead of a walk.
+//!
+//! Only walks are kept whose result depends on nothing but the tree and the place they start from: over directories that everybody may
+//! search, in file systems in memory. A place has one spelling here, and when it is removed or renamed its path goes; whatever else could
+//! change where a path leads (a directory or a link that goes, a mount, a directory's mode) makes the whole cache stale.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use namei::Follow;
+
+use super::dentry::Dentry;
+use super::path::Path;
+use crate::sync::SpinLock;
+
+const SLOTS: usize = 128;
+/// Longest path that is kept, in words of eight bytes.
+const WORDS: usize = 6;
+/// The same in bytes.
+pub const LONGEST: usize = WORDS * 8;
+
+/// Where a path starts: addresses of its dentry and its mount.
+pub type Start = [usize; 2];
+
+/// The start as part of a key.
+#[inline]
+pub fn start_of(path: &Path) -> Start {
+    [Arc::as_ptr(&path.dentry).addr(), Arc::as_ptr(&path.mount).addr()]
+}
+
+/// A path as a program spells it, and where it starts.
+#[derive(Clone)]
+pub struct Key {
+    words: [u64; WORDS],
+    len: u32,
+    hash: u32,
+    start: Start,
+    generation: u32,
+}
+
+struct Slot {
+    key: Key,
+    place: Path,
+    /// Links were followed, perhaps as the last component: not for those who want that one itself.
+    over_links: bool,
+}
+
+static TABLE: [SpinLock<Option<Box<Slot>>>; SLOTS] = [const { SpinLock::new(None) }; SLOTS];
+/// Keys of another generation are stale.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+impl Key {
+    /// The key of a path of up to `LONGEST` bytes. Made before the walk, so that a change during it makes it stale.
+    #[inline(always)]
+    pub fn new(start: Start, path: &[u8]) -> Self {
+        const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut words = [0; WORDS];
+        let (chunks, rest) = path.as_chunks::<8>();
+        let [mut hash, _] = start.map(|address| address as u64);
+        let mut slots = words.iter_mut();
+        for (slot, chunk) in slots.by_ref().zip(chunks) {
+            *slot = u64::from_le_bytes(*chunk);
+            hash = (hash ^ *slot).wrapping_mul(MULTIPLIER);
+            hash ^= hash >> 32;
+        }
+        if let Some(slot) = words.get_mut(chunks.len())
+            && !rest.is_empty()
+        {
+            // With what stands before them shifted out, the last eight bytes are the rest; a shorter path goes byte by byte.
+            *slot = match path.last_chunk::<8>() {
+                Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+                None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+            };
+            hash = (hash ^ *slot).wrapping_mul(MULTIPLIER);
+            hash ^= hash >> 32;
+        }
+        Self {
+            words,
+            len: path.len() as u32,
+            hash: hash as u32,
+            start,
+            generation: GENERATION.load(Ordering::Acquire),
+        }
+    }
+
+    /// Without a branch for each word, of which the unused ones are zero.
+    #[inline]
+    fn is_same(&self, other: &Self) -> bool {
+        let [a, b, c, d, e, f] = &self.words;
+        let [g, h, i, j, k, l] = &other.words;
+        let words = (a ^ g) | (b ^ h) | (c ^ i) | (d ^ j) | (e ^ k) | (f ^ l);
+        words == 0 && self.len == other.len && self.start == other.start && self.generation == other.generation
+    }
+
+    fn slot(&self) -> Option<&'static SpinLock<Option<Box<Slot>>>> {
+        TABLE.get(self.hash as usize % SLOTS)
+    }
+
+    /// Where the path led, if it was here lately.
+    #[inline(always)]
+    pub fn find(&self, follow: Follow) -> Option<Path> {
+        let slot = self.slot()?.lock();
+        let slot = slot.as_ref()?;
+        let is_same = slot.key.is_same(self) && (!slot.over_links || follow == Follow::Yes);
+        is_same.then(|| slot.place.clone())
+    }
+
+    /// Keeps where the path led, unless the place has another spelling that was in use lately.
+    #[inline(never)]
+    pub fn keep(&self, place: &Path, over_links: bool) {
+        /// One in so many other spellings takes over.
+        const PATIENCE: u32 = 4;
+        static OTHERS: AtomicU32 = AtomicU32::new(0);
+        static KEEPING: SpinLock<()> = SpinLock::new(());
+        let index = self.hash as usize % SLOTS;
+        let dentry = &place.dentry;
+        let _guard = KEEPING.lock();
+        let other = (dentry.path_slot() as usize).wrapping_sub(1);
+        if other != index && holds(other, dentry) {
+            if !OTHERS.fetch_add(1, Ordering::Relaxed).is_multiple_of(PATIENCE) {
+                return;
+            }
+            forget(dentry);
+        }
+        let Some(slot) = TABLE.get(index) else { return };
+        let new = Box::new(Slot { key: self.clone(), place: place.clone(), over_links });
+        let old = {
+            let mut slot = slot.lock();
+            dentry.set_path_slot(index as u32 + 1);
+            // Who removes the entry looks into the slot after having marked it.
+            if dentry.is_removed() { Some(new) } else { slot.replace(new) }
+        };
+        drop(old);
+    }
+}
+
+/// Whether a slot leads to an entry.
+fn holds(slot: usize, dentry: &Arc<Dentry>) -> bool {
+    TABLE.get(slot).is_some_and(|slot| slot.lock().as_ref().is_some_and(|slot| Arc::ptr_eq(&slot.place.dentry, dentry)))
+}
+
+/// An entry goes, or goes elsewhere: its path leads there no longer.
+#[inline]
+pub fn forget(dentry: &Arc<Dentry>) {
+    let Some(slot) = TABLE.get((dentry.path_slot() as usize).wrapping_sub(1)) else { return };
+    let old = {
+        let mut slot = slot.lock();
+        slot.take_if(|slot| Arc::ptr_eq(&slot.place.dentry, dentry))
+    };
+    drop(old);
+}
+
+/// Paths may lead elsewhere from now on.
+pub fn forget_all() {
+    GENERATION.fetch_add(1, Ordering::AcqRel);
+    for slot in &TABLE {
+        let old = slot.lock().take();
+        drop(old);
+    }
+}
