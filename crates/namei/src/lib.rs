@@ -188,7 +188,7 @@ fn slash_bits(word: u64) -> u64 {
     const SEVEN: u64 = 0x7f * LOW;
     let word = word ^ (LOW * b'/' as u64);
     // The top bit of each byte that has become zero, gathered in the uppermost byte.
-    let zeros = !((word & SEVEN) + SEVEN | word | SEVEN);
+    let zeros = !(((word & SEVEN) + SEVEN) | word | SEVEN);
     (zeros >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 

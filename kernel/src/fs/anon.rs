@@ -2,7 +2,6 @@
 
 use alloc::format;
 use alloc::sync::Arc;
-use core::any::Any;
 
 use abi::OpenFlags;
 use spin::Once;

@@ -1,7 +1,6 @@
 //! /dev: a file system in memory whose standard entries appear when they are first looked for.
 
 use alloc::sync::Arc;
-use core::any::Any;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use abi::Errno;

@@ -132,7 +132,11 @@ pub struct Names {
 
 impl Names {
     pub const fn new(path: &[u8]) -> Self {
-        Self { is_absolute: matches!(path.first(), Some(b'/')), is_special: Cell::new(false), over_links: Cell::new(false) }
+        Self {
+            is_absolute: matches!(path.first(), Some(b'/')),
+            is_special: Cell::new(false),
+            over_links: Cell::new(false),
+        }
     }
 }
 

@@ -90,7 +90,10 @@ impl Key {
         let [a, b, c, d, e, f] = &self.words;
         let [g, h, i, j, k, l] = &other.words;
         let words = (a ^ g) | (b ^ h) | (c ^ i) | (d ^ j) | (e ^ k) | (f ^ l);
-        words == 0 && self.len == other.len && self.start == other.start && self.generation == other.generation
+        words == 0
+            && self.len == other.len
+            && self.start == other.start
+            && self.generation == other.generation
     }
 
     fn slot(&self) -> Option<&'static SpinLock<Option<Box<Slot>>>> {
@@ -137,7 +140,9 @@ impl Key {
 
 /// Whether a slot leads to an entry.
 fn holds(slot: usize, dentry: &Arc<Dentry>) -> bool {
-    TABLE.get(slot).is_some_and(|slot| slot.lock().as_ref().is_some_and(|slot| Arc::ptr_eq(&slot.place.dentry, dentry)))
+    TABLE
+        .get(slot)
+        .is_some_and(|slot| slot.lock().as_ref().is_some_and(|slot| Arc::ptr_eq(&slot.place.dentry, dentry)))
 }
 
 /// An entry goes, or goes elsewhere: its path leads there no longer.

@@ -1,7 +1,6 @@
 //! tmpfs(5): files in memory. The dentry tree holds the names, a page cache each file's contents.
 
 use alloc::sync::Arc;
-use core::any::Any;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use abi::{Errno, OpenFlags};

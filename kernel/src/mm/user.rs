@@ -11,7 +11,7 @@ use core::marker::PhantomData;
 use abi::{Errno, IoVec};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
-use super::{PAGE_SIZE, USER_TOP};
+use super::USER_TOP;
 use crate::arch::x86_64::usercopy;
 
 /// Most bytes that one read or write moves (`MAX_RW_COUNT` of Linux).

@@ -38,7 +38,7 @@ fn glance(files: &FileTable, entries: &mut [PollFd]) -> usize {
 /// Looks, and sleeps until something is there. EINTR.
 fn wait(entries: &mut [PollFd], deadline: Option<u64>) -> Result<usize, SysError> {
     let files = fs::files();
-    let ready = glance(&files, entries);
+    let ready = glance(files, entries);
     if ready > 0 || deadline == Some(0) {
         return Ok(ready);
     }

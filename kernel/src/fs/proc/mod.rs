@@ -14,7 +14,6 @@ mod text;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::any::Any;
 
 use abi::{Errno, OpenFlags};
 

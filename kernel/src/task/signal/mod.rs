@@ -22,7 +22,6 @@ use sigstate::{Actions, AltStack, Disposition, Pending};
 
 pub use self::deliver::{deliver, is_restart};
 pub use self::frame::{min_signal_stack, restore};
-pub use self::stop::is_orphaned;
 pub use self::send::{
     child_info, discards_children, force_fault, send_child_ended, send_kernel, send_sigpipe,
     send_to_foreground, send_to_process, send_to_thread,
