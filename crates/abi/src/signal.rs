@@ -1,22 +1,23 @@
 //! Signals: numbers, siginfo, actions, and the frame that a handler sees.
 
 use core::fmt;
+use core::num::NonZeroU8;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// A signal number, 1 to 64.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Signal(u8);
+pub struct Signal(NonZeroU8);
 
 macro_rules! signals {
     ($($name:ident = $value:literal;)*) => {
         impl Signal {
-            $( pub const $name: Self = Self($value); )*
+            $( pub const $name: Self = Self(NonZeroU8::new($value).unwrap()); )*
 
             /// The symbolic name; `None` for real-time signals.
             #[must_use]
             pub const fn name(self) -> Option<&'static str> {
-                match self.0 {
+                match self.0.get() {
                     $( $value => Some(stringify!($name)), )*
                     _ => None,
                 }
@@ -40,21 +41,27 @@ impl Signal {
 
     /// A number as a signal; `None` outside 1…64.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn new(number: u32) -> Option<Self> {
-        if number >= 1 && number <= Self::MAX as u32 { Some(Self(number.to_le_bytes()[0])) } else { None }
+        if number > Self::MAX as u32 {
+            return None;
+        }
+        match NonZeroU8::new(number.to_le_bytes()[0]) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
     }
 
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn number(self) -> u8 {
-        self.0
+        self.0.get()
     }
 
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn is_realtime(self) -> bool {
-        self.0 >= Self::RT_MIN
+        self.0.get() >= Self::RT_MIN
     }
 }
 
@@ -62,7 +69,7 @@ impl fmt::Debug for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
             Some(name) => f.write_str(name),
-            None => write!(f, "SIGRT_{}", self.0 - Self::RT_MIN),
+            None => write!(f, "SIGRT_{}", self.0.get() - Self::RT_MIN),
         }
     }
 }
@@ -89,64 +96,64 @@ impl SigSet {
         Self::of(Signal::SIGSTOP).with(Signal::SIGTSTP).with(Signal::SIGTTIN).with(Signal::SIGTTOU);
 
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn of(signal: Signal) -> Self {
         // The number is 1 to 64; the mask lets the compiler see that the shift can't overflow.
-        Self(1 << ((signal.0 - 1) & 63))
+        Self(1 << ((signal.0.get() - 1) & 63))
     }
 
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn contains(self, signal: Signal) -> bool {
         self.0 & Self::of(signal).0 != 0
     }
 
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn with(self, signal: Signal) -> Self {
         Self(self.0 | Self::of(signal).0)
     }
 
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn without(self, signal: Signal) -> Self {
         Self(self.0 & !Self::of(signal).0)
     }
 
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn difference(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
     /// The set as a mask: SIGKILL and SIGSTOP can't be in one.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn blockable(self) -> Self {
         self.difference(Self::UNBLOCKABLE)
     }
 
     /// The lowest number.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn first(self) -> Option<Signal> {
         if self.0 == 0 { None } else { Signal::new(self.0.trailing_zeros() + 1) }
     }

@@ -90,33 +90,39 @@ impl Default for Actions {
 }
 
 impl Actions {
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, signal: Signal) -> &Sigaction {
         // The index is in range for every Signal; `% 64` lets the compiler see it.
         &self.0[usize::from(signal.number() - 1) % 64]
     }
 
-    #[inline]
+    #[inline(always)]
     fn get_mut(&mut self, signal: Signal) -> &mut Sigaction {
         &mut self.0[usize::from(signal.number() - 1) % 64]
     }
 
     /// Sets an action, without unknown flags (so that a program can find out which are known) and without SIGKILL and SIGSTOP in its
-    /// mask; gives the old one. The caller refuses SIGKILL and SIGSTOP, and drops what is pending if the signal is ignored now.
-    #[inline]
+    /// mask. The caller refuses SIGKILL and SIGSTOP, and drops what is pending if the signal is ignored now.
+    #[inline(always)]
+    pub fn set(&mut self, signal: Signal, new: Sigaction) {
+        *self.get_mut(signal) =
+            Sigaction { flags: new.flags & KNOWN.bits(), mask: new.mask.blockable(), ..new };
+    }
+
+    /// As `set`; gives the old action.
+    #[inline(always)]
     pub fn replace(&mut self, signal: Signal, new: Sigaction) -> Sigaction {
-        let new = Sigaction { flags: new.flags & KNOWN.bits(), mask: new.mask.blockable(), ..new };
-        core::mem::replace(self.get_mut(signal), new)
+        let old = *self.get(signal);
+        self.set(signal, new);
+        old
     }
 
     /// The action that a signal being delivered runs; SA_RESETHAND puts the default back.
-    #[inline]
+    #[inline(always)]
     pub fn begin(&mut self, signal: Signal) -> Sigaction {
         let entry = self.get_mut(signal);
         let action = *entry;
-        if action.flags & SaFlags::RESETHAND.bits() != 0
-            && matches!(Disposition::of(&action), Disposition::Handler(_))
-        {
+        if action.flags & SaFlags::RESETHAND.bits() != 0 && action.handler > 1 {
             entry.handler = 0;
         }
         action

@@ -13,6 +13,13 @@ pub struct Info {
     pub fields: [u64; 4],
 }
 
+impl crate::Queued for Info {
+    #[inline(always)]
+    fn signal(&self) -> Signal {
+        self.signal
+    }
+}
+
 /// Two 32-bit fields of the union.
 const fn pair(low: u32, high: u32) -> u64 {
     low as u64 | (high as u64) << 32

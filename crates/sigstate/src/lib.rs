@@ -19,11 +19,11 @@ pub use action::{Actions, Disposition, Fate};
 pub use altstack::{AltStack, AltStackError};
 pub use info::Info;
 pub use interval::forward;
-pub use pending::{Pending, Push};
+pub use pending::{Pending, Push, Queued};
 
 /// Takes the signal that a thread should see next: its own pending signals before its process's, and among each those that an
 /// instruction raised before the rest, then the lowest number. `None` if all that is pending is blocked.
-pub fn take_next<I>(
+pub fn take_next<I: Queued>(
     private: &mut Pending<I>,
     shared: &mut Pending<I>,
     blocked: SigSet,
@@ -37,7 +37,8 @@ pub fn take_next<I>(
 }
 
 /// The signal of a set that Linux takes first: a synchronous one, then the lowest number.
-#[inline]
-pub fn most_urgent(set: SigSet) -> Option<Signal> {
-    set.intersection(SigSet::SYNCHRONOUS).first().or_else(|| set.first())
+#[inline(always)]
+pub const fn most_urgent(set: SigSet) -> Option<Signal> {
+    let urgent = set.intersection(SigSet::SYNCHRONOUS);
+    if urgent.is_empty() { set.first() } else { urgent.first() }
 }

@@ -15,13 +15,20 @@ pub enum Push {
     Merged,
 }
 
+/// What a queue holds: it knows which signal it belongs to.
+pub trait Queued {
+    fn signal(&self) -> Signal;
+}
+
 /// The signals that are pending for a thread or a process, in order of arrival, each with its information `I`.
 ///
 /// A standard signal is pending at most once, a real-time signal as often as it was sent.
 #[derive(Debug)]
 pub struct Pending<I> {
     set: SigSet,
-    queue: VecDeque<(Signal, I)>,
+    /// The oldest entry. Most of the time it is the only one.
+    first: Option<I>,
+    rest: VecDeque<I>,
 }
 
 impl<I> Default for Pending<I> {
@@ -32,11 +39,11 @@ impl<I> Default for Pending<I> {
 
 impl<I> Pending<I> {
     pub const fn new() -> Self {
-        Self { set: SigSet::EMPTY, queue: VecDeque::new() }
+        Self { set: SigSet::EMPTY, first: None, rest: VecDeque::new() }
     }
 
     /// Which signals are pending.
-    #[inline]
+    #[inline(always)]
     pub const fn set(&self) -> SigSet {
         self.set
     }
@@ -44,73 +51,71 @@ impl<I> Pending<I> {
     /// Entries that hold information: what RLIMIT_SIGPENDING counts.
     #[inline]
     pub fn queued(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// Adds a signal. Without `info` (over the limit, or no memory) it is still pending, but nobody will know from where it came.
-    #[inline]
-    pub fn push(&mut self, signal: Signal, info: Option<I>) -> Push {
-        if !signal.is_realtime() && self.set.contains(signal) {
-            return Push::Merged;
-        }
-        self.set = self.set.with(signal);
-        match info {
-            Some(info) if self.queue.try_reserve(1).is_ok() => {
-                self.queue.push_back((signal, info));
-                Push::Queued
-            }
-            _ => Push::Bare,
-        }
+        usize::from(self.first.is_some()) + self.rest.len()
     }
 
     /// Whether a push of this signal would be merged with one that is pending.
-    #[inline]
+    #[inline(always)]
     pub const fn merges(&self, signal: Signal) -> bool {
         !signal.is_realtime() && self.set.contains(signal)
     }
+}
+
+impl<I: Queued> Pending<I> {
+    /// Adds a signal with its information.
+    #[inline(always)]
+    pub fn push(&mut self, info: I) -> Push {
+        let signal = info.signal();
+        if self.merges(signal) {
+            return Push::Merged;
+        }
+        self.set = self.set.with(signal);
+        if self.first.is_some() {
+            return self.push_behind(info);
+        }
+        self.first = Some(info);
+        Push::Queued
+    }
+
+    #[cold]
+    fn push_behind(&mut self, info: I) -> Push {
+        if self.rest.try_reserve(1).is_err() {
+            return Push::Bare;
+        }
+        self.rest.push_back(info);
+        Push::Queued
+    }
+
+    /// Adds a signal without information (over the limit): it is pending, but nobody will know from where it came.
+    pub fn push_bare(&mut self, signal: Signal) {
+        self.set = self.set.with(signal);
+    }
 
     /// Takes the oldest instance of a pending signal. `None` for one without information; the set tells whether it was pending at all.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, signal: Signal) -> Option<I> {
-        // The usual case: it is the only one.
-        if let Some((first, _)) = self.queue.front()
-            && *first == signal
-            && self.queue.len() == 1
-        {
-            self.set = self.set.without(signal);
-            return self.queue.pop_front().map(|(_, info)| info);
+        if !self.rest.is_empty() {
+            return self.take_of_many(signal);
         }
-        let at = self.queue.iter().position(|(queued, _)| *queued == signal);
-        let info = at.and_then(|at| self.queue.remove(at)).map(|(_, info)| info);
-        if !self.queue.iter().any(|(queued, _)| *queued == signal) {
+        self.set = self.set.without(signal);
+        match &self.first {
+            Some(first) if first.signal() == signal => self.first.take(),
+            _ => None,
+        }
+    }
+
+    #[cold]
+    fn take_of_many(&mut self, signal: Signal) -> Option<I> {
+        let info = if self.first.as_ref().is_some_and(|first| first.signal() == signal) {
+            core::mem::replace(&mut self.first, self.rest.pop_front())
+        } else {
+            let at = self.rest.iter().position(|entry| entry.signal() == signal);
+            at.and_then(|at| self.rest.remove(at))
+        };
+        if !self.first.iter().chain(&self.rest).any(|entry| entry.signal() == signal) {
             self.set = self.set.without(signal);
         }
         info
-    }
-
-    /// The first entry of a signal that meets a condition.
-    pub fn find_mut(&mut self, signal: Signal, condition: impl Fn(&I) -> bool) -> Option<&mut I> {
-        self.queue
-            .iter_mut()
-            .find(|(queued, info)| *queued == signal && condition(info))
-            .map(|(_, info)| info)
-    }
-
-    /// Drops the entries that meet a condition, and the signals that are then left without an entry.
-    pub fn remove_if(&mut self, condition: impl Fn(&I) -> bool) {
-        let mut touched = SigSet::EMPTY;
-        self.queue.retain(|(signal, info)| {
-            let drop = condition(info);
-            if drop {
-                touched = touched.with(*signal);
-            }
-            !drop
-        });
-        for signal in touched.iter() {
-            if !self.queue.iter().any(|(queued, _)| *queued == signal) {
-                self.set = self.set.without(signal);
-            }
-        }
     }
 
     /// Drops all instances of these signals.
@@ -119,7 +124,10 @@ impl<I> Pending<I> {
             return;
         }
         self.set = self.set.difference(signals);
-        self.queue.retain(|(signal, _)| !signals.contains(*signal));
+        self.rest.retain(|entry| !signals.contains(entry.signal()));
+        if self.first.as_ref().is_some_and(|entry| signals.contains(entry.signal())) {
+            self.first = self.rest.pop_front();
+        }
     }
 }
 
@@ -131,6 +139,15 @@ mod tests {
     use proptest::prelude::*;
     use std::vec::Vec;
 
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Entry(Signal, usize);
+
+    impl Queued for Entry {
+        fn signal(&self) -> Signal {
+            self.0
+        }
+    }
+
     fn signal(number: u32) -> Signal {
         Signal::new(number).unwrap()
     }
@@ -138,15 +155,15 @@ mod tests {
     #[test]
     fn standard_signals_merge_and_realtime_signals_queue() {
         let mut pending = Pending::new();
-        assert_eq!(pending.push(Signal::SIGUSR1, Some(1)), Push::Queued);
-        assert_eq!(pending.push(Signal::SIGUSR1, Some(2)), Push::Merged);
-        assert_eq!(pending.push(signal(40), Some(3)), Push::Queued);
-        assert_eq!(pending.push(signal(40), Some(4)), Push::Queued);
-        assert_eq!(pending.take(signal(40)), Some(3));
+        assert_eq!(pending.push(Entry(Signal::SIGUSR1, 1)), Push::Queued);
+        assert_eq!(pending.push(Entry(Signal::SIGUSR1, 2)), Push::Merged);
+        assert_eq!(pending.push(Entry(signal(40), 3)), Push::Queued);
+        assert_eq!(pending.push(Entry(signal(40), 4)), Push::Queued);
+        assert_eq!(pending.take(signal(40)), Some(Entry(signal(40), 3)));
         assert!(pending.set().contains(signal(40)));
-        assert_eq!(pending.take(signal(40)), Some(4));
+        assert_eq!(pending.take(signal(40)), Some(Entry(signal(40), 4)));
         assert!(!pending.set().contains(signal(40)));
-        assert_eq!(pending.take(Signal::SIGUSR1), Some(1));
+        assert_eq!(pending.take(Signal::SIGUSR1), Some(Entry(Signal::SIGUSR1, 1)));
         assert!(pending.set().is_empty());
     }
 
@@ -154,13 +171,13 @@ mod tests {
     fn own_signals_come_before_the_process_s() {
         let mut private = Pending::new();
         let mut shared = Pending::new();
-        shared.push(Signal::SIGHUP, Some(1));
-        private.push(Signal::SIGTERM, Some(2));
-        private.push(Signal::SIGSEGV, Some(3));
+        shared.push(Entry(Signal::SIGHUP, 1));
+        private.push(Entry(Signal::SIGTERM, 2));
+        private.push(Entry(Signal::SIGSEGV, 3));
         let mut take = || take_next(&mut private, &mut shared, SigSet::EMPTY);
-        assert_eq!(take(), Some((Signal::SIGSEGV, Some(3))));
-        assert_eq!(take(), Some((Signal::SIGTERM, Some(2))));
-        assert_eq!(take(), Some((Signal::SIGHUP, Some(1))));
+        assert_eq!(take(), Some((Signal::SIGSEGV, Some(Entry(Signal::SIGSEGV, 3)))));
+        assert_eq!(take(), Some((Signal::SIGTERM, Some(Entry(Signal::SIGTERM, 2)))));
+        assert_eq!(take(), Some((Signal::SIGHUP, Some(Entry(Signal::SIGHUP, 1)))));
         assert_eq!(take(), None);
     }
 
@@ -197,7 +214,10 @@ mod tests {
                 match step {
                     Step::Push(number, with_info) => {
                         let info = with_info.then_some(serial);
-                        pending.push(signal(number), info);
+                        match info {
+                            Some(serial) => drop(pending.push(Entry(signal(number), serial))),
+                            None => pending.push_bare(signal(number)),
+                        }
                         let there = model.iter().any(|m| m.0 == number);
                         // A signal without information only shows in the set.
                         if !there || (number >= 32 && info.is_some()) {
@@ -215,7 +235,8 @@ mod tests {
                             let at = model.iter().position(|m| m.0 == u32::from(signal.number())).unwrap();
                             (signal, model.remove(at).1)
                         });
-                        prop_assert_eq!(take_next(&mut pending, &mut Pending::new(), blocked), expected);
+                        let taken = take_next(&mut pending, &mut Pending::new(), blocked);
+                        prop_assert_eq!(taken.map(|(signal, info)| (signal, info.map(|entry| entry.1))), expected);
                     }
                     Step::Discard(bits) => {
                         pending.discard(SigSet(bits));

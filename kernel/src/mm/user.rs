@@ -147,6 +147,37 @@ impl UserPtr<u64> {
     }
 }
 
+impl UserPtr<[u64; 2]> {
+    /// Two words, without a loop. EFAULT.
+    #[inline(always)]
+    pub fn store(self, values: [u64; 2]) -> Result<(), Errno> {
+        if !is_user_range(self.0, 16) {
+            return Err(Errno::EFAULT);
+        }
+        usercopy::write_two(self.0, values).ok_or(Errno::EFAULT)
+    }
+}
+
+impl UserPtr<[u64; 4]> {
+    /// Four words, without a loop. EFAULT.
+    #[inline(always)]
+    pub fn load(self) -> Result<[u64; 4], Errno> {
+        if !is_user_range(self.0, 32) {
+            return Err(Errno::EFAULT);
+        }
+        usercopy::read_four(self.0).ok_or(Errno::EFAULT)
+    }
+
+    /// As `load`, the other way.
+    #[inline(always)]
+    pub fn store(self, values: [u64; 4]) -> Result<(), Errno> {
+        if !is_user_range(self.0, 32) {
+            return Err(Errno::EFAULT);
+        }
+        usercopy::write_four(self.0, values).ok_or(Errno::EFAULT)
+    }
+}
+
 /// Reads `count` values of an array. EFAULT; ENOMEM.
 pub fn read_array<T: FromBytes + FromZeros + IntoBytes + Clone>(
     ptr: UserPtr<T>,

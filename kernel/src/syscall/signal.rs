@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use abi::{Errno, SigInfo, SigSet, Sigaction, Signal, StackT};
-use sigstate::{AltStack, AltStackError, Disposition, Info, take_next};
+use sigstate::{AltStack, AltStackError, Info};
 
 use super::{Restart, SysError, SysResult};
 use crate::mm::UserPtr;
@@ -33,21 +33,46 @@ fn signal_or_none(number: i32) -> Result<Option<Signal>, Errno> {
 
 pub fn rt_sigaction(number: i32, new: UserPtr<Sigaction>, old: UserPtr<Sigaction>, size: usize) -> SysResult {
     check_size(size)?;
-    let new = new.non_null().map(UserPtr::read).transpose()?;
-    let signal = signal_of(number)?;
-    if new.is_some() && SigSet::UNBLOCKABLE.contains(signal) {
+    if new.is_null() {
+        return look_at_action(number, old);
+    }
+    let [handler, flags, restorer, mask] = new.field::<[u64; 4]>(0).load()?;
+    let Some(signal) = Signal::new(number.cast_unsigned()) else { return Err(Errno::EINVAL.into()) };
+    if SigSet::UNBLOCKABLE.contains(signal) {
         return Err(Errno::EINVAL.into());
     }
-    let process = &current().process;
-    let before = match new {
-        None => *process.signals.lock().actions.get(signal),
-        Some(action) if Disposition::of(&action).ignores(signal) => signal::ignore(process, signal, action),
-        Some(action) => process.signals.lock().actions.replace(signal, action),
-    };
-    if let Some(old) = old.non_null() {
-        old.write(&before)?;
+    let action = Sigaction { handler, flags, restorer, mask: SigSet(mask) };
+    if handler <= 1 {
+        return set_unhandled(signal, action, old);
     }
+    let process = &current().process;
+    if old.is_null() {
+        process.signals.lock().actions.set(signal, action);
+        return Ok(0);
+    }
+    let before = process.signals.lock().actions.replace(signal, action);
+    write_action(old, &before)
+}
+
+/// SIG_DFL or SIG_IGN.
+#[inline(never)]
+fn set_unhandled(signal: Signal, action: Sigaction, old: UserPtr<Sigaction>) -> SysResult {
+    let before = signal::set_unhandled(&current().process, signal, action);
+    if old.is_null() { Ok(0) } else { write_action(old, &before) }
+}
+
+#[inline(always)]
+fn write_action(out: UserPtr<Sigaction>, action: &Sigaction) -> SysResult {
+    let Sigaction { handler, flags, restorer, mask } = *action;
+    out.field::<[u64; 4]>(0).store([handler, flags, restorer, mask.0])?;
     Ok(0)
+}
+
+#[inline(never)]
+fn look_at_action(number: i32, old: UserPtr<Sigaction>) -> SysResult {
+    let signal = signal_of(number)?;
+    let action = *current().process.signals.lock().actions.get(signal);
+    if old.is_null() { Ok(0) } else { write_action(old, &action) }
 }
 
 const SIG_BLOCK: i32 = 0;
@@ -57,7 +82,7 @@ const SIG_SETMASK: i32 = 2;
 pub fn rt_sigprocmask(how: i32, set: UserPtr<SigSet>, old: UserPtr<SigSet>, size: usize) -> SysResult {
     check_size(size)?;
     let before = match set.non_null() {
-        None => current().signals.lock().mask,
+        None => current().signals.mask(),
         Some(set) => {
             let set = set.read()?;
             match how {
@@ -81,8 +106,7 @@ pub fn rt_sigpending(set: UserPtr<u8>, size: usize) -> SysResult {
     let me = current();
     let pending = {
         let shared = me.process.signals.lock();
-        let own = me.signals.lock();
-        shared.shared.set().union(own.pending.set()).intersection(own.mask)
+        shared.shared.set().union(me.signals.private_set()).intersection(me.signals.mask())
     };
     let bytes = pending.0.to_le_bytes();
     set.write_bytes(bytes.get(..size).unwrap_or_default())?;
@@ -139,16 +163,11 @@ fn wait_for(wanted: SigSet, deadline: Option<u64>) -> Result<Info, Errno> {
     }
     let me = current();
     // Open the mask for what is waited for, so that its arrival wakes this thread, which then takes it from the queue.
-    {
-        let mut own = me.signals.lock();
-        let real = own.mask;
-        own.await_signals();
-        drop(own);
-        signal::change_mask(|_| real.difference(wanted));
-    }
+    me.signals.begin_awaiting();
+    signal::change_mask(|mask| mask.difference(wanted));
     let ended = sleep_while(deadline, || !signal::has_pending(me, wanted));
-    let real = me.signals.lock().end_awaiting();
-    signal::change_mask(|mask| real.unwrap_or(mask));
+    let real = me.signals.end_awaiting();
+    signal::change_mask(|_| real);
     match (take(wanted), ended) {
         (Some(info), _) => Ok(info),
         (None, Err(WaitError::TimedOut)) => Err(Errno::EAGAIN),
@@ -159,11 +178,7 @@ fn wait_for(wanted: SigSet, deadline: Option<u64>) -> Result<Info, Errno> {
 /// Takes the first pending signal of a set.
 fn take(wanted: SigSet) -> Option<Info> {
     let me = current();
-    let mut shared = me.process.signals.lock();
-    let mut own = me.signals.lock();
-    let shared = &mut *shared;
-    let (signal, info) = take_next(&mut own.pending, &mut shared.shared, SigSet::FULL.difference(wanted))?;
-    Some(shared.account(signal, info, &me.process))
+    me.process.signals.lock().take(me, wanted)
 }
 
 /// Whether the caller may signal a process: as the user that it runs as, as root, or to continue one of its session.
@@ -187,6 +202,7 @@ fn check_permission(target: &Process, signal: Option<Signal>) -> Result<(), Errn
 }
 
 /// What a signal says that the calling process sends.
+#[inline(always)]
 fn own_info(signal: Signal, code: i32) -> Info {
     let me = &current().process;
     let uid = me.cred.lock().uid;
@@ -217,16 +233,31 @@ fn send_to_all(number: i32, is_meant: impl Fn(&Process) -> bool) -> SysResult {
 
 pub fn kill(pid: i32, number: i32) -> SysResult {
     let me = &current().process;
+    match Signal::new(number.cast_unsigned()) {
+        // To oneself no permission is needed.
+        Some(signal) if pid.cast_unsigned() == me.pid => {
+            signal::send_to_process(me, own_info(signal, SigInfo::SI_USER))?;
+            Ok(0)
+        }
+        _ => kill_others(pid, number),
+    }
+}
+
+#[inline(never)]
+fn kill_others(pid: i32, number: i32) -> SysResult {
+    let me = &current().process;
     let in_group = |group: u32| move |target: &Process| target.group.load(Ordering::Relaxed) == group;
     match pid {
-        1.. if pid.unsigned_abs() == me.pid => send_to(me, number)?,
-        1.. => send_to(&*process::find(pid.unsigned_abs()).ok_or(Errno::ESRCH)?, number)?,
-        0 => return send_to_all(number, in_group(me.group.load(Ordering::Relaxed))),
-        -1 => return send_to_all(number, |target| target.pid > 1 && target.pid != me.pid),
-        i32::MIN => return Err(Errno::ESRCH.into()),
-        _ => return send_to_all(number, in_group(pid.unsigned_abs())),
+        1.. => {
+            let target = process::find(pid.unsigned_abs()).ok_or(Errno::ESRCH)?;
+            send_to(&target, number)?;
+            Ok(0)
+        }
+        0 => send_to_all(number, in_group(me.group.load(Ordering::Relaxed))),
+        -1 => send_to_all(number, |target| target.pid > 1 && target.pid != me.pid),
+        i32::MIN => Err(Errno::ESRCH.into()),
+        _ => send_to_all(number, in_group(pid.unsigned_abs())),
     }
-    Ok(0)
 }
 
 /// A thread, of a certain process if one is named. ESRCH.
@@ -317,19 +348,17 @@ pub fn sigaltstack(new: UserPtr<StackT>, old: UserPtr<StackT>) -> SysResult {
     let new = new.non_null().map(UserPtr::read).transpose()?;
     let me = current();
     let rsp = me.frame().rsp;
-    let before = {
-        let mut own = me.signals.lock();
-        let before = own.altstack;
-        if let Some(new) = new {
-            let new = AltStack { base: new.sp, size: new.size, flags: new.flags.cast_unsigned() };
-            own.altstack.set(new, rsp).map_err(|error| match error {
-                AltStackError::InUse => Errno::EPERM,
-                AltStackError::BadFlags => Errno::EINVAL,
-                AltStackError::TooSmall => Errno::ENOMEM,
-            })?;
-        }
-        before
-    };
+    let before = me.signals.altstack();
+    if let Some(new) = new {
+        let mut stack = before;
+        let new = AltStack { base: new.sp, size: new.size, flags: new.flags.cast_unsigned() };
+        stack.set(new, rsp).map_err(|error| match error {
+            AltStackError::InUse => Errno::EPERM,
+            AltStackError::BadFlags => Errno::EINVAL,
+            AltStackError::TooSmall => Errno::ENOMEM,
+        })?;
+        me.signals.set_altstack(stack);
+    }
     if let Some(old) = old.non_null() {
         let flags = before.reported_flags(rsp).cast_signed();
         old.write(&StackT { sp: before.base, flags, pad: 0, size: before.size })?;

@@ -10,7 +10,6 @@ use super::signal::ThreadSignals;
 use crate::arch::TrapFrame;
 use crate::arch::x86_64::{fpu, switch};
 use crate::mm::{AddressSpace, frame};
-use crate::sync::SpinLock;
 
 /// Kernel stacks have 16 KiB.
 const STACK_ORDER: usize = 2;
@@ -79,8 +78,10 @@ pub struct Thread {
     state: AtomicU32,
     pub tid: u32,
     pub process: Arc<Process>,
-    pub signals: SpinLock<ThreadSignals>,
+    pub signals: ThreadSignals,
     stack: Option<KernelStack>,
+    /// Where the program's registers are.
+    frame_at: usize,
     saved_rsp: UnsafeCell<usize>,
     fpu: UnsafeCell<Option<fpu::State>>,
     pub fs_base: Cell<u64>,
@@ -111,7 +112,8 @@ impl Thread {
             state: AtomicU32::new(State::Runnable as u32),
             tid,
             process,
-            signals: SpinLock::new(ThreadSignals::default()),
+            signals: ThreadSignals::default(),
+            frame_at: stack.as_ref().map_or(0, |stack| stack.top() + 8 - size_of::<TrapFrame>()),
             stack,
             saved_rsp: UnsafeCell::new(0),
             fpu: UnsafeCell::new(None),
@@ -172,8 +174,9 @@ impl Thread {
         self.space.set(core::ptr::null());
     }
 
+    #[inline(always)]
     fn frame_address(&self) -> usize {
-        self.stack_top() + 8 - size_of::<TrapFrame>()
+        self.frame_at
     }
 
     /// Where traps and system calls start to push.
@@ -183,6 +186,7 @@ impl Thread {
 
     /// The program's registers while the current thread is in the kernel.
     #[expect(clippy::mut_from_ref, reason = "the frame is on the stack of the thread that asks")]
+    #[inline(always)]
     pub fn frame(&self) -> &mut TrapFrame {
         // SAFETY: the frame stands at the top of this thread's own kernel stack; only the thread itself asks for it, for the length of
         // one expression or of a handler that doesn't call itself.

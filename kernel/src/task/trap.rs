@@ -3,10 +3,10 @@
 
 use core::sync::atomic::Ordering;
 
-use abi::{SigInfo, Signal};
+use abi::Signal;
 
 use super::sched::{self, current};
-use super::signal;
+use super::signal::{self, Info};
 use super::thread::work;
 use crate::arch::TrapFrame;
 use crate::arch::x86_64::{apic, idt, paging, usercopy};
@@ -74,7 +74,7 @@ fn page_fault_signal(address: usize, access: Access, error: u64, reason: FaultEr
     let write = if access == Access::Write { ERROR_WRITE } else { 0 };
     let fetch = error & ERROR_FETCH;
     signal::force_fault(
-        SigInfo::fault(signal, code, address as u64),
+        Info::fault(signal, code, address as u64),
         signal::FaultContext {
             vector: u64::from(idt::PAGE_FAULT),
             error: protection | write | fetch | 4,
@@ -87,15 +87,15 @@ fn page_fault_signal(address: usize, access: Access, error: u64, reason: FaultEr
 fn exception(frame: &mut TrapFrame, vector: u8, error: u64) {
     let here = frame.rip;
     let info = match vector {
-        0 => SigInfo::fault(Signal::SIGFPE, code::FPE_INTDIV, here),
-        idt::DEBUG => SigInfo::fault(Signal::SIGTRAP, code::TRAP_TRACE, here),
-        idt::BREAKPOINT => SigInfo::fault(Signal::SIGTRAP, code::SI_KERNEL, 0),
-        6 => SigInfo::fault(Signal::SIGILL, code::ILL_ILLOPN, here),
-        16 | 19 => SigInfo::fault(Signal::SIGFPE, signal::fpu_code(vector), here),
-        11 => SigInfo::fault(Signal::SIGBUS, code::SI_KERNEL, 0),
-        12 => SigInfo::fault(Signal::SIGBUS, code::SI_KERNEL, 0),
-        17 => SigInfo::fault(Signal::SIGBUS, code::BUS_ADRALN, 0),
-        _ => SigInfo::fault(Signal::SIGSEGV, code::SI_KERNEL, 0),
+        0 => Info::fault(Signal::SIGFPE, code::FPE_INTDIV, here),
+        idt::DEBUG => Info::fault(Signal::SIGTRAP, code::TRAP_TRACE, here),
+        idt::BREAKPOINT => Info::fault(Signal::SIGTRAP, code::SI_KERNEL, 0),
+        6 => Info::fault(Signal::SIGILL, code::ILL_ILLOPN, here),
+        16 | 19 => Info::fault(Signal::SIGFPE, signal::fpu_code(vector), here),
+        11 => Info::fault(Signal::SIGBUS, code::SI_KERNEL, 0),
+        12 => Info::fault(Signal::SIGBUS, code::SI_KERNEL, 0),
+        17 => Info::fault(Signal::SIGBUS, code::BUS_ADRALN, 0),
+        _ => Info::fault(Signal::SIGSEGV, code::SI_KERNEL, 0),
     };
     let _ = code::TRAP_BRKPT;
     signal::force_fault(info, signal::FaultContext { vector: u64::from(vector), error, address: 0 });
@@ -166,10 +166,6 @@ extern "C" fn syscall_slow_exit(frame: &mut TrapFrame) {
         thread.clear_work(work::FULL_RETURN);
     } else {
         frame.complete(crate::mode());
-    }
-    // A call that wants to be restarted looks at signals even if none seems pending: the flag may have been seen and cleared.
-    if signal::is_restart(frame.rax) {
-        thread.add_work(work::SIGNAL);
     }
 }
 

@@ -2,7 +2,7 @@
 
 pub mod timer;
 
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use vdso::Clock;
 
@@ -17,7 +17,6 @@ static SHIFT: AtomicU32 = AtomicU32::new(0);
 static BASE_TICKS: AtomicU64 = AtomicU64::new(0);
 /// Wall-clock time at boot, ns since 1970.
 static WALL_BASE: AtomicI64 = AtomicI64::new(0);
-static CALIBRATED: AtomicBool = AtomicBool::new(false);
 
 /// Long enough for four digits, short enough for nobody to notice.
 const CALIBRATION_NS: u64 = 1_000_000;
@@ -38,15 +37,15 @@ fn set_rate(khz: u32) {
     while shift > 0 && (1_000_000u64 << shift) / khz > u64::from(u32::MAX) {
         shift -= 1;
     }
-    MULT.store(((1_000_000u64 << shift) / khz) as u32, Ordering::Relaxed);
     SHIFT.store(shift, Ordering::Relaxed);
-    CALIBRATED.store(true, Ordering::Release);
+    // Never 0, which means that the rate isn't known yet.
+    MULT.store(((1_000_000u64 << shift) / khz).max(1) as u32, Ordering::Release);
     publish();
 }
 
 /// Tells programs what the clocks are, if anybody has asked for the time yet.
 fn publish() {
-    if CALIBRATED.load(Ordering::Acquire) {
+    if MULT.load(Ordering::Acquire) != 0 {
         let (mult, shift, boot_ticks) = conversion();
         program_clock::publish(&Clock { mult, shift, boot_ticks, wall_offset_ns: wall_offset_ns() });
     }
@@ -91,24 +90,32 @@ fn calibrate() {
 
 /// `(mult, shift, base ticks)` of the conversion.
 pub fn conversion() -> (u32, u32, u64) {
-    if !CALIBRATED.load(Ordering::Acquire) {
+    if MULT.load(Ordering::Acquire) == 0 {
         calibrate();
     }
     (MULT.load(Ordering::Relaxed), SHIFT.load(Ordering::Relaxed), BASE_TICKS.load(Ordering::Relaxed))
 }
 
 /// TSC ticks as nanoseconds.
-#[inline]
+#[inline(always)]
 pub fn ticks_to_ns(ticks: u64) -> u64 {
-    if !CALIBRATED.load(Ordering::Acquire) {
-        calibrate();
+    let mult = MULT.load(Ordering::Acquire);
+    if mult == 0 {
+        return ticks_to_ns_first(ticks);
     }
-    let product = u128::from(ticks) * u128::from(MULT.load(Ordering::Relaxed));
-    (product >> SHIFT.load(Ordering::Relaxed)) as u64
+    // The shift is at most 32; the mask lets the compiler see it.
+    ((u128::from(ticks) * u128::from(mult)) >> (SHIFT.load(Ordering::Relaxed) & 63)) as u64
+}
+
+#[cold]
+#[inline(never)]
+fn ticks_to_ns_first(ticks: u64) -> u64 {
+    calibrate();
+    ticks_to_ns(ticks)
 }
 
 /// Nanoseconds since boot.
-#[inline]
+#[inline(always)]
 pub fn monotonic_ns() -> u64 {
     ticks_to_ns(tsc::read().wrapping_sub(BASE_TICKS.load(Ordering::Relaxed)))
 }
@@ -119,7 +126,7 @@ pub fn wall_offset_ns() -> i64 {
 }
 
 /// Nanoseconds since 1970.
-#[inline]
+#[inline(always)]
 pub fn realtime_ns() -> i64 {
     wall_offset_ns().wrapping_add_unsigned(monotonic_ns())
 }

@@ -19,6 +19,8 @@ const HEADER_SIZE: usize = 64;
 pub const XSAVE_ALIGN: usize = 64;
 
 static MASK: AtomicU64 = AtomicU64::new(0);
+/// Bytes of a state in a signal frame: an XSAVE image is followed by a mark of four bytes.
+static FRAME_SIZE: AtomicU32 = AtomicU32::new(LEGACY_SIZE as u32);
 static SIZE: AtomicU32 = AtomicU32::new(LEGACY_SIZE as u32);
 
 global_asm!(
@@ -80,11 +82,18 @@ pub fn init() {
     let (_, size, ..) = cpuid(0xd, 0);
     MASK.store(mask, Ordering::Relaxed);
     SIZE.store(size, Ordering::Relaxed);
+    FRAME_SIZE.store(size + 4, Ordering::Relaxed);
 }
 
 /// Bytes that a saved state takes.
 pub fn state_size() -> usize {
     SIZE.load(Ordering::Relaxed) as usize
+}
+
+/// Bytes that a saved state takes in a signal frame.
+#[inline(always)]
+pub fn frame_size() -> u64 {
+    u64::from(FRAME_SIZE.load(Ordering::Relaxed))
 }
 
 /// XCR0 as set, 0 without XSAVE.

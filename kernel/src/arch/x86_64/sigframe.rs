@@ -5,6 +5,7 @@
 //! `siginfo_t`; the FPU state stands apart, 64-byte aligned.
 
 use core::arch::global_asm;
+use core::cell::Cell;
 use core::mem::offset_of;
 
 use super::TrapFrame;
@@ -17,30 +18,39 @@ pub const UCONTEXT_OFFSET: u64 = 8;
 pub const SIGINFO_OFFSET: u64 = 312;
 const SIGINFO_TAIL: u64 = SIGINFO_OFFSET + 48;
 
-/// CS, GS, FS and SS as a Linux program has them, in both modes.
+/// CS, GS, FS and SS as a Linux program has them, in both modes; and which of the four a return would load.
 const SELECTORS: u64 = 0x002b_0000_0000_0033;
+const LOADED_SELECTORS: u64 = 0xffff_0000_0000_ffff;
 
-/// The second mark of an extended state stands right after it.
-const MAGIC2_SIZE: u64 = 4;
+/// The flags of RFLAGS that sigreturn restores: AC, RF, OF, DF, TF, SF, ZF, AF, PF, CF.
+const RESTORED_FLAGS: u32 = 0x0005_0dd5;
 
-/// What a frame holds beside the registers.
+/// What a thread's frames show beside its registers: the alternate stack, and the last fault.
+#[repr(C)]
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    pub stack_base: Cell<u64>,
+    pub stack_flags: Cell<u64>,
+    pub stack_size: Cell<u64>,
+    pub error: Cell<u64>,
+    pub trap: Cell<u64>,
+    pub address: Cell<u64>,
+}
+
+/// What is read back from a frame beside the registers.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Context {
-    /// The handler's return address. Not read back.
-    pub restorer: u64,
-    pub flags: u64,
-    pub stack_base: u64,
-    pub stack_flags: u64,
-    pub stack_size: u64,
-    pub error: u64,
-    pub trap: u64,
+pub struct Restored {
     pub mask: u64,
-    pub fault_address: u64,
     pub fpstate: u64,
-    /// Read back only.
-    pub rflags: u64,
-    pub selectors: u64,
+}
+
+/// What has to be looked at more closely after a frame was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    Usual,
+    /// The alternate stack isn't the thread's present one, or the selectors aren't Linux's.
+    Unusual,
 }
 
 /// The part of a frame that couldn't be accessed is the caller's to handle: it is the program's stack that is bad.
@@ -48,10 +58,18 @@ pub struct Context {
 pub struct BadFrame;
 
 unsafe extern "C" {
-    fn sigframe_put(frame: u64, registers: *const TrapFrame, context: *const Context) -> u32;
+    fn sigframe_put(
+        frame: u64,
+        registers: *const TrapFrame,
+        shown: *const Shown,
+        restorer: u64,
+        mask: u64,
+        fpstate_and_flags: u64,
+    ) -> u32;
     fn sigframe_put_info(frame: u64, info: *const [u64; 6]) -> u32;
-    fn sigframe_get(frame: u64, registers: *mut TrapFrame, context: *mut Context) -> u32;
+    fn sigframe_get(frame: u64, registers: *mut TrapFrame, shown: *const Shown, out: *mut Restored) -> u32;
     fn sigframe_xsave(area: u64, mask: u64, size: u64) -> u32;
+    fn sigframe_xrstor_own(area: u64, mask: u64, size: u64) -> u32;
     fn sigframe_xrstor(area: u64, mask: u64) -> u32;
     fn sigframe_fxsave(area: u64) -> u32;
     fn sigframe_fxrstor(area: u64) -> u32;
@@ -117,28 +135,31 @@ global_asm!(
     \direction 176, rsi, {f_rip}
     .endm
 
-    /* rdi = frame, rsi = TrapFrame, rdx = Context */
+    /* rdi = frame, rsi = TrapFrame, rdx = Shown, rcx = restorer, r8 = mask, r9 = fpstate and, in its low bits, uc_flags */
     .globl sigframe_put
     .balign 16
 sigframe_put:
-    xor ecx, ecx
     SIG_STAC
-    SIG_COPY_OUT 0, rdx, {c_restorer}
-    SIG_COPY_OUT 8, rdx, {c_flags}
-    SIG_PUT 16, rcx
-    SIG_COPY_OUT 24, rdx, {c_stack_base}
-    SIG_COPY_OUT 32, rdx, {c_stack_flags}
-    SIG_COPY_OUT 40, rdx, {c_stack_size}
+    SIG_PUT 0, rcx
+    mov eax, r9d
+    and eax, 63
+    SIG_PUT 8, rax
+    xor eax, eax
+    SIG_PUT 16, rax
+    SIG_COPY_OUT 24, rdx, {s_stack_base}
+    SIG_COPY_OUT 32, rdx, {s_stack_flags}
+    SIG_COPY_OUT 40, rdx, {s_stack_size}
     SIG_REGISTERS SIG_COPY_OUT
     SIG_COPY_OUT 184, rsi, {f_rflags}
     movabs rax, {selectors}
     SIG_PUT 192, rax
-    SIG_COPY_OUT 200, rdx, {c_error}
-    SIG_COPY_OUT 208, rdx, {c_trap}
-    SIG_COPY_OUT 216, rdx, {c_mask}
-    SIG_PUT 304, rax
-    SIG_COPY_OUT 224, rdx, {c_fault_address}
-    SIG_COPY_OUT 232, rdx, {c_fpstate}
+    SIG_COPY_OUT 200, rdx, {s_error}
+    SIG_COPY_OUT 208, rdx, {s_trap}
+    SIG_PUT 216, r8
+    SIG_PUT 304, r8
+    SIG_COPY_OUT 224, rdx, {s_address}
+    and r9, -64
+    SIG_PUT 232, r9
     SIG_CLAC
     xor eax, eax
     ret
@@ -164,22 +185,45 @@ sigframe_put_info:
     xor eax, eax
     ret
 
-    /* rdi = frame, rsi = TrapFrame, rdx = Context. The ends first: if they can be read, all can, and nothing is restored by halves. */
+    /* rdi = frame, rsi = TrapFrame, rdx = Shown, rcx = Restored. The ends first: if they can be read, all can, and nothing is restored
+       by halves. 0: done; 1: failed; 2: done, but look at the alternate stack and the selectors. */
     .globl sigframe_get
     .balign 16
 sigframe_get:
     SIG_STAC
-    SIG_COPY_IN 304, rdx, {c_mask}
-    SIG_COPY_IN 8, rdx, {c_flags}
-    SIG_COPY_IN 24, rdx, {c_stack_base}
-    SIG_COPY_IN 32, rdx, {c_stack_flags}
-    SIG_COPY_IN 40, rdx, {c_stack_size}
-    SIG_COPY_IN 184, rdx, {c_rflags}
-    SIG_COPY_IN 192, rdx, {c_selectors}
-    SIG_COPY_IN 232, rdx, {c_fpstate}
+    SIG_COPY_IN 304, rcx, {r_mask}
+    xor r8d, r8d
+881: mov rax, [rdi + 24]
+    SIG_EX sigframe_failed
+    sub rax, [rdx + {s_stack_base}]
+    or r8, rax
+881: mov eax, [rdi + 32]
+    SIG_EX sigframe_failed
+    sub rax, [rdx + {s_stack_flags}]
+    or r8, rax
+881: mov rax, [rdi + 40]
+    SIG_EX sigframe_failed
+    sub rax, [rdx + {s_stack_size}]
+    or r8, rax
+881: mov rax, [rdi + 192]
+    SIG_EX sigframe_failed
+    movabs r9, {loaded_selectors}
+    and rax, r9
+    movabs r9, {selectors}
+    sub rax, r9
+    or r8, rax
     SIG_REGISTERS SIG_COPY_IN
+881: mov eax, [rdi + 184]
+    SIG_EX sigframe_failed
+    and eax, {restored_flags}
+    and dword ptr [rsi + {f_rflags}], ~{restored_flags}
+    or [rsi + {f_rflags}], eax
+    SIG_COPY_IN 232, rcx, {r_fpstate}
     SIG_CLAC
     xor eax, eax
+    neg r8
+    adc eax, eax
+    add eax, eax
     ret
 
     /* rdi = 64-byte aligned area, rsi = components, rdx = size of the state */
@@ -216,6 +260,38 @@ sigframe_xsave:
     SIG_EX sigframe_failed
     SIG_CLAC
     xor eax, eax
+    ret
+
+    /* rdi = area, rsi = components, rdx = size: an image as sigframe_xsave wrote it. 2: it isn't one. */
+    .globl sigframe_xrstor_own
+    .balign 16
+sigframe_xrstor_own:
+    lea rcx, [rdx + 4]
+    shl rcx, 32
+    or rcx, {magic1}
+    SIG_STAC
+881: cmp [rdi + 464], rcx
+    SIG_EX sigframe_failed
+    jne 2f
+881: cmp [rdi + 472], rsi
+    SIG_EX sigframe_failed
+    jne 2f
+881: cmp [rdi + 480], edx
+    SIG_EX sigframe_failed
+    jne 2f
+881: cmp dword ptr [rdi + rdx], {magic2}
+    SIG_EX sigframe_failed
+    jne 2f
+    mov eax, esi
+    mov rdx, rsi
+    shr rdx, 32
+881: xrstor64 [rdi]
+    SIG_EX sigframe_failed
+    SIG_CLAC
+    xor eax, eax
+    ret
+2:  SIG_CLAC
+    mov eax, 2
     ret
 
     .globl sigframe_xrstor
@@ -269,18 +345,16 @@ sigframe_fxrstor:
     f_rsp = const offset_of!(TrapFrame, rsp),
     f_rip = const offset_of!(TrapFrame, rip),
     f_rflags = const offset_of!(TrapFrame, rflags),
-    c_restorer = const offset_of!(Context, restorer),
-    c_flags = const offset_of!(Context, flags),
-    c_stack_base = const offset_of!(Context, stack_base),
-    c_stack_flags = const offset_of!(Context, stack_flags),
-    c_stack_size = const offset_of!(Context, stack_size),
-    c_error = const offset_of!(Context, error),
-    c_trap = const offset_of!(Context, trap),
-    c_mask = const offset_of!(Context, mask),
-    c_fault_address = const offset_of!(Context, fault_address),
-    c_fpstate = const offset_of!(Context, fpstate),
-    c_rflags = const offset_of!(Context, rflags),
-    c_selectors = const offset_of!(Context, selectors),
+    s_stack_base = const offset_of!(Shown, stack_base),
+    s_stack_flags = const offset_of!(Shown, stack_flags),
+    s_stack_size = const offset_of!(Shown, stack_size),
+    s_error = const offset_of!(Shown, error),
+    s_trap = const offset_of!(Shown, trap),
+    s_address = const offset_of!(Shown, address),
+    r_mask = const offset_of!(Restored, mask),
+    r_fpstate = const offset_of!(Restored, fpstate),
+    loaded_selectors = const LOADED_SELECTORS,
+    restored_flags = const RESTORED_FLAGS,
     selectors = const SELECTORS,
     info = const SIGINFO_OFFSET,
     info_tail = const SIGINFO_TAIL,
@@ -288,15 +362,25 @@ sigframe_fxrstor:
     magic2 = const abi::FP_XSTATE_MAGIC2,
 );
 
+#[inline(always)]
 fn done(status: u32) -> Result<(), BadFrame> {
     if status == 0 { Ok(()) } else { Err(BadFrame) }
 }
 
-/// Writes the frame, without `siginfo_t` and FPU state, at an address in the program's half.
-#[inline]
-pub fn put(frame: u64, registers: &TrapFrame, context: &Context) -> Result<(), BadFrame> {
+/// Writes the frame, without `siginfo_t` and FPU state, at an address in the program's half. `fpstate` is 64-byte aligned.
+#[inline(always)]
+pub fn put(
+    frame: u64,
+    registers: &TrapFrame,
+    shown: &Shown,
+    restorer: u64,
+    mask: u64,
+    fpstate: u64,
+) -> Result<(), BadFrame> {
+    let extended = if fpu::state_mask() == 0 { 0 } else { abi::UC_FP_XSTATE };
+    let flags = abi::UC_SIGCONTEXT_SS | abi::UC_STRICT_RESTORE_SS | extended;
     // SAFETY: accesses to the frame are in the exception table; the rest are references.
-    done(unsafe { sigframe_put(frame, registers, context) })
+    done(unsafe { sigframe_put(frame, registers, shown, restorer, mask, fpstate | flags) })
 }
 
 /// Writes the frame's `siginfo_t`.
@@ -306,18 +390,32 @@ pub fn put_info(frame: u64, info: &[u64; 6]) -> Result<(), BadFrame> {
     done(unsafe { sigframe_put_info(frame, info) })
 }
 
-/// Reads a frame back: general registers into `registers`, the rest into `context`, nothing judged.
-#[inline]
-pub fn get(frame: u64, registers: &mut TrapFrame, context: &mut Context) -> Result<(), BadFrame> {
+/// Reads a frame back: general registers and the flags that a program may set into `registers`, the rest unjudged.
+#[inline(always)]
+pub fn get(frame: u64, registers: &mut TrapFrame, shown: &Shown) -> Result<(Restored, Reading), BadFrame> {
+    let mut out = Restored::default();
     // SAFETY: as in `put`.
-    done(unsafe { sigframe_get(frame, registers, context) })
+    let status = unsafe { sigframe_get(frame, registers, shown, &raw mut out) };
+    match status {
+        0 => Ok((out, Reading::Usual)),
+        2 => Ok((out, Reading::Unusual)),
+        _ => Err(BadFrame),
+    }
 }
 
-/// Bytes that the FPU state takes in a frame, and whether it is an XSAVE image.
-#[inline]
-pub fn fpstate_layout() -> (u64, bool) {
-    let size = fpu::state_size() as u64;
-    if fpu::state_mask() == 0 { (size, false) } else { (size + MAGIC2_SIZE, true) }
+/// Loads the FPU registers from an image that `save_fpu` wrote; `false` if the area doesn't look like one.
+#[inline(always)]
+pub fn restore_own_fpu(area: u64) -> Result<bool, BadFrame> {
+    let mask = fpu::state_mask();
+    if mask == 0 {
+        return Ok(false);
+    }
+    // SAFETY: as in `save_fpu`.
+    match unsafe { sigframe_xrstor_own(area, mask, fpu::state_size() as u64) } {
+        0 => Ok(true),
+        2 => Ok(false),
+        _ => Err(BadFrame),
+    }
 }
 
 /// Saves the FPU registers to a 64-byte aligned area of the program's.
@@ -361,11 +459,7 @@ pub fn restore_fpu(area: u64, format: Format) -> Result<(), BadFrame> {
     })
 }
 
-/// Offsets of what is used of `struct _fpx_sw_bytes` in the FPU state.
-pub mod software {
-    pub const MAGIC1_AND_EXTENDED_SIZE: u64 = 464;
-    pub const COMPONENTS: u64 = 472;
-    pub const STATE_SIZE: u64 = 480;
-    /// The legacy area and the XSAVE header.
-    pub const LEAST_STATE_SIZE: u32 = 576;
-}
+/// Offset of `struct _fpx_sw_bytes` in the FPU state.
+pub const SOFTWARE_OFFSET: u64 = 464;
+/// The legacy area and the XSAVE header.
+pub const LEAST_STATE_SIZE: u32 = 576;

@@ -298,6 +298,84 @@ macro_rules! single {
 single!(read_u64, u64, "2: mov {value}, [{src}]");
 single!(read_u32, u32, "2: mov {value:e}, [{src}]");
 
+/// Reads four words in a row from the program's memory, `None` on a fault.
+#[inline(always)]
+pub fn read_four(src: usize) -> Option<[u64; 4]> {
+    let (a, b, c, d): (u64, u64, u64, u64);
+    let failed: u64;
+    // SAFETY: a bad address goes on at the fix-up with `failed` set.
+    unsafe {
+        asm!(
+            "780: .byte 0x0f, 0x1f, 0x00",
+            "2: mov {a}, [{src}]",
+            "5: mov {b}, [{src} + 8]",
+            "6: mov {c}, [{src} + 16]",
+            "7: mov {d}, [{src} + 24]",
+            "xor {src:e}, {src:e}",
+            "3: .byte 0x0f, 0x1f, 0x00",
+            ".pushsection .alt_smap, \"a\"",
+            ".quad 780b, 1, 3b, 0",
+            ".popsection",
+            ".pushsection .ex_table, \"a\"",
+            ".quad 2b, 4f, 5b, 4f, 6b, 4f, 7b, 4f",
+            ".popsection",
+            ".pushsection .text.fixup, \"ax\"",
+            "4: mov {src:e}, 1",
+            "jmp 3b",
+            ".popsection",
+            src = inout(reg) src => failed,
+            a = out(reg) a,
+            b = out(reg) b,
+            c = out(reg) c,
+            d = out(reg) d,
+            options(nostack),
+        );
+    }
+    (failed == 0).then_some([a, b, c, d])
+}
+
+macro_rules! several {
+    ($(#[$doc:meta])* $write:ident, $count:literal, $($name:ident at $offset:literal label $label:literal),+) => {
+        $(#[$doc])*
+        #[inline(always)]
+        pub fn $write(dst: usize, values: [u64; $count]) -> Option<()> {
+            let [$($name),+] = values;
+            let failed: u64;
+            // SAFETY: a bad address goes on at the fix-up with `failed` set.
+            unsafe {
+                asm!(
+                    "780: .byte 0x0f, 0x1f, 0x00",
+                    $(concat!($label, ": mov [{dst} + ", $offset, "], {", stringify!($name), "}"),)+
+                    "xor {dst:e}, {dst:e}",
+                    "3: .byte 0x0f, 0x1f, 0x00",
+                    ".pushsection .alt_smap, \"a\"",
+                    ".quad 780b, 1, 3b, 0",
+                    ".popsection",
+                    ".pushsection .ex_table, \"a\"",
+                    $(concat!(".quad ", $label, "b, 4f"),)+
+                    ".popsection",
+                    ".pushsection .text.fixup, \"ax\"",
+                    "4: mov {dst:e}, 1",
+                    "jmp 3b",
+                    ".popsection",
+                    dst = inout(reg) dst => failed,
+                    $($name = in(reg) $name,)+
+                    options(nostack),
+                );
+            }
+            (failed == 0).then_some(())
+        }
+    };
+}
+several!(
+    /// Writes two words in a row to the program's memory, `None` on a fault.
+    write_two, 2, a at 0 label 5, b at 8 label 6
+);
+several!(
+    /// Writes four words in a row to the program's memory, `None` on a fault.
+    write_four, 4, a at 0 label 5, b at 8 label 6, c at 16 label 7, d at 24 label 8
+);
+
 /// Exchanges a word of the program's memory if it has the expected value; whether it had. `None` on a fault.
 pub fn compare_exchange_u32(address: usize, expected: u32, new: u32) -> Option<bool> {
     let failed: u64;

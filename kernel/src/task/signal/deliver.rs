@@ -3,10 +3,10 @@
 use core::sync::atomic::Ordering;
 
 use abi::{Errno, SaFlags, SigSet, Sigaction, Signal};
-use sigstate::{AltStack, Disposition, Fate, Info, take_next};
+use sigstate::{Fate, Info, most_urgent};
 
 use super::send::{Insist, force};
-use super::{FaultContext, frame, hand_over, restore_mask, stop};
+use super::{frame, hand_over, restore_mask, stop};
 use crate::arch::TrapFrame;
 use crate::mm::PAGE_SIZE;
 use crate::syscall::{self, Restart};
@@ -25,16 +25,14 @@ const EINTR: u64 = (-(Errno::EINTR.raw() as i64)).cast_unsigned();
 
 /// A handler that is about to run.
 pub(super) struct Delivery {
-    pub(super) info: Info,
+    pub(super) signal: Signal,
     pub(super) action: Sigaction,
+    /// What came with the signal, if the handler wants to know.
+    pub(super) info: Option<Info>,
     /// The mask that sigreturn restores.
     pub(super) mask: SigSet,
-    /// The alternate stack as it was, and is shown.
-    pub(super) altstack: AltStack,
-    pub(super) fault: FaultContext,
-    /// What was blocked when the signal came, and what a temporary mask replaced.
+    /// What was blocked when the signal came.
     blocked: SigSet,
-    saved_mask: Option<SigSet>,
     /// Signals of the process that the handler's mask closes: somebody else's now.
     lost: SigSet,
     /// There is more to deliver.
@@ -46,12 +44,6 @@ enum Next {
     Handler(Delivery),
     Default(Signal, Fate),
     Stopped,
-}
-
-/// Whether a return value asks for a restart.
-#[inline]
-pub fn is_restart(rax: u64) -> bool {
-    syscall::decode_restart(rax).is_some()
 }
 
 /// How the interrupted call in this frame wants to go on, if there is one.
@@ -72,11 +64,14 @@ pub fn deliver(frame: &mut TrapFrame) {
         match next(thread, frame) {
             Next::Nothing => break,
             Next::Handler(delivery) => {
-                interrupt_call(frame, &delivery.action);
-                if frame::build(frame, &delivery).is_err() {
+                if restart_of(frame).is_some() {
+                    interrupt_call(frame, &delivery.action);
+                }
+                if frame::build(frame, thread, &delivery).is_err() {
                     fail(thread, &delivery);
                     continue;
                 }
+                thread.signals.saved_mask.set(None);
                 if !delivery.lost.is_empty() {
                     hand_over(&thread.process, delivery.lost);
                 }
@@ -88,6 +83,9 @@ pub fn deliver(frame: &mut TrapFrame) {
             Next::Default(signal, fate) => terminate(thread, signal, fate),
             Next::Stopped => stop::wait_while_stopped(),
         }
+        if thread.process.ending.load(Ordering::Acquire) || thread.ending.load(Ordering::Acquire) {
+            exit::exit_thread(0);
+        }
     }
     if let Some(kind) = restart_of(frame) {
         frame.rip = frame.rip.wrapping_sub(SYSCALL_LEN);
@@ -96,57 +94,54 @@ pub fn deliver(frame: &mut TrapFrame) {
     restore_mask();
 }
 
-/// Takes the next signal that something is to be done about.
+/// Takes the next signal that something is to be done about. For a handler, the mask is the handler's from here on.
+#[inline(always)]
 fn next(thread: &Thread, frame: &TrapFrame) -> Next {
-    if thread.process.ending.load(Ordering::Acquire) || thread.ending.load(Ordering::Acquire) {
-        exit::exit_thread(0);
-    }
+    let own = &thread.signals;
     let mut signals = thread.process.signals.lock();
     if signals.stopped.is_some() {
         return Next::Stopped;
     }
     let signals = &mut *signals;
-    let mut own = thread.signals.lock();
-    if own.saved_mask.is_some() && !is_interrupted(frame) {
-        own.mask = own.saved_mask.take().unwrap_or_default();
+    if own.saved_mask.get().is_some() && !is_interrupted(frame) {
+        own.set_mask(own.saved_mask.take().unwrap_or_default());
     }
     loop {
-        let blocked = own.mask;
-        let Some((signal, info)) = take_next(&mut own.pending, &mut signals.shared, blocked) else {
+        let blocked = own.mask();
+        let private = most_urgent(own.private_set().difference(blocked));
+        let Some(signal) = private.or_else(|| most_urgent(signals.shared.set().difference(blocked))) else {
             return Next::Nothing;
         };
-        let info = signals.account(signal, info, &thread.process);
+        let taken = if private.is_some() {
+            own.with_private(|private| private.take(signal))
+        } else {
+            signals.shared.take(signal)
+        };
         let action = signals.actions.begin(signal);
-        match Disposition::of(&action) {
-            Disposition::Ignore => {}
-            Disposition::Default => match Fate::of(signal) {
-                Fate::Ignore | Fate::Continue => {}
+        let wants_info = action.flags & SaFlags::SIGINFO.bits() != 0;
+        let info = signals.account(signal, taken, wants_info, &thread.process);
+        if action.handler <= 1 {
+            match Fate::of(signal) {
+                _ if action.handler == 1 => continue,
+                Fate::Ignore | Fate::Continue => continue,
                 fate => return Next::Default(signal, fate),
-            },
-            Disposition::Handler(_) => {
-                let saved_mask = own.saved_mask.take();
-                let altstack = own.altstack;
-                let mut mask = blocked.union(action.mask);
-                if action.flags & SaFlags::NODEFER.bits() == 0 {
-                    mask = mask.with(signal);
-                }
-                own.mask = mask;
-                if altstack.disarms() {
-                    own.altstack = AltStack::DISARMED;
-                }
-                return Next::Handler(Delivery {
-                    info,
-                    action,
-                    mask: saved_mask.unwrap_or(blocked),
-                    altstack,
-                    fault: own.fault,
-                    blocked,
-                    saved_mask,
-                    lost: signals.shared.set().intersection(mask.difference(blocked)),
-                    more: !signals.open(&own).is_empty(),
-                });
             }
         }
+        let mut mask = blocked.union(action.mask);
+        if action.flags & SaFlags::NODEFER.bits() == 0 {
+            mask = mask.with(signal);
+        }
+        own.set_mask(mask);
+        let rest = signals.shared.set();
+        return Next::Handler(Delivery {
+            signal,
+            action,
+            info,
+            mask: own.saved_mask.get().unwrap_or(blocked),
+            blocked,
+            lost: rest.intersection(mask.difference(blocked)),
+            more: !rest.union(own.private_set()).difference(mask).is_empty(),
+        });
     }
 }
 
@@ -169,13 +164,8 @@ fn interrupt_call(frame: &mut TrapFrame, action: &Sigaction) {
 /// The frame found no place on the program's stack: as if the handler had never been begun, and SIGSEGV instead. For a SIGSEGV that is the end.
 #[cold]
 fn fail(thread: &Thread, delivery: &Delivery) {
-    {
-        let mut own = thread.signals.lock();
-        own.mask = delivery.blocked;
-        own.saved_mask = delivery.saved_mask;
-        own.altstack = delivery.altstack;
-    }
-    let insist = if delivery.info.signal == Signal::SIGSEGV { Insist::Default } else { Insist::Handler };
+    thread.signals.set_mask(delivery.blocked);
+    let insist = if delivery.signal == Signal::SIGSEGV { Insist::Default } else { Insist::Handler };
     force(Info::kernel(Signal::SIGSEGV), insist);
 }
 

@@ -15,12 +15,13 @@ pub mod timers;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
+use core::cell::Cell;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use abi::{SigInfo, SigSet, Sigaction, Signal};
-use sigstate::{Actions, AltStack, Disposition, Pending};
+use sigstate::{Actions, AltStack, Disposition, Pending, take_next};
 
-pub use self::deliver::{deliver, is_restart};
+pub use self::deliver::deliver;
 pub use self::frame::{min_signal_stack, restore};
 pub use self::send::{
     child_info, discards_children, force_fault, send_child_ended, send_kernel, send_sigpipe,
@@ -33,6 +34,8 @@ pub use sigstate::Info;
 use super::process::Process;
 use super::sched;
 use super::thread::{Thread, work};
+use crate::arch::x86_64::sigframe::Shown;
+use crate::sync::SpinLock;
 use crate::syscall::{Restart, SysError, SysResult};
 
 /// What the processor said about a fault: shown in signal frames until the next one.
@@ -46,20 +49,24 @@ pub struct FaultContext {
 /// How a call goes on by restart_syscall(2).
 type RestartFunction = Box<dyn FnOnce() -> SysResult + Send>;
 
-/// A thread's part.
+/// A thread's part. Others read the masks and put signals into `private`, holding the process's `signals` lock; the cells are the
+/// thread's own.
 #[derive(Default)]
 pub struct ThreadSignals {
     /// Blocked signals.
-    pub mask: SigSet,
+    mask: AtomicU64,
+    /// The mask as the program set it, while sigtimedwait has opened `mask` for what it waits for; else 0.
+    real_mask: AtomicU64,
+    /// Sent to this thread, and which they are.
+    private: SpinLock<Pending<Info>>,
+    private_set: AtomicU64,
     /// The mask to go back to, while sigsuspend or the like has put another in its place.
-    saved_mask: Option<SigSet>,
-    /// The mask as the program set it, while sigtimedwait has opened it for what it waits for.
-    real_mask: Option<SigSet>,
-    /// Sent to this thread.
-    pub pending: Pending<Info>,
-    pub altstack: AltStack,
-    fault: FaultContext,
-    restart: Option<RestartFunction>,
+    saved_mask: Cell<Option<SigSet>>,
+    /// The alternate stack, and what the processor said about the last fault.
+    shown: Shown,
+    /// How an interrupted call goes on, and whether there is one.
+    restart: Cell<Option<RestartFunction>>,
+    has_restart: Cell<bool>,
 }
 
 /// A process's part.
@@ -76,19 +83,76 @@ pub struct ProcessSignals {
 }
 
 impl ThreadSignals {
-    /// sigtimedwait(2) begins: the mask is about to be opened for these.
-    pub fn await_signals(&mut self) {
-        self.real_mask = Some(self.mask);
+    /// Blocked signals.
+    #[inline(always)]
+    pub fn mask(&self) -> SigSet {
+        SigSet(self.mask.load(Ordering::Relaxed))
+    }
+
+    fn set_mask(&self, mask: SigSet) {
+        self.mask.store(mask.0, Ordering::Relaxed);
+    }
+
+    /// Signals that are pending for this thread alone.
+    #[inline(always)]
+    pub fn private_set(&self) -> SigSet {
+        SigSet(self.private_set.load(Ordering::Relaxed))
+    }
+
+    /// Signals that are kept when they are sent, though they are ignored: the thread may change its mind before it opens its mask.
+    fn kept(&self) -> SigSet {
+        self.mask().union(SigSet(self.real_mask.load(Ordering::Relaxed)))
+    }
+
+    /// Works on the private queue, under the process's lock.
+    fn with_private<T>(&self, work: impl FnOnce(&mut Pending<Info>) -> T) -> T {
+        let mut private = self.private.lock();
+        let result = work(&mut private);
+        self.private_set.store(private.set().0, Ordering::Relaxed);
+        result
+    }
+
+    /// sigtimedwait(2) begins: the mask is about to be opened.
+    pub fn begin_awaiting(&self) {
+        self.real_mask.store(self.mask().0, Ordering::Relaxed);
     }
 
     /// sigtimedwait(2) ends: the mask to go back to.
-    pub fn end_awaiting(&mut self) -> Option<SigSet> {
-        self.real_mask.take()
+    pub fn end_awaiting(&self) -> SigSet {
+        SigSet(self.real_mask.swap(0, Ordering::Relaxed))
     }
 
-    /// Signals that may be sent to this thread while it ignores them, and are kept.
-    fn kept(&self) -> SigSet {
-        self.mask.union(self.real_mask.unwrap_or_default())
+    /// The alternate stack. The thread's own to ask.
+    pub fn altstack(&self) -> AltStack {
+        let Shown { stack_base, stack_flags, stack_size, .. } = &self.shown;
+        AltStack { base: stack_base.get(), size: stack_size.get(), flags: stack_flags.get() as u32 }
+    }
+
+    /// Takes another alternate stack. The thread's own to do.
+    pub fn set_altstack(&self, stack: AltStack) {
+        self.shown.stack_base.set(stack.base);
+        self.shown.stack_flags.set(u64::from(stack.flags));
+        self.shown.stack_size.set(stack.size);
+    }
+
+    /// No interrupted call goes on any more.
+    #[inline(always)]
+    fn drop_restart(&self) {
+        if self.has_restart.get() {
+            drop(self.take_restart());
+        }
+    }
+
+    #[cold]
+    fn take_restart(&self) -> Option<RestartFunction> {
+        self.has_restart.set(false);
+        self.restart.take()
+    }
+
+    fn note_fault(&self, fault: FaultContext) {
+        self.shown.trap.set(fault.vector);
+        self.shown.error.set(fault.error);
+        self.shown.address.set(fault.address);
     }
 }
 
@@ -102,20 +166,36 @@ impl ProcessSignals {
         Self { actions, ..Self::default() }
     }
 
-    /// A signal was taken out of a queue: what it says, completed by the timer that sent it.
-    pub fn account(&mut self, signal: Signal, info: Option<Info>, process: &Arc<Process>) -> Info {
-        match info {
-            Some(info) => {
-                self.queued = self.queued.saturating_sub(1);
-                self.timers.taken(info, process)
-            }
-            None => Info::unknown(signal),
+    /// A signal was taken out of a queue: what it says, completed by the timer that sent it, if somebody wants to know.
+    #[inline(always)]
+    pub fn account(
+        &mut self,
+        signal: Signal,
+        info: Option<Info>,
+        wanted: bool,
+        process: &Arc<Process>,
+    ) -> Option<Info> {
+        if info.is_some() {
+            self.queued = self.queued.saturating_sub(1);
         }
+        if !wanted && self.timers.is_empty() {
+            return None;
+        }
+        Some(info.map_or_else(|| Info::unknown(signal), |info| self.timers.taken(info, process)))
     }
 
-    /// Signals that wait for somebody in the process to take them.
+    /// Takes a pending signal of a set (sigtimedwait(2)), as the running thread.
+    pub fn take(&mut self, thread: &Thread, wanted: SigSet) -> Option<Info> {
+        let blocked = SigSet::FULL.difference(wanted);
+        let taken = thread.signals.with_private(|private| take_next(private, &mut self.shared, blocked));
+        let (signal, info) = taken?;
+        self.account(signal, info, true, &thread.process)
+    }
+
+    /// Signals that a thread could take now.
+    #[inline(always)]
     fn open(&self, thread: &ThreadSignals) -> SigSet {
-        self.shared.set().union(thread.pending.set()).difference(thread.mask)
+        self.shared.set().union(thread.private_set()).difference(thread.mask())
     }
 }
 
@@ -131,21 +211,24 @@ fn is_really_pending(thread: &Thread) -> bool {
         return true;
     }
     let shared = thread.process.signals.lock();
-    shared.stopped.is_some() || !shared.open(&thread.signals.lock()).is_empty()
+    shared.stopped.is_some() || !shared.open(&thread.signals).is_empty()
 }
 
 /// Whether one of these signals is pending for a thread, blocked or not.
 pub fn has_pending(thread: &Thread, signals: SigSet) -> bool {
     let shared = thread.process.signals.lock();
-    let pending = shared.shared.set().union(thread.signals.lock().pending.set());
+    let pending = shared.shared.set().union(thread.signals.private_set());
     !pending.intersection(signals).is_empty()
 }
 
-/// Sets an action that ignores a signal: instances of it that are pending are gone. Returns the action before.
-pub fn ignore(process: &Process, signal: Signal, action: Sigaction) -> Sigaction {
+/// Sets an action without a handler. If it ignores the signal, instances that are pending are gone. Returns the action before.
+#[inline(never)]
+pub fn set_unhandled(process: &Process, signal: Signal, action: Sigaction) -> Sigaction {
     let threads = process.threads.lock();
     let mut signals = process.signals.lock();
-    send::discard(&threads, &mut signals, SigSet::of(signal));
+    if Disposition::of(&action).ignores(signal) {
+        send::discard(&threads, &mut signals, SigSet::of(signal));
+    }
     signals.actions.replace(signal, action)
 }
 
@@ -154,15 +237,19 @@ pub fn ignore(process: &Process, signal: Signal, action: Sigaction) -> Sigaction
 #[inline]
 pub fn change_mask(change: impl FnOnce(SigSet) -> SigSet) -> SigSet {
     let thread = sched::current();
-    let (old, lost) = {
+    let own = &thread.signals;
+    let old = own.mask();
+    let new = change(old).blockable();
+    if new == old {
+        return old;
+    }
+    let lost = {
         let shared = thread.process.signals.lock();
-        let mut own = thread.signals.lock();
-        let old = own.mask;
-        own.mask = change(old).blockable();
-        if !shared.open(&own).is_empty() {
+        own.set_mask(new);
+        if !shared.open(own).is_empty() {
             thread.add_work(work::SIGNAL);
         }
-        (old, shared.shared.set().intersection(own.mask.difference(old)))
+        shared.shared.set().intersection(new.difference(old))
     };
     if !lost.is_empty() {
         hand_over(&thread.process, lost);
@@ -176,7 +263,7 @@ fn hand_over(process: &Process, signals: SigSet) {
     let me = sched::current();
     let threads = process.threads.lock();
     for thread in threads.iter().filter(|thread| thread.tid != me.tid) {
-        let opens = !signals.difference(thread.signals.lock().mask).is_empty();
+        let opens = !signals.difference(thread.signals.mask()).is_empty();
         if opens && !thread.ending.load(Ordering::Acquire) {
             thread.add_work(work::SIGNAL);
             sched::wake(thread);
@@ -189,14 +276,16 @@ fn hand_over(process: &Process, signals: SigSet) {
 pub fn set_temporary_mask(mask: SigSet) {
     let old = change_mask(|_| mask);
     let thread = sched::current();
-    thread.signals.lock().saved_mask.get_or_insert(old);
+    if thread.signals.saved_mask.get().is_none() {
+        thread.signals.saved_mask.set(Some(old));
+    }
     // So that the way back looks at it.
     thread.add_work(work::SIGNAL);
 }
 
 /// Takes back a temporary mask.
 fn restore_mask() {
-    let saved = sched::current().signals.lock().saved_mask.take();
+    let saved = sched::current().signals.saved_mask.take();
     if let Some(mask) = saved {
         change_mask(|_| mask);
     }
@@ -205,51 +294,52 @@ fn restore_mask() {
 /// What an interrupted call returns whose rest can't be expressed by its arguments: `rest` is called by restart_syscall(2) if no handler
 /// ran, otherwise the call ends with EINTR.
 pub fn restart_with(rest: impl FnOnce() -> SysResult + Send + 'static) -> SysError {
-    let old = sched::current().signals.lock().restart.replace(Box::new(rest));
-    drop(old);
+    let own = &sched::current().signals;
+    own.restart.set(Some(Box::new(rest)));
+    own.has_restart.set(true);
     SysError::Restart(Restart::WithRest)
 }
 
 /// restart_syscall(2).
 pub fn restart_call() -> SysResult {
-    let rest = sched::current().signals.lock().restart.take();
+    let rest = sched::current().signals.take_restart();
     rest.map_or(Err(abi::Errno::EINTR.into()), |rest| rest())
 }
 
 /// A new thread's part, from the thread that made it: the same mask, nothing pending. The alternate stack goes with a copy of the memory,
 /// not with the memory itself (`new_process` is false for a thread).
 pub fn inherit(parent: &Thread, child: &Thread, new_process: bool) {
-    let (mask, altstack) = {
-        let parent = parent.signals.lock();
-        (parent.mask, parent.altstack)
-    };
-    let mut child = child.signals.lock();
-    child.mask = mask;
-    child.altstack = if new_process { altstack } else { AltStack::DISARMED };
+    child.signals.set_mask(parent.signals.mask());
+    let altstack = if new_process { parent.signals.altstack() } else { AltStack::DISARMED };
+    child.signals.set_altstack(altstack);
 }
 
 /// exec(2): handlers are gone, what is ignored stays ignored, what is pending or blocked stays so.
 pub fn exec_reset() {
     let thread = sched::current();
-    let gone = {
+    thread.signals.set_altstack(AltStack::default());
+    thread.signals.drop_restart();
+    let timers = {
         let mut shared = thread.process.signals.lock();
-        let mut own = thread.signals.lock();
         shared.actions.exec();
-        own.altstack = AltStack::default();
-        (own.restart.take(), shared.timers.exec())
+        shared.timers.exec()
     };
-    drop(gone);
+    drop(timers);
 }
 
 /// The running thread ends: signals of the process that it would have taken are others' now, its own are lost.
 pub fn thread_exit() {
     let thread = sched::current();
+    let own = &thread.signals;
     let open = {
         let mut shared = thread.process.signals.lock();
-        let mut own = thread.signals.lock();
-        shared.queued = shared.queued.saturating_sub(own.pending.queued());
-        own.pending.discard(SigSet::FULL);
-        shared.shared.set().difference(own.mask)
+        let lost = own.with_private(|private| {
+            let queued = private.queued();
+            private.discard(SigSet::FULL);
+            queued
+        });
+        shared.queued = shared.queued.saturating_sub(lost);
+        shared.shared.set().difference(own.mask())
     };
     if !open.is_empty() {
         hand_over(&thread.process, open);
@@ -286,9 +376,8 @@ pub fn masks(process: &Process, tid: u32) -> Masks {
         ..Masks::default()
     };
     if let Some(thread) = threads.iter().find(|thread| thread.tid == tid) {
-        let own = thread.signals.lock();
-        masks.pending = own.pending.set();
-        masks.blocked = own.mask;
+        masks.pending = thread.signals.private_set();
+        masks.blocked = thread.signals.mask();
     }
     masks
 }

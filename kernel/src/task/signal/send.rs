@@ -15,54 +15,64 @@ use crate::task::thread::{Thread, work};
 
 /// Sends a signal to a process; any thread that doesn't block it may take it. EAGAIN when a real-time signal finds the queue full.
 /// A process that is ending takes no notice.
+#[inline]
 pub fn send_to_process(process: &Process, info: Info) -> Result<(), Errno> {
-    let threads = process.threads.lock();
-    let first = threads.iter().find(|thread| thread.tid == process.pid).or_else(|| threads.first());
-    let Some(first) = first else { return Ok(()) };
-    let mut signals = process.signals.lock();
-    let event = stop::prepare(&mut signals, &threads, info.signal);
-    let taken = {
-        let own = first.signals.lock();
-        if signals.drops(&own, info.signal) { Taken::Dropped } else { Taken::Kept }
-    };
-    if taken == Taken::Kept && !process.ending.load(Ordering::Acquire) {
-        let signals = &mut *signals;
-        enqueue(&mut signals.shared, &mut signals.queued, process, info)?;
-        let target = if opens(first, info.signal) {
-            Some(first)
-        } else {
-            threads.iter().find(|thread| opens(thread, info.signal))
-        };
-        if let Some(target) = target {
-            notify(signals, process, &threads, target, info.signal);
+    let me = current();
+    // The usual case: a process's first thread to itself, and it handles the signal.
+    if me.tid == process.pid && !me.signals.mask().contains(info.signal) {
+        let mut signals = process.signals.lock();
+        if signals.is_handled(info.signal) {
+            let signals = &mut *signals;
+            enqueue(&mut signals.shared, &mut signals.queued, process, info)?;
+            me.add_work(work::SIGNAL);
+            return Ok(());
         }
     }
-    drop(signals);
-    drop(threads);
-    if let Some(event) = event {
-        stop::tell_parent(process, event);
-    }
-    Ok(())
+    send(process, None, info)
 }
 
 /// Sends a signal to one thread. As `send_to_process`.
+#[inline]
 pub fn send_to_thread(thread: &Thread, info: Info) -> Result<(), Errno> {
     let process = &thread.process;
-    let threads = process.threads.lock();
-    let mut signals = process.signals.lock();
-    let event = stop::prepare(&mut signals, &threads, info.signal);
-    let kept = {
-        let mut own = thread.signals.lock();
-        let kept = !signals.drops(&own, info.signal) && !process.ending.load(Ordering::Acquire);
-        if kept {
-            enqueue(&mut own.pending, &mut signals.queued, process, info)?;
+    if core::ptr::eq(thread, current()) && !thread.signals.mask().contains(info.signal) {
+        let mut signals = process.signals.lock();
+        if signals.is_handled(info.signal) {
+            let queued = &mut signals.queued;
+            thread.signals.with_private(|private| enqueue(private, queued, process, info))?;
+            thread.add_work(work::SIGNAL);
+            return Ok(());
         }
-        kept && takes(&own, info.signal)
-    };
-    if kept {
-        notify(&mut signals, process, &threads, thread, info.signal);
     }
-    drop(signals);
+    send(process, Some(thread), info)
+}
+
+/// The whole of it. `only` is the thread that the signal is for.
+fn send(process: &Process, only: Option<&Thread>, info: Info) -> Result<(), Errno> {
+    let threads = process.threads.lock();
+    let first = || threads.iter().find(|thread| thread.tid == process.pid).or_else(|| threads.first());
+    let Some(nearest) = only.or_else(|| first().map(|thread| &**thread)) else { return Ok(()) };
+    let mut guard = process.signals.lock();
+    let signals = &mut *guard;
+    let event = stop::prepare(signals, &threads, info.signal);
+    if !signals.drops(&nearest.signals, info.signal) && !process.ending.load(Ordering::Acquire) {
+        match only {
+            None => enqueue(&mut signals.shared, &mut signals.queued, process, info),
+            Some(thread) => {
+                let queued = &mut signals.queued;
+                thread.signals.with_private(|private| enqueue(private, queued, process, info))
+            }
+        }?;
+        let target = match only {
+            _ if opens(nearest, info.signal) => Some(nearest),
+            Some(_) => None,
+            None => threads.iter().map(|thread| &**thread).find(|thread| opens(thread, info.signal)),
+        };
+        if let Some(target) = target.filter(|_| signals.wakes(info.signal)) {
+            notify(signals, process, &threads, target, info.signal);
+        }
+    }
+    drop(guard);
     drop(threads);
     if let Some(event) = event {
         stop::tell_parent(process, event);
@@ -70,28 +80,32 @@ pub fn send_to_thread(thread: &Thread, info: Info) -> Result<(), Errno> {
     Ok(())
 }
 
-#[derive(PartialEq, Eq)]
-enum Taken {
-    Kept,
-    Dropped,
-}
-
 impl ProcessSignals {
+    /// Whether sending a signal is only a matter of queueing it: there is a handler, and it stops or continues nobody.
+    #[inline(always)]
+    fn is_handled(&self, signal: Signal) -> bool {
+        const JOB_CONTROL: SigSet = SigSet::STOPS.with(Signal::SIGCONT);
+        self.actions.get(signal).handler > 1 && !JOB_CONTROL.contains(signal)
+    }
+
+    /// Whether a signal is looked at now: a stopped process sees nothing but its end or continuation.
+    fn wakes(&self, signal: Signal) -> bool {
+        self.stopped.is_none() || signal == Signal::SIGKILL
+    }
+
     /// Whether a signal goes by without a trace: it is ignored, and nobody blocks it (who blocks it may change his mind).
     fn drops(&self, thread: &ThreadSignals, signal: Signal) -> bool {
         Disposition::of(self.actions.get(signal)).ignores(signal) && !thread.kept().contains(signal)
     }
 }
 
-fn takes(own: &ThreadSignals, signal: Signal) -> bool {
-    signal == Signal::SIGKILL || !own.mask.contains(signal)
-}
-
 fn opens(thread: &Thread, signal: Signal) -> bool {
-    takes(&thread.signals.lock(), signal) && !thread.ending.load(Ordering::Acquire)
+    (signal == Signal::SIGKILL || !thread.signals.mask().contains(signal))
+        && !thread.ending.load(Ordering::Acquire)
 }
 
 /// Puts a signal into a queue, within the limit. The kernel's own standard signals always find a place.
+#[inline(always)]
 fn enqueue(
     queue: &mut Pending<Info>,
     queued: &mut usize,
@@ -103,14 +117,21 @@ fn enqueue(
         return Ok(());
     }
     let exempt = !signal.is_realtime() && info.code >= 0;
-    let full = !exempt && *queued as u64 >= process.limit(rlimit::SIGPENDING);
+    let full = !exempt && is_full(*queued, process);
     if full && signal.is_realtime() && info.code != SigInfo::SI_USER {
         return Err(Errno::EAGAIN);
     }
-    if queue.push(signal, (!full).then_some(info)) == Push::Queued {
+    if full {
+        queue.push_bare(signal);
+    } else if queue.push(info) == Push::Queued {
         *queued += 1;
     }
     Ok(())
+}
+
+#[cold]
+fn is_full(queued: usize, process: &Process) -> bool {
+    queued as u64 >= process.limit(rlimit::SIGPENDING)
 }
 
 /// Makes a thread look at a signal that it can take. A signal that ends the process ends it right away, so that it also reaches threads
@@ -124,7 +145,7 @@ fn notify(
 ) {
     let fatal = matches!(Disposition::of(signals.actions.get(signal)), Disposition::Default)
         && Fate::of(signal) == Fate::Terminate;
-    if fatal && !target.signals.lock().real_mask.is_some_and(|mask| mask.contains(signal)) {
+    if fatal && !target.signals.kept().contains(signal) {
         let status = Status::Killed { signal: signal.number(), core: false };
         if !process.ending.swap(true, Ordering::AcqRel) {
             process.exit_status.store(status.raw().cast_signed(), Ordering::Release);
@@ -185,9 +206,8 @@ pub fn send_sigpipe() {
 }
 
 /// A signal that the running thread's instruction raised. It can't be put off: if it is blocked or ignored, the default action happens.
-pub fn force_fault(info: SigInfo, context: FaultContext) {
-    let Some(info) = compact(&info) else { return };
-    current().signals.lock().fault = context;
+pub fn force_fault(info: Info, context: FaultContext) {
+    current().signals.note_fault(context);
     force(info, Insist::Handler);
 }
 
@@ -204,15 +224,15 @@ pub(super) enum Insist {
 pub(super) fn force(info: Info, insist: Insist) {
     let thread = current();
     let signal = info.signal;
+    let own = &thread.signals;
     let mut signals = thread.process.signals.lock();
-    let mut own = thread.signals.lock();
-    let blocked = own.mask.contains(signal);
+    let blocked = own.mask().contains(signal);
     let ignored = matches!(Disposition::of(signals.actions.get(signal)), Disposition::Ignore);
     if blocked || ignored || insist == Insist::Default {
         signals.actions.reset(signal);
-        own.mask = own.mask.without(signal);
+        own.set_mask(own.mask().without(signal));
     }
-    if own.pending.push(signal, Some(info)) == Push::Queued {
+    if own.with_private(|private| private.push(info)) == Push::Queued {
         signals.queued += 1;
     }
     thread.add_work(work::SIGNAL);
@@ -253,7 +273,7 @@ pub fn send_child_ended(parent: &Process, child: &Process, number: u32) {
 pub(super) fn discard(threads: &[Arc<Thread>], signals: &mut ProcessSignals, which: SigSet) {
     let mut dropped = drop_from(&mut signals.shared, which);
     for thread in threads {
-        dropped += drop_from(&mut thread.signals.lock().pending, which);
+        dropped += thread.signals.with_private(|private| drop_from(private, which));
     }
     signals.queued = signals.queued.saturating_sub(dropped);
 }

@@ -23,7 +23,9 @@ pub(super) fn prepare(signals: &mut ProcessSignals, threads: &[Arc<Thread>], sig
             discard(threads, signals, SigSet::STOPS);
         }
         if signals.stopped.take().is_some() {
+            // What came meanwhile is looked at as well.
             for thread in threads {
+                thread.add_work(work::SIGNAL);
                 sched::wake(thread);
             }
             return (signal == Signal::SIGCONT).then_some(event::CONTINUED);

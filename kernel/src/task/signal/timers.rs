@@ -174,7 +174,7 @@ fn expire(name: Name, process: &Arc<Process>) {
     let mut signals = process.signals.lock();
     let waits = match &thread {
         None => signals.shared.set().contains(signal),
-        Some(Some(thread)) => thread.signals.lock().pending.set().contains(signal),
+        Some(Some(thread)) => thread.signals.private_set().contains(signal),
         Some(None) => false,
     };
     if let Some(timer) = signals.timers.timers.get_mut(&name)
@@ -187,6 +187,11 @@ fn expire(name: Name, process: &Arc<Process>) {
 }
 
 impl Timers {
+    #[inline(always)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.timers.is_empty()
+    }
+
     /// A signal was taken from a queue: the timer that sent it goes on. Returns the information with the overrun count.
     #[inline]
     pub(super) fn taken(&mut self, info: Info, process: &Arc<Process>) -> Info {
