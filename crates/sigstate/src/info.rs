@@ -13,6 +13,18 @@ pub struct Info {
     pub fields: [u64; 4],
 }
 
+/// The meanings of the union.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    Kill,
+    Queue,
+    Timer,
+    Child,
+    Fault,
+    Poll,
+    Call,
+}
+
 impl crate::Queued for Info {
     #[inline(always)]
     fn signal(&self) -> Signal {
@@ -102,6 +114,69 @@ impl Info {
         info
     }
 
+    /// As sixteen little-endian words of a `struct signalfd_siginfo` (signalfd(2)).
+    pub fn to_signalfd(&self) -> [u64; 16] {
+        let [a, b, c, d] = self.fields;
+        let (low, high) = (a & 0xffff_ffff, a >> 32);
+        let mut out = [0; 16];
+        out[0] = pair(u32::from(self.signal.number()), self.errno.cast_unsigned());
+        out[1] = u64::from(self.code.cast_unsigned());
+        match self.layout() {
+            Layout::Kill => {
+                out[1] |= low << 32;
+                out[2] = high;
+            }
+            Layout::Queue => {
+                out[1] |= low << 32;
+                out[2] = high;
+                out[5] = b << 32;
+                out[6] = b;
+            }
+            Layout::Timer => {
+                out[3] = low;
+                out[4] = high;
+                out[5] = b << 32;
+                out[6] = b;
+            }
+            Layout::Child => {
+                out[1] |= low << 32;
+                out[2] = high;
+                out[5] = b & 0xffff_ffff;
+                out[7] = c;
+                out[8] = d;
+            }
+            Layout::Fault => out[9] = a,
+            Layout::Poll => {
+                out[2] = (b & 0xffff_ffff) << 32;
+                out[3] = low << 32;
+            }
+            Layout::Call => {
+                out[10] = (b & 0xffff_ffff) << 32;
+                out[11] = a;
+                out[12] = b >> 32;
+            }
+        }
+        out
+    }
+
+    /// What the union holds, by signal and code.
+    const fn layout(&self) -> Layout {
+        const SI_SIGIO: i32 = -5;
+        match (self.signal, self.code) {
+            (_, SigInfo::SI_USER | SigInfo::SI_KERNEL) => Layout::Kill,
+            (_, SigInfo::SI_TIMER) => Layout::Timer,
+            (_, SI_SIGIO) => Layout::Poll,
+            (_, ..0) => Layout::Queue,
+            (Signal::SIGCHLD, _) => Layout::Child,
+            (Signal::SIGIO, _) => Layout::Poll,
+            (Signal::SIGSYS, _) => Layout::Call,
+            (Signal::SIGILL | Signal::SIGFPE | Signal::SIGSEGV | Signal::SIGBUS | Signal::SIGTRAP, _) => {
+                Layout::Fault
+            }
+            _ => Layout::Kill,
+        }
+    }
+
     /// Whether a program may claim this code: those that the kernel uses it may not.
     pub const fn is_forgeable(&self) -> bool {
         self.code < 0 && self.code != SigInfo::SI_TKILL
@@ -124,6 +199,18 @@ mod tests {
         assert_eq!((words[4], words[5]), (9, 10));
         assert_eq!(Info::kernel(Signal::SIGSEGV).to_words()[1], 0x80);
         assert_eq!(Info::user(Signal::SIGINT, SigInfo::SI_TKILL, 1, 2).to_words()[1], 0xffff_fffa);
+    }
+
+    #[test]
+    fn signalfd_has_the_fields_of_the_kind() {
+        let out = Info::child(Signal::SIGCHLD, SigInfo::CLD_EXITED, 7, 8, 9, 10, 11).to_signalfd();
+        assert_eq!((out[1] >> 32, out[2], out[5], out[7], out[8]), (7, 8, 9, 10, 11));
+        let out = Info::timer(Signal::SIGALRM, 3, 4, 5).to_signalfd();
+        assert_eq!((out[0], out[3], out[4], out[6]), (14, 3, 4, 5));
+        let out = Info::user(Signal::SIGINT, SigInfo::SI_USER, 1, 2).to_signalfd();
+        assert_eq!((out[1], out[2]), (1 << 32, 2));
+        let out = Info::fault(Signal::SIGSEGV, 1, 0x1234).to_signalfd();
+        assert_eq!((out[1], out[9]), (1, 0x1234));
     }
 
     proptest! {

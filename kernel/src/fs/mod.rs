@@ -33,8 +33,10 @@ pub mod pidfd;
 pub mod pipe;
 pub mod poll;
 pub mod proc;
+pub mod signalfd;
 pub mod stdio;
 pub mod table;
+pub mod timerfd;
 pub mod tmpfs;
 pub mod tty;
 

@@ -3,10 +3,12 @@
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
-use abi::{Errno, SigInfo, SigSet, Sigaction, Signal, StackT};
+use abi::{Errno, OpenFlags, SigInfo, SigSet, Sigaction, Signal, StackT};
+use fdmap::OnExec;
 use sigstate::{AltStack, AltStackError, Info};
 
-use super::{Restart, SysError, SysResult};
+use super::{Fd, Restart, SysError, SysResult};
+use crate::fs::{self, signalfd};
 use crate::mm::UserPtr;
 use crate::task::process::{self, Process};
 use crate::task::signal::{self, restart_call};
@@ -374,4 +376,23 @@ pub fn rt_sigreturn() -> SysResult {
 
 pub fn restart_syscall() -> SysResult {
     restart_call()
+}
+
+/// signalfd4(2): a new descriptor, or other signals for the one in `fd`.
+pub fn signalfd4(fd: Fd, set: UserPtr<SigSet>, size: usize, flags: u32) -> SysResult {
+    check_size(size)?;
+    let wanted = set.read()?.blockable();
+    let allowed = OpenFlags::CLOEXEC | OpenFlags::NONBLOCK;
+    let flags = OpenFlags::from_bits(flags).filter(|&flags| allowed.contains(flags)).ok_or(Errno::EINVAL)?;
+    if fd.0 != -1 {
+        signalfd::set(&*fs::files().get(fd)?, wanted)?;
+        return Ok(fd.0 as usize);
+    }
+    let file = signalfd::new(wanted, flags & OpenFlags::NONBLOCK);
+    let on_exec = if flags.contains(OpenFlags::CLOEXEC) { OnExec::Close } else { OnExec::Keep };
+    Ok(fs::files().insert(file, on_exec)?.0 as usize)
+}
+
+pub fn signalfd(fd: Fd, set: UserPtr<SigSet>, size: usize) -> SysResult {
+    signalfd4(fd, set, size, 0)
 }

@@ -304,8 +304,13 @@ syscalls! {
     278 => vmsplice(fd: Fd, iov: UserPtr<abi::IoVec>, nr_segs: usize, flags: u32) = pipe::vmsplice, Partial("copies instead of lending pages");
     280 => utimensat(dirfd: Fd, path: Path, times: UserPtr<[abi::Timespec; 2]>, flags: u32) = attr::utimensat, Full;
     281 => epoll_pwait(epfd: Fd, events: UserPtr<u8>, maxevents: i32, timeout_ms: i32, sigmask: UserPtr<abi::SigSet>, sigsetsize: usize) = epoll::epoll_pwait, Full;
+    282 => signalfd(fd: Fd, mask: UserPtr<abi::SigSet>, sizemask: usize) = signal::signalfd, Full;
+    283 => timerfd_create(clockid: i32, flags: u32) = timers::timerfd_create, Full;
     284 => eventfd(initval: u32) = pipe::eventfd, Full;
     285 => fallocate(fd: Fd, mode: u32, offset: i64, len: i64) = attr::fallocate, Full;
+    286 => timerfd_settime(fd: Fd, flags: i32, new: UserPtr<abi::Itimerspec>, old: UserPtr<abi::Itimerspec>) = timers::timerfd_settime, Full;
+    287 => timerfd_gettime(fd: Fd, curr: UserPtr<abi::Itimerspec>) = timers::timerfd_gettime, Full;
+    289 => signalfd4(fd: Fd, mask: UserPtr<abi::SigSet>, sizemask: usize, flags: u32) = signal::signalfd4, Full;
     290 => eventfd2(initval: u32, flags: u32) = pipe::eventfd2, Full;
     291 => epoll_create1(flags: u32) = epoll::epoll_create1, Full;
     292 => dup3(oldfd: Fd, newfd: Fd, flags: u32) = fcntl::dup3, Full;

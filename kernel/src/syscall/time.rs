@@ -51,6 +51,7 @@ fn set_wall_clock(ns: u64) -> SysResult {
     }
     time::set_realtime_ns(ns.cast_signed());
     timers::clock_was_set();
+    crate::fs::timerfd::clock_was_set();
     CLOCK_SET.wake_all();
     Ok(0)
 }

@@ -1,11 +1,14 @@
 //! Timers that send signals: alarm(2), setitimer(2), timer_create(2) and their relatives.
 
-use abi::{Errno, Itimerspec, Itimerval, Signal, Timespec, Timeval};
+use abi::{Errno, Itimerspec, Itimerval, OpenFlags, Signal, Timespec, Timeval};
+use fdmap::OnExec;
 
-use super::SysResult;
 use super::time::ABSOLUTE;
+use super::{Fd, SysResult};
+use crate::fs;
+use crate::fs::timerfd::{self, OnClockSet};
 use crate::mm::UserPtr;
-use crate::task::clock::Clock;
+use crate::task::clock::{Clock, id};
 use crate::task::signal::timers::{self, Base, Notify, Setting};
 use crate::task::{current, process};
 use crate::time::NS_PER_SEC;
@@ -134,5 +137,48 @@ pub fn timer_getoverrun(id: i32) -> SysResult {
 
 pub fn timer_delete(id: i32) -> SysResult {
     timers::delete(id)?;
+    Ok(0)
+}
+
+const TFD_TIMER_CANCEL_ON_SET: i32 = 2;
+
+/// timerfd_create(2). EINVAL for clocks that it doesn't have; EPERM for those that would wake the machine.
+pub fn timerfd_create(number: i32, flags: u32) -> SysResult {
+    let clock = match number {
+        id::REALTIME | id::REALTIME_ALARM => Clock::Realtime,
+        id::MONOTONIC | id::BOOTTIME | id::BOOTTIME_ALARM => Clock::Monotonic,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    let allowed = OpenFlags::CLOEXEC | OpenFlags::NONBLOCK;
+    let flags = OpenFlags::from_bits(flags).filter(|&flags| allowed.contains(flags)).ok_or(Errno::EINVAL)?;
+    let has_alarm = matches!(number, id::REALTIME_ALARM | id::BOOTTIME_ALARM);
+    if has_alarm && current().process.cred.lock().euid != 0 {
+        return Err(Errno::EPERM.into());
+    }
+    let file = timerfd::new(number, clock, flags & OpenFlags::NONBLOCK);
+    let on_exec = if flags.contains(OpenFlags::CLOEXEC) { OnExec::Close } else { OnExec::Keep };
+    Ok(fs::files().insert(file, on_exec)?.0 as usize)
+}
+
+pub fn timerfd_settime(fd: Fd, flags: i32, new: UserPtr<Itimerspec>, old: UserPtr<Itimerspec>) -> SysResult {
+    let new = new.read()?;
+    if flags & !(ABSOLUTE | TFD_TIMER_CANCEL_ON_SET) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let new = setting_of(&new)?;
+    let is_absolute = flags & ABSOLUTE != 0;
+    let base = if is_absolute { Base::Clock } else { Base::Now };
+    let cancels = is_absolute && flags & TFD_TIMER_CANCEL_ON_SET != 0;
+    let on_clock_set = if cancels { OnClockSet::Cancel } else { OnClockSet::Follow };
+    let before = timerfd::set(&*fs::files().get(fd)?, base, on_clock_set, flags.cast_unsigned(), new)?;
+    if let Some(old) = old.non_null() {
+        old.write(&to_itimerspec(before))?;
+    }
+    Ok(0)
+}
+
+pub fn timerfd_gettime(fd: Fd, out: UserPtr<Itimerspec>) -> SysResult {
+    let setting = timerfd::get(&*fs::files().get(fd)?)?;
+    out.write(&to_itimerspec(setting))?;
     Ok(0)
 }

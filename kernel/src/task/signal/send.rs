@@ -74,6 +74,7 @@ fn send(process: &Process, only: Option<&Thread>, info: Info) -> Result<(), Errn
     }
     drop(guard);
     drop(threads);
+    crate::fs::signalfd::notify_sent();
     if let Some(event) = event {
         stop::tell_parent(process, event);
     }
