@@ -85,7 +85,7 @@ pub(crate) fn build(policy: Policy) -> Result<Kernel> {
     if modified(&stripped) <= modified(&full) {
         check_instructions(&full)?;
         // Under another name first: a check that fails, or an interrupted strip, leaves nothing that looks finished.
-        let unfinished = full.with_file_name("kernel.unfinished");
+        let unfinished = full.with_file_name(format!("kernel.unfinished.{}", std::process::id()));
         let status = Command::new("strip").arg("-o").arg(&unfinished).arg(&full).status().context("strip")?;
         if !status.success() {
             bail!("strip failed");

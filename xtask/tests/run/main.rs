@@ -1,0 +1,6 @@
+//! Tests of `cargo xtask run` as its users see it.
+
+mod common;
+mod errors;
+mod streams;
+mod terminal;

@@ -1,0 +1,200 @@
+//! `cargo xtask run` behaves like running the program: streams, arguments, files, exit status, signals.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
+use crate::common::{Said, file, probe, run, run_with_input, scratch, xtask};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+#[test]
+fn streams_stay_apart_everywhere() {
+    for options in [
+        &["--mode=flat"][..],
+        &["--mode=guarded"],
+        &["--machine=q35", "--mode=guarded"],
+        &["--machine=pc"],
+        &["--exact"],
+    ] {
+        let said = run(&[options, &[probe(), "--", "both"]].concat());
+        let all = (&*said.text(), &*said.stderr, said.status);
+        assert_eq!(all, ("to stdout\n", "to stderr\n", 3), "{options:?}");
+    }
+}
+
+#[test]
+fn exit_statuses() {
+    for status in [0, 1, 255] {
+        assert_eq!(run(&[probe(), "--", "exit", &status.to_string()]).status, status);
+    }
+    assert_eq!(run(&[probe(), "--", "abort"]).status, 128 + 6);
+    for mode in ["--mode=flat", "--mode=guarded"] {
+        assert_eq!(run(&[mode, probe(), "--", "crash"]).status, 128 + 11);
+    }
+}
+
+#[test]
+fn input_arrives_whole_and_ends() {
+    let input: Vec<u8> = (0..300_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let said = run_with_input(&[probe(), "--", "cat"], input.clone());
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    assert!(said.stdout == input, "{} of {} bytes", said.stdout.len(), input.len());
+    // At its end from the start.
+    assert_eq!(run(&[probe(), "--", "cat"]).status, 0);
+}
+
+#[test]
+fn input_from_a_file() {
+    let path = file(&scratch("input"), "input", b"from a file\n");
+    for exact in [&[][..], &["--exact"]] {
+        let mut command = xtask(&[exact, &[probe(), "--", "cat"]].concat());
+        let output = command.stdin(std::fs::File::open(&path).unwrap()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "from a file\n");
+    }
+}
+
+#[test]
+fn a_program_that_reads_nothing_leaves_the_input_alone() {
+    let mut child = xtask(&[probe(), "--", "exit", "5"]).stdin(Stdio::piped()).spawn().unwrap();
+    // Held open: the end of the input isn't what ends the machine.
+    let stdin = child.stdin.take();
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+    drop(stdin);
+}
+
+#[test]
+fn much_output_arrives_whole_however_slow_the_reader() {
+    const MIB: usize = 6;
+    let mut child =
+        xtask(&[probe(), "--", "flood", &MIB.to_string()]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    // Until every buffer between us is full.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let mut all = Vec::new();
+    stdout.read_to_end(&mut all).unwrap();
+    assert_eq!(all.len(), MIB << 20);
+    assert!(all.chunks(16).all(|chunk| chunk == b"0123456789abcdef"));
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_program() {
+    let mut child = xtask(&[probe(), "--", "flood", "1000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 100]).unwrap();
+    drop(stdout);
+    let said: Said = child.wait_with_output().unwrap().into();
+    assert_eq!((said.status, &*said.stderr), (128 + 13, ""));
+}
+
+#[test]
+fn arguments_environment_and_directory() {
+    let mut command = xtask(&[
+        "--env",
+        "A=1 2",
+        "--env",
+        "INHERITED",
+        "--env",
+        "A=last",
+        "--env",
+        "HOME=/x",
+        "--cwd",
+        "tmp",
+    ]);
+    command.env("INHERITED", "yes").env("TERM", "vt100").env("NOT_THIS", "x");
+    command.args([probe(), "--", "show", "--memory", "", "ü\n"]);
+    let said: Said = command.output().unwrap().into();
+    let expected = format!(
+        "arg {}\narg show\narg --memory\narg \narg ü\n\nenv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n\
+         env TERM=vt100\nenv INHERITED=yes\nenv A=last\nenv HOME=/x\ncwd /tmp\n",
+        probe()
+    );
+    assert_eq!(said.text(), expected, "{}", said.stderr);
+}
+
+#[test]
+fn a_directory_becomes_the_root() {
+    let root = scratch("root");
+    let root_option = root.to_str().unwrap();
+    file(&root, "etc/motd", b"welcome\n");
+    std::os::unix::fs::symlink("/etc", root.join("config")).unwrap();
+    // A program from elsewhere is added to it.
+    let said = run(&["--root", root_option, probe(), "--", "read", "/config/motd"]);
+    assert_eq!((&*said.text(), said.status), ("welcome\n", 0), "{}", said.stderr);
+    // One of its own is where it is.
+    std::fs::create_dir(root.join("bin")).unwrap();
+    std::fs::copy(probe(), root.join("bin/probe")).unwrap();
+    let inside = root.join("bin/probe");
+    let said = run(&["--root", root_option, inside.to_str().unwrap(), "--", "read", "/bin/probe"]);
+    assert!(said.stdout.starts_with(b"\x7fELF"), "{}", said.stderr);
+    // A script finds its interpreter there.
+    let script = file(&scratch("script"), "script", b"#!/bin/probe show\n");
+    let said = run(&["--root", root_option, &script, "--", "x"]);
+    let expected = format!("arg /bin/probe\narg show\narg {script}\narg x\n");
+    assert!(said.text().starts_with(&expected), "{} {}", said.text(), said.stderr);
+}
+
+#[test]
+fn the_first_interrupt_is_the_programs_and_the_second_ends_the_machine() {
+    let mut child = xtask(&[probe(), "--", "signals"]).stdout(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().as_deref(), Some("ready"));
+    kill(pid, Signal::SIGINT).unwrap();
+    assert_eq!(lines.next().as_deref(), Some("signal 2"));
+    kill(pid, Signal::SIGINT).unwrap();
+    assert_eq!(lines.next(), None);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_termination_is_the_programs_too() {
+    let mut child = xtask(&[probe(), "--", "signals"]).stdout(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().as_deref(), Some("ready"));
+    kill(pid, Signal::SIGTERM).unwrap();
+    assert_eq!(lines.next().as_deref(), Some("signal 15"));
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+}
+
+#[test]
+fn qemu_goes_when_we_are_killed() {
+    let mut child = xtask(&[probe(), "--", "signals"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().as_deref(), Some("ready"));
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
+    let qemu: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // It is ended by the kernel, after us.
+    let gone = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        kill(Pid::from_raw(qemu), None).is_err()
+            || std::fs::read_to_string(format!("/proc/{qemu}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+    });
+    assert!(gone);
+}
+
+#[test]
+fn every_exact_run_is_the_same() {
+    let first = run(&["--exact", probe(), "--", "ticks"]);
+    assert_eq!(first.status, 0, "{}", first.stderr);
+    assert!(first.text().starts_with("1704067200.0"), "{}", first.text());
+    let second = run(&["--exact", probe(), "--", "ticks"]);
+    assert_eq!(first.text(), second.text());
+}
+
+#[test]
+fn a_trace_leaves_standard_output_alone() {
+    let said = run(&["--strace", probe(), "--", "both"]);
+    assert_eq!((&*said.text(), said.status), ("to stdout\n", 3));
+    assert!(said.stderr.contains("exit_group(3"), "{}", said.stderr);
+    assert!(said.stderr.contains("to stderr\n") && !said.stderr.contains('\r'));
+    let said = run(&["--log=trace", probe(), "--", "both"]);
+    assert_eq!((&*said.text(), said.status), ("to stdout\n", 3));
+}
