@@ -34,6 +34,7 @@ pub(crate) fn build(project: &Path) -> Result<Vec<Program>> {
     let source_directory = project.join("tests/guest");
     let out = project.join("target/guest");
     std::fs::create_dir_all(&out)?;
+    link_linux_headers(&out.join("include"))?;
     let mut sources: Vec<PathBuf> = Vec::new();
     let mut common = DefaultHasher::new();
     for entry in
@@ -68,6 +69,22 @@ pub(crate) fn build(project: &Path) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
+/// musl's compiler sees none of the system's headers: a directory with only the kernel's.
+fn link_linux_headers(directory: &Path) -> Result<()> {
+    std::fs::create_dir_all(directory)?;
+    for (name, target) in [
+        ("linux", "/usr/include/linux"),
+        ("asm", "/usr/include/x86_64-linux-gnu/asm"),
+        ("asm-generic", "/usr/include/asm-generic"),
+    ] {
+        let link = directory.join(name);
+        if !link.exists() {
+            std::os::unix::fs::symlink(target, &link).with_context(|| link.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
 fn compile(
     compiler: &str,
     flags: &[&str],
@@ -83,6 +100,9 @@ fn compile(
     if !path.exists() {
         let unfinished = out.join(format!("{name}.unfinished"));
         let mut command = Command::new(compiler);
+        if compiler == "musl-gcc" {
+            command.arg("-idirafter").arg(out.join("include"));
+        }
         command.args(flags).arg("-o").arg(&unfinished).arg(source);
         if compiler != "rustc" {
             command.arg("-lm");

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "opens pseudo-terminals")]
 
 use std::ffi::CStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ldisc::{Event, LineDiscipline, NCCS, Settings, iflag, lflag, oflag};
 use proptest::prelude::*;
@@ -63,14 +63,26 @@ impl Pty {
         assert_eq!(usize::try_from(count), Ok(bytes.len()));
     }
 
-    /// What came out of the terminal; the kernel processes input a little later than it is written.
-    fn drain(&self) -> Vec<u8> {
+    /// What came out of the terminal: at least so many bytes, unless they don't come at all.
+    fn drain(&self, expected: usize) -> Vec<u8> {
         let mut all = Vec::new();
-        std::thread::sleep(Duration::from_millis(3));
-        while let Some(more) = Self::read(self.master, 4096).filter(|bytes| !bytes.is_empty()) {
-            all.extend(more);
-        }
+        self.settle(|| {
+            while let Some(more) = Self::read(self.master, 4096).filter(|bytes| !bytes.is_empty()) {
+                all.extend(more);
+            }
+            all.len() >= expected
+        });
         all
+    }
+
+    /// The kernel processes input a little later than it is written, and says nothing when it has: looks until what is expected is there,
+    /// and long enough to see more than that.
+    fn settle(&self, mut is_there: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(3);
+        std::thread::sleep(Duration::from_millis(2));
+        while !is_there() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     fn available(&self) -> usize {
@@ -201,11 +213,12 @@ proptest! {
                     pty.set(settings);
                 }
             }
-            let theirs = pty.drain();
+            let theirs = pty.drain(out.len());
             prop_assert_eq!(
                 String::from_utf8_lossy(&out).into_owned(), String::from_utf8_lossy(&theirs).into_owned(),
                 "{:?} with {:?}", step, line.settings()
             );
+            pty.settle(|| pty.available() == line.available());
             prop_assert_eq!(line.available(), pty.available(), "{:?} with {:?}", step, line);
         }
     }
