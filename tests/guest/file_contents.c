@@ -108,7 +108,8 @@ static void holes(void) {
     fd = open("sparse", O_WRONLY);
     CHECK(read(fd, big, 1));
     CHECK(pread(fd, big, 1, 0));
-    CHECK(read(fd, (char *)1, 1));
+    char *volatile bad = (char *)1;
+    CHECK(read(fd, bad, 1));
     close(fd);
     fd = open(".", O_RDONLY);
     CHECK(read(fd, big, 1));
@@ -342,7 +343,8 @@ static void devices(void) {
     int null = open("/dev/null", O_RDWR), zero = open("/dev/zero", O_RDWR), full = open("/dev/full", O_RDWR);
     CHECK(read(null, big, 10));
     CHECK(write(null, big, 10));
-    CHECK(write(null, (char *)16, 10));
+    char *volatile bad = (char *)16;
+    CHECK(write(null, bad, 10));
     CHECK(lseek(null, 10, SEEK_SET));
     CHECK(pread(null, big, 10, 5));
     CHECK(pwrite(null, big, 10, 5));
@@ -351,7 +353,7 @@ static void devices(void) {
     CHECK(read(zero, big, 10));
     printf("  %d\n", big[3]);
     CHECK(write(zero, big, 10));
-    CHECK(read(zero, (char *)16, 10));
+    CHECK(read(zero, bad, 10));
     CHECK(read(full, big, 10));
     CHECK(write(full, big, 10));
     CHECK(write(full, big, 0));

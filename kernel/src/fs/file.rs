@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use abi::{Errno, OpenFlags};
 
-use super::inode::{Allocate, FileKind, Find, Inode};
+use super::inode::{Allocate, FileKind, Find, Inode, InodeOps};
 use super::lock::SleepLock;
 use super::path::Path;
 use super::perm;
@@ -38,6 +38,8 @@ bitflags::bitflags! {
         const OFFSET = 8;
         /// O_PATH: only a place.
         const PATH = 16;
+        /// A regular file in memory: read and written without asking `ops`.
+        const MEMORY = 64;
     }
 }
 
@@ -237,34 +239,41 @@ impl OpenFile {
         result
     }
 
+    #[inline(always)]
+    fn read_inner(&self, at: &mut u64, dst: &mut Sink<'_>) -> SysResult {
+        if self.mode.contains(Mode::MEMORY) { read_inode(self, at, dst) } else { self.ops.read(self, at, dst) }
+    }
+
+    #[inline(always)]
+    fn write_inner(&self, at: &mut u64, src: &mut Source<'_>) -> SysResult {
+        if self.mode.contains(Mode::MEMORY) { write_inode(self, at, src) } else { self.ops.write(self, at, src) }
+    }
+
     /// Reads at the offset. EBADF if not open for reading; what the file itself says.
-    #[inline]
     pub fn read(&self, dst: &mut Sink<'_>) -> SysResult {
         if !self.mode.contains(Mode::READ) {
             return Err(Errno::EBADF.into());
         }
         if self.mode.contains(Mode::OFFSET) {
-            self.with_position(|at| self.ops.read(self, at, dst))
+            self.with_position(|at| self.read_inner(at, dst))
         } else {
             self.ops.read(self, &mut 0, dst)
         }
     }
 
     /// Writes at the offset.
-    #[inline]
     pub fn write(&self, src: &mut Source<'_>) -> SysResult {
         if !self.mode.contains(Mode::WRITE) {
             return Err(Errno::EBADF.into());
         }
         if self.mode.contains(Mode::OFFSET) {
-            self.with_position(|at| self.ops.write(self, at, src))
+            self.with_position(|at| self.write_inner(at, src))
         } else {
             self.ops.write(self, &mut 0, src)
         }
     }
 
     /// Reads elsewhere than at the offset. ESPIPE without one.
-    #[inline]
     pub fn read_at(&self, at: u64, dst: &mut Sink<'_>) -> SysResult {
         if !self.mode.contains(Mode::PLACED) {
             return Err(Errno::ESPIPE.into());
@@ -273,10 +282,9 @@ impl OpenFile {
             return Err(Errno::EBADF.into());
         }
         let mut at = at;
-        self.ops.read(self, &mut at, dst)
+        self.read_inner(&mut at, dst)
     }
 
-    #[inline]
     pub fn write_at(&self, at: u64, src: &mut Source<'_>) -> SysResult {
         if !self.mode.contains(Mode::PLACED) {
             return Err(Errno::ESPIPE.into());
@@ -285,7 +293,7 @@ impl OpenFile {
             return Err(Errno::EBADF.into());
         }
         let mut at = at;
-        self.ops.write(self, &mut at, src)
+        self.write_inner(&mut at, src)
     }
 
     /// Writes at the end (RWF_APPEND), wherever the offset is.
@@ -352,42 +360,58 @@ fn writable_len(at: u64, len: usize) -> Result<usize, Errno> {
     Ok(usize::try_from((limit.min(MAX_OFFSET)) - at).map_or(len, |room| room.min(len)))
 }
 
+/// Reads what the inode holds.
+#[inline(always)]
+fn read_inode(file: &OpenFile, at: &mut u64, dst: &mut Sink<'_>) -> SysResult {
+    let inode = file.inode();
+    let done = match inode.file() {
+        Some(contents) => contents.read_at(inode, *at, dst)?,
+        None => inode.ops().read_at(inode, *at, dst)?,
+    };
+    *at += done as u64;
+    if !file.flags().contains(OpenFlags::NOATIME) {
+        inode.touch_accessed();
+    }
+    Ok(done)
+}
+
+/// Writes what the inode holds: at the end with O_APPEND, within RLIMIT_FSIZE.
+#[inline(always)]
+fn write_inode(file: &OpenFile, at: &mut u64, src: &mut Source<'_>) -> SysResult {
+    let len = src.remaining();
+    if len == 0 {
+        return Ok(0);
+    }
+    let inode = file.inode();
+    let _guard = inode.lock.lock();
+    if file.flags().contains(OpenFlags::APPEND) {
+        *at = inode.size();
+    }
+    let len = writable_len(*at, len)?;
+    src.limit(len);
+    if inode.mode() & 0o6000 != 0 && !perm::is_privileged() {
+        perm::drop_set_id_bits(inode);
+    }
+    inode.touch_modified();
+    let done = match inode.file() {
+        Some(contents) => contents.write_at(inode, *at, src)?,
+        None => inode.ops().write_at(inode, *at, src)?,
+    };
+    *at += done as u64;
+    Ok(done)
+}
+
 impl FileOps for InodeFile {
     fn as_any(&self) -> &dyn Any {
         self
     }
 
-    #[inline]
     fn read(&self, file: &OpenFile, at: &mut u64, dst: &mut Sink<'_>) -> SysResult {
-        let inode = file.inode();
-        let done = inode.ops().read_at(inode, *at, dst)?;
-        *at += done as u64;
-        if !file.flags().contains(OpenFlags::NOATIME) {
-            inode.touch_accessed();
-        }
-        Ok(done)
+        read_inode(file, at, dst)
     }
 
-    #[inline]
     fn write(&self, file: &OpenFile, at: &mut u64, src: &mut Source<'_>) -> SysResult {
-        let len = src.remaining();
-        if len == 0 {
-            return Ok(0);
-        }
-        let inode = file.inode();
-        let _guard = inode.lock.lock();
-        if file.flags().contains(OpenFlags::APPEND) {
-            *at = inode.size();
-        }
-        let len = writable_len(*at, len)?;
-        src.limit(len);
-        if inode.mode() & 0o6000 != 0 && !perm::is_privileged() {
-            perm::drop_set_id_bits(inode);
-        }
-        inode.touch_modified();
-        let done = inode.ops().write_at(inode, *at, src)?;
-        *at += done as u64;
-        Ok(done)
+        write_inode(file, at, src)
     }
 
     fn mapping(&self, file: &Arc<OpenFile>) -> Result<Option<Arc<dyn MemoryObject>>, Errno> {

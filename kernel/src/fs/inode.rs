@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use abi::{Errno, OpenFlags};
 use spin::Once;
@@ -70,20 +70,11 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
+    /// The time as files record it: by the millisecond, as the ticks of Linux's coarse clock are.
     #[inline]
     pub fn now() -> Self {
-        /// The second that it was when somebody last asked.
-        static SECOND: AtomicI64 = AtomicI64::new(0);
-        const PER_SECOND: i64 = time::NS_PER_SEC.cast_signed();
-        let now = time::realtime_ns();
-        let seconds = SECOND.load(Ordering::Relaxed);
-        let nanos = now.wrapping_sub(seconds.wrapping_mul(PER_SECOND));
-        if (0..PER_SECOND).contains(&nanos) {
-            return Self { seconds, nanos: nanos as u32 };
-        }
-        let seconds = now.div_euclid(PER_SECOND);
-        SECOND.store(seconds, Ordering::Relaxed);
-        Self { seconds, nanos: now.rem_euclid(PER_SECOND) as u32 }
+        let (seconds, nanos) = time::coarse_realtime();
+        Self { seconds, nanos }
     }
 }
 
@@ -273,8 +264,9 @@ pub struct Inode {
     /// In units of 512 bytes.
     blocks: AtomicU64,
     times: SpinLock<Times>,
-    /// Until this TSC value a read leaves the access time as it is.
+    /// Until these TSC values a read leaves the access time as it is, and a write the time of modification.
     accessed_until: AtomicU64,
+    modified_until: AtomicU64,
     /// Open files that may write; negative while programs run from the file.
     writers: AtomicI32,
     /// Shared writable mappings.
@@ -316,6 +308,7 @@ impl Inode {
             blocks: AtomicU64::new(0),
             times: SpinLock::new(Times { accessed: now, modified: now, changed: now, born: now }),
             accessed_until: AtomicU64::new(0),
+            modified_until: AtomicU64::new(0),
             writers: AtomicI32::new(0),
             writable_mappings: AtomicI32::new(0),
             lock: SleepLock::new(),
@@ -419,10 +412,11 @@ impl Inode {
     pub fn change_times(&self, change: impl FnOnce(&mut Times)) {
         change(&mut self.times.lock());
         self.accessed_until.store(0, Ordering::Relaxed);
+        self.modified_until.store(0, Ordering::Relaxed);
     }
 
     /// After a read: the access time moves if it isn't later than a change, or is a day old (relatime).
-    #[inline]
+    #[inline(always)]
     pub fn touch_accessed(&self) {
         if tsc::read() >= self.accessed_until.load(Ordering::Relaxed) {
             self.touch_accessed_slowly();
@@ -432,31 +426,39 @@ impl Inode {
     #[inline(never)]
     fn touch_accessed_slowly(&self) {
         const DAY_S: i64 = 24 * 60 * 60;
+        /// Some minutes at most.
+        const LONG_TICKS: u64 = 1 << 39;
         let now = Timestamp::now();
         let mut times = self.times.lock();
-        let age = now.seconds.saturating_sub(times.accessed.seconds);
-        if times.accessed <= times.modified || times.accessed <= times.changed || age >= DAY_S {
+        let last_change = times.modified.max(times.changed);
+        if times.accessed <= last_change || now.seconds.saturating_sub(times.accessed.seconds) >= DAY_S {
             times.accessed = now;
         }
-        // Until a change, and for some minutes at most, there is nothing to do.
-        if times.accessed > times.modified && times.accessed > times.changed {
-            const MINUTES_IN_TICKS: u64 = 1 << 39;
-            self.accessed_until.store(tsc::read().saturating_add(MINUTES_IN_TICKS), Ordering::Relaxed);
-        }
+        // Later than any change, it stays until the next one; else for as long as the clock says the same.
+        let until =
+            if times.accessed > last_change { tsc::read().saturating_add(LONG_TICKS) } else { time::coarse_until() };
+        self.accessed_until.store(until, Ordering::Relaxed);
     }
 
     /// After a write to the contents.
-    #[inline]
+    #[inline(always)]
     pub fn touch_modified(&self) {
+        if tsc::read() >= self.modified_until.load(Ordering::Relaxed) {
+            self.touch_modified_slowly();
+        }
+    }
+
+    #[inline(never)]
+    fn touch_modified_slowly(&self) {
         let now = Timestamp::now();
         let mut times = self.times.lock();
         times.modified = now;
         times.changed = now;
         self.accessed_until.store(0, Ordering::Relaxed);
+        self.modified_until.store(time::coarse_until(), Ordering::Relaxed);
     }
 
     /// After a change of the attributes.
-    #[inline]
     pub fn touch_changed(&self) {
         let now = Timestamp::now();
         self.times.lock().changed = now;

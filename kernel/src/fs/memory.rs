@@ -76,7 +76,7 @@ fn new_file(name: &[u8], mode: u32, flags: OpenFlags, contents: TmpFile) -> Resu
     inode.begin_write()?;
     let dentry = Dentry::detached(name, inode);
     let path = Path { mount: mount.clone(), dentry };
-    let mode = Mode::READ | Mode::WRITE | Mode::SEEK | Mode::OFFSET;
+    let mode = Mode::READ | Mode::WRITE | Mode::SEEK | Mode::OFFSET | Mode::MEMORY;
     Ok(Arc::new(OpenFile::new(path, flags | OpenFlags::RDWR, mode, InodeFile)))
 }
 

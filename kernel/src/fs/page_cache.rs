@@ -37,7 +37,7 @@ impl Pages {
         self.map.len() + self.boot.bytes.div_ceil(PAGE)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&mut self, index: u64) -> Option<Frame> {
         match self.map.get(index) {
             Some(frame) => Some(frame.clone()),
@@ -95,7 +95,7 @@ impl PageCache {
     }
 
     /// The page if it is there.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, index: u64) -> Option<Frame> {
         self.pages.lock().get(index)
     }
@@ -134,9 +134,39 @@ impl PageCache {
     }
 
     /// Reads up to `len` bytes, holes as zeros. EFAULT only when nothing could be read.
-    #[inline]
+    #[inline(always)]
     pub fn read(&self, at: u64, len: usize, dst: &mut Sink<'_>) -> Result<usize, Errno> {
+        let direct = match dst.as_user() {
+            Some((address, room)) if len <= room => self.read_directly(at, len, address),
+            _ => 0,
+        };
+        dst.advance(direct);
+        if direct == len { Ok(len) } else { self.read_through(at, len, direct, dst) }
+    }
+
+    /// Copies pages to the program's memory, until there is a hole or a fault. Returns how much it was.
+    #[inline(always)]
+    fn read_directly(&self, at: u64, len: usize, address: usize) -> usize {
         let mut done = 0;
+        while done < len {
+            let position = at.wrapping_add(done as u64);
+            let within = (position % PAGE) as usize;
+            let piece = (PAGE_SIZE - within).min(len - done);
+            let Some(frame) = self.get(position / PAGE) else { break };
+            let left = frame.copy_to_user(within, piece, address.wrapping_add(done));
+            frame.release();
+            if left != 0 {
+                break;
+            }
+            done += piece;
+        }
+        done
+    }
+
+    /// The rest of a read: over holes, into vectors, up to a fault.
+    #[inline(never)]
+    fn read_through(&self, at: u64, len: usize, done: usize, dst: &mut Sink<'_>) -> Result<usize, Errno> {
+        let mut done = done;
         while done < len {
             let position = at + done as u64;
             let within = (position % PAGE) as usize;
@@ -158,9 +188,46 @@ impl PageCache {
     }
 
     /// Writes up to `len` bytes, making pages as needed. An error only when nothing could be written.
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, inode: &Inode, at: u64, len: usize, src: &mut Source<'_>) -> Result<usize, Errno> {
+        let direct = match src.as_user() {
+            Some((address, there)) if len <= there => self.write_directly(at, len, address),
+            _ => 0,
+        };
+        src.advance(direct);
+        if direct == len { Ok(len) } else { self.write_through(inode, at, len, direct, src) }
+    }
+
+    /// Copies the program's memory into pages, until one is missing or there is a fault. Returns how much it was.
+    #[inline(always)]
+    fn write_directly(&self, at: u64, len: usize, address: usize) -> usize {
         let mut done = 0;
+        while done < len {
+            let position = at.wrapping_add(done as u64);
+            let within = (position % PAGE) as usize;
+            let piece = (PAGE_SIZE - within).min(len - done);
+            let Some(frame) = self.get(position / PAGE) else { break };
+            let left = frame.copy_from_user(within, piece, address.wrapping_add(done));
+            frame.release();
+            if left != 0 {
+                break;
+            }
+            done += piece;
+        }
+        done
+    }
+
+    /// The rest of a write: into new pages, from vectors, up to a fault.
+    #[inline(never)]
+    fn write_through(
+        &self,
+        inode: &Inode,
+        at: u64,
+        len: usize,
+        done: usize,
+        src: &mut Source<'_>,
+    ) -> Result<usize, Errno> {
+        let mut done = done;
         while done < len {
             let position = at + done as u64;
             let within = (position % PAGE) as usize;

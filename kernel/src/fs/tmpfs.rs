@@ -159,14 +159,14 @@ impl TmpFile {
 }
 
 impl InodeOps for TmpFile {
-    #[inline]
+    #[inline(always)]
     fn read_at(&self, inode: &Inode, at: u64, dst: &mut Sink<'_>) -> Result<usize, Errno> {
         let Some(rest) = inode.size().checked_sub(at) else { return Ok(0) };
         let len = usize::try_from(rest).map_or(dst.remaining(), |rest| rest.min(dst.remaining()));
         self.cache.read(at, len, dst)
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_at(&self, inode: &Inode, at: u64, src: &mut Source<'_>) -> Result<usize, Errno> {
         let mut len = src.remaining();
         let size = inode.size();

@@ -16,6 +16,7 @@ use super::PAGE_SIZE;
 use super::user::{Sink, Source};
 use crate::arch::per_cpu;
 use crate::arch::x86_64::paging::direct;
+use crate::arch::x86_64::usercopy;
 use crate::sync::SpinLock;
 
 /// Blocks have 2^0 … 2^10 frames.
@@ -436,6 +437,7 @@ impl Frame {
         core::ptr::with_exposed_provenance_mut(direct(self.physical()))
     }
 
+    #[inline(always)]
     fn check(offset: usize, len: usize) {
         assert!(offset <= PAGE_SIZE && len <= PAGE_SIZE - offset, "beyond a frame");
     }
@@ -458,6 +460,32 @@ impl Frame {
         Self::check(offset, src.len());
         // SAFETY: inside the frame.
         unsafe { core::ptr::copy_nonoverlapping(src.as_ptr(), self.pointer().add(offset), src.len()) };
+    }
+
+    /// Gives the handle up; as dropping it, but never by a call.
+    #[inline(always)]
+    pub fn release(self) {
+        let frame = self.0;
+        core::mem::forget(self);
+        if record(frame).refs.fetch_sub(1, Ordering::AcqRel) == 1 {
+            free_last(frame);
+        }
+    }
+
+    /// Copies to a range of the program's memory that `user::is_user_range` has found good. Returns how many bytes could not be copied.
+    #[inline(always)]
+    pub fn copy_to_user(&self, offset: usize, len: usize, dst: usize) -> usize {
+        Self::check(offset, len);
+        // SAFETY: inside the frame.
+        unsafe { usercopy::to_user_raw(dst, self.pointer().add(offset), len) }
+    }
+
+    /// Copies from a range of the program's memory that `user::is_user_range` has found good. Returns how many bytes could not be copied.
+    #[inline(always)]
+    pub fn copy_from_user(&self, offset: usize, len: usize, src: usize) -> usize {
+        Self::check(offset, len);
+        // SAFETY: inside the frame.
+        unsafe { usercopy::from_user_raw(self.pointer().add(offset), src, len) }
     }
 
     /// Copies to a reader's buffer. EFAULT only when nothing could be copied.
@@ -486,13 +514,17 @@ impl Clone for Frame {
 }
 
 impl Drop for Frame {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        let r = record(self.0);
-        if r.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
-            free_one(self.0);
+        if record(self.0).refs.fetch_sub(1, Ordering::AcqRel) == 1 {
+            free_last(self.0);
         }
     }
+}
+
+#[inline(never)]
+fn free_last(frame: u32) {
+    free_one(frame);
 }
 
 impl fmt::Debug for Frame {

@@ -263,6 +263,22 @@ impl<'a> Cursor<'a> {
         Self { now: Segment { address: 0, len: 0, kernel: false }, rest: vectors, remaining: total }
     }
 
+    /// The address and length, if all that is left is one piece of the program's half.
+    #[inline(always)]
+    fn as_user(&self) -> Option<(usize, usize)> {
+        let Segment { address, len, kernel } = self.now;
+        let whole = self.remaining;
+        (!kernel && whole <= len && is_user_range(address, whole)).then_some((address, whole))
+    }
+
+    /// Notes that so much was moved, out of what `as_user` gave.
+    #[inline(always)]
+    fn advance(&mut self, moved: usize) {
+        self.now.address = self.now.address.wrapping_add(moved);
+        self.now.len -= moved;
+        self.remaining -= moved;
+    }
+
     /// Moves up to `len` bytes with `copy(user_or_kernel_address, is_kernel, done, piece) -> left`. EFAULT if none could be moved.
     #[inline]
     fn walk(
@@ -323,6 +339,18 @@ impl<'a> Cursor<'a> {
 pub struct Sink<'a>(Cursor<'a>);
 
 impl<'a> Sink<'a> {
+    /// Address and length, if all of it is one piece of the program's half: for copies that need no more than these.
+    #[inline(always)]
+    pub fn as_user(&self) -> Option<(usize, usize)> {
+        self.0.as_user()
+    }
+
+    /// Notes that so many bytes were copied at the address that `as_user` gave.
+    #[inline(always)]
+    pub fn advance(&mut self, moved: usize) {
+        self.0.advance(moved);
+    }
+
     #[inline]
     pub fn user(ptr: UserPtr<u8>, len: usize) -> Self {
         Self(Cursor::user(ptr.addr(), len))
@@ -391,6 +419,18 @@ impl<'a> Sink<'a> {
 pub struct Source<'a>(Cursor<'a>);
 
 impl<'a> Source<'a> {
+    /// Address and length, if all of it is one piece of the program's half: for copies that need no more than these.
+    #[inline(always)]
+    pub fn as_user(&self) -> Option<(usize, usize)> {
+        self.0.as_user()
+    }
+
+    /// Notes that so many bytes were copied at the address that `as_user` gave.
+    #[inline(always)]
+    pub fn advance(&mut self, moved: usize) {
+        self.0.advance(moved);
+    }
+
     #[inline]
     pub fn user(ptr: UserPtr<u8>, len: usize) -> Self {
         Self(Cursor::user(ptr.addr(), len))

@@ -134,7 +134,46 @@ pub fn realtime_ns() -> i64 {
 /// Sets the wall clock (`clock_settime`).
 pub fn set_realtime_ns(now: i64) {
     WALL_BASE.store(now.wrapping_sub_unsigned(monotonic_ns()), Ordering::Relaxed);
+    COARSE.until.store(0, Ordering::Release);
     publish();
+}
+
+/// The millisecond that it is, and until when that is good.
+struct Coarse {
+    /// TSC value.
+    until: AtomicU64,
+    /// Seconds since 1970, and milliseconds in the lowest ten bits.
+    packed: AtomicU64,
+}
+
+static COARSE: Coarse = Coarse { until: AtomicU64::new(0), packed: AtomicU64::new(0) };
+const NS_PER_MILLI: u32 = 1_000_000;
+
+/// Wall-clock seconds and nanoseconds, by the millisecond: for what needs the time often and not exactly.
+#[inline]
+pub fn coarse_realtime() -> (i64, u32) {
+    if tsc::read() >= COARSE.until.load(Ordering::Acquire) {
+        refresh_coarse();
+    }
+    let packed = COARSE.packed.load(Ordering::Acquire);
+    ((packed >> 10).cast_signed(), (packed & 0x3ff) as u32 * NS_PER_MILLI)
+}
+
+/// The TSC value until which `coarse_realtime` says the same, once it has been asked.
+#[inline]
+pub fn coarse_until() -> u64 {
+    COARSE.until.load(Ordering::Acquire)
+}
+
+#[inline(never)]
+fn refresh_coarse() {
+    let ticks = tsc::read();
+    let (mult, shift, _) = conversion();
+    let millis = realtime_ns().div_euclid(NS_PER_MILLI.into());
+    let packed = (millis.div_euclid(1000) << 10 | millis.rem_euclid(1000)).cast_unsigned();
+    COARSE.packed.store(packed, Ordering::Release);
+    let milli_in_ticks = (u64::from(NS_PER_MILLI) << shift) / u64::from(mult.max(1));
+    COARSE.until.store(ticks.saturating_add(milli_in_ticks), Ordering::Release);
 }
 
 /// Sees to it that the timer interrupts within `delay_ns`.
