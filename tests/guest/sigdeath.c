@@ -192,13 +192,10 @@ static void errors(void) {
 	printf("tgsigqueueinfo %d %d %d\n", E(syscall(SYS_rt_tgsigqueueinfo, 0, tid, 10, &info)),
 	       E(syscall(SYS_rt_tgsigqueueinfo, pid, nobody, 10, &info)), E(syscall(SYS_rt_tgsigqueueinfo, pid, tid, 0, &info)));
 	/* the queue is finite */
-	/* a user's other processes may have signals queued */
-	unsigned long queued = 0;
-	char line[128];
-	FILE *status = fopen("/proc/self/status", "r");
-	while (status && fgets(line, sizeof line, status))
-		sscanf(line, "SigQ: %lu", &queued);
-	struct rlimit limit = { queued + 3, queued + 3 };
+	/* and counted by user: one that nobody else is */
+	if (setuid(50000 + getpid() % 10000) != 0)
+		return;
+	struct rlimit limit = { 3, 3 };
 	sigset_t all, old;
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &old);
