@@ -1,5 +1,6 @@
 /* Death by each signal, as the parent sees it; who may signal whom; errors and their order. */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -127,6 +128,8 @@ static void child_signals(void) {
 	waitpid(pid, &status, WUNTRACED);
 	kill(pid, SIGCONT);
 	waitpid(pid, &status, WCONTINUED);
+	while (children < 4)
+		sched_yield();
 	if (write(go[1], "", 1) != 1)
 		return;
 	waitpid(pid, &status, 0);
