@@ -241,12 +241,20 @@ impl OpenFile {
 
     #[inline(always)]
     fn read_inner(&self, at: &mut u64, dst: &mut Sink<'_>) -> SysResult {
-        if self.mode.contains(Mode::MEMORY) { read_inode(self, at, dst) } else { self.ops.read(self, at, dst) }
+        if self.mode.contains(Mode::MEMORY) {
+            read_inode(self, at, dst)
+        } else {
+            self.ops.read(self, at, dst)
+        }
     }
 
     #[inline(always)]
     fn write_inner(&self, at: &mut u64, src: &mut Source<'_>) -> SysResult {
-        if self.mode.contains(Mode::MEMORY) { write_inode(self, at, src) } else { self.ops.write(self, at, src) }
+        if self.mode.contains(Mode::MEMORY) {
+            write_inode(self, at, src)
+        } else {
+            self.ops.write(self, at, src)
+        }
     }
 
     /// Reads at the offset. EBADF if not open for reading; what the file itself says.

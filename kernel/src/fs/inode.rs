@@ -435,8 +435,11 @@ impl Inode {
             times.accessed = now;
         }
         // Later than any change, it stays until the next one; else for as long as the clock says the same.
-        let until =
-            if times.accessed > last_change { tsc::read().saturating_add(LONG_TICKS) } else { time::coarse_until() };
+        let until = if times.accessed > last_change {
+            tsc::read().saturating_add(LONG_TICKS)
+        } else {
+            time::coarse_until()
+        };
         self.accessed_until.store(until, Ordering::Relaxed);
     }
 
