@@ -14,6 +14,9 @@ pub(crate) struct TestArgs {
     /// Leave the host's unit and property tests out
     #[arg(long)]
     guest_only: bool,
+    /// Only the machines whose names contain this, as `flat/microvm`; several times for several
+    #[arg(long)]
+    on: Vec<String>,
     /// Refuse to install missing packages; say the command instead
     #[arg(long)]
     no_install: bool,
@@ -83,6 +86,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<u8> {
         kernel: kernel.stripped,
         project: build::project(),
         filter: args.filter.clone(),
+        on: args.on.clone(),
     })?;
     passed += guest.passed;
     failed += guest.failed;

@@ -335,6 +335,7 @@ mod tests {
             let mut writer = Writer::new();
             writer.add(b"name", &file(0o100_644), &bytes).unwrap();
             let mut archive = writer.finish();
+            let at = at % archive.len();
             archive[at] = value;
             for entry in Reader::new(&archive).flatten() {
                 prop_assert!(entry.data.end <= archive.len());
