@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use launch::{Machine, Root, TempDir};
+use launch::{Machine, TempDir};
 use nix::sys::stat;
 
 use crate::{guest, line, programs};
@@ -85,17 +85,16 @@ pub fn profile(
     target: &Path,
     case: &str,
 ) -> Result<Profile> {
-    let ops = programs::build(project, target, "ops", &[])?;
-    let hello = programs::build(project, target, "hello", &["-nostdlib"])?;
+    let programs = programs::Programs::build(project, target)?;
+    let root = programs.root()?;
     let name = case.rsplit('/').next().unwrap_or(case);
-    let mut root = Root::new();
-    root.add_directory(Path::new("/tmp"), 0o1777);
-    root.add_host_file(Path::new("/bin/ops"), &ops)?;
-    root.add_host_file(Path::new("/bin/hello"), &hello)?;
     let (window, job) = if name == BOOT {
         (Window::Boot, guest::job(&["/bin/hello"]))
     } else {
-        (marks(&ops)?, guest::job(&["/bin/ops", "--exec", "/bin/hello", name]))
+        let found = programs.operations()?.into_iter().find(|operation| operation.name == name);
+        let found =
+            found.with_context(|| format!("{case}: no such case; cargo xtask bench --list names them"))?;
+        (marks(&found.file)?, guest::job(&found.words()))
     };
 
     let symbols = Symbols::read(kernel)?;
@@ -108,7 +107,7 @@ pub fn profile(
     machine.extra.push(fifo.clone().into_os_string());
     let (counted, outcomes) = std::thread::scope(|scope| {
         let reader = scope.spawn(|| read_log(&fifo, window, &symbols));
-        let outcomes = guest::run(&machine, &root, vec![job], LIMIT);
+        let outcomes = guest::run(&machine, &root, &[job], LIMIT);
         if outcomes.is_err() {
             // The reader may still be waiting for somebody to open the other end.
             drop(File::options().write(true).read(true).open(&fifo));
@@ -122,8 +121,8 @@ pub fn profile(
     let (case, measured, rounds) = match (&lines[..], window) {
         (_, Window::Boot) => (BOOT.to_owned(), counts.total, 1),
         ([line], _) => (format!("{}/{}", line.suite, line.name), line.ticks, line.rounds),
-        ([], _) => bail!("{case}: no such case, or it fails: {}", outcome.stderr.trim()),
-        _ => bail!("{case} names several cases; say one of: {}", names(&lines)),
+        ([], _) => bail!("{case} fails: {}", outcome.stderr.trim()),
+        _ => bail!("{case}: the program ran several cases"),
     };
     let mut profile = Profile {
         case,
@@ -137,10 +136,6 @@ pub fn profile(
     };
     sum_up(&mut profile, &counts, &stacks, &symbols, kernel)?;
     Ok(profile)
-}
-
-fn names(lines: &[line::Line]) -> String {
-    lines.iter().map(|line| format!("{}/{}", line.suite, line.name)).collect::<Vec<_>>().join(" ")
 }
 
 fn marks(program: &Path) -> Result<Window> {
