@@ -486,7 +486,11 @@ impl MemoryObject for MappedFile {
         inode.ops().allocate(inode, Allocate::PunchHole, offset, len)
     }
 
-    fn note_writable_mapping(&self, change: isize) {
-        self.0.inode().note_writable_mapping(change as i32);
+    fn note_writable_mapping(&self, pages: i64) -> bool {
+        self.0.inode().note_writable_mapping(pages)
+    }
+
+    fn identity_key(&self) -> usize {
+        core::ptr::from_ref(self.0.inode()).addr()
     }
 }

@@ -50,7 +50,7 @@ pub use exe::{ExeFile, open_executable, open_executable_in};
 pub use file::OpenFile;
 pub use memory::{anonymous_object, mmap_target};
 pub use path::FsContext;
-pub use pidfd::{pidfd, pidfd_process};
+pub use pidfd::pidfd;
 pub use table::FileTable;
 
 use crate::config::Job;

@@ -68,6 +68,23 @@ impl Region {
         self.end - self.start
     }
 
+    /// Its length in pages.
+    pub fn pages(&self) -> i64 {
+        (self.len() / PAGE_SIZE) as i64
+    }
+
+    /// The object, if writes to the region may reach it.
+    pub fn writable_object(&self) -> Option<&Arc<dyn MemoryObject>> {
+        match &self.backing {
+            Backing::Object(object, _)
+                if self.flags.contains(RegionFlags::SHARED | RegionFlags::MAY_WRITE) =>
+            {
+                Some(object)
+            }
+            _ => None,
+        }
+    }
+
     /// The part from `at` on, as a region of its own.
     fn tail(&self, at: usize) -> Self {
         let mut tail = self.clone();

@@ -1,5 +1,7 @@
 //! Changing what a file is: mode, owner, times, size, space.
 
+use core::sync::atomic::Ordering;
+
 use abi::{AtFlags, Errno, Timespec, Timeval};
 use namei::Follow;
 
@@ -11,6 +13,7 @@ use crate::fs::file::{MAX_OFFSET, Mode};
 use crate::fs::inode::{Allocate, FileKind, Inode, Timestamp};
 use crate::fs::path::{Path, UserPath, resolve, start_at};
 use crate::fs::perm::{self, Want};
+use crate::fs::tmpfs::seal;
 use crate::fs::{hooks, open};
 use crate::mm::UserPtr;
 use crate::task::current;
@@ -26,6 +29,10 @@ fn change_mode(place: &Path, mode: u32) -> SysResult {
         return Err(Errno::EOPNOTSUPP.into());
     }
     let mut mode = mode & 0o7777;
+    let seals = inode.ops().seals().map_or(0, |seals| seals.load(Ordering::Acquire));
+    if seals & seal::EXEC != 0 && (mode ^ inode.mode()) & 0o111 != 0 {
+        return Err(Errno::EPERM.into());
+    }
     if !perm::is_in_group(inode.gid()) {
         mode &= !0o2000;
     }

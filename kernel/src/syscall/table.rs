@@ -3,8 +3,8 @@
 use super::args::{Arg, Fd, Path};
 use super::{Call, Support, encode};
 use super::{
-    attr, dir, epoll, fcntl, file, futex, identity, ioctl, memory, mount, pipe, poll, process, random,
-    signal, stat, time, timers, xattr,
+    attr, dir, epoll, fcntl, file, futex, identity, ioctl, memory, mount, pidfd, pipe, poll, process,
+    process_vm, random, signal, stat, time, timers, xattr,
 };
 use crate::mm::UserPtr;
 use abi::OpenFlags;
@@ -296,6 +296,7 @@ syscalls! {
     269 => faccessat(dirfd: Fd, path: Path, mode: u32) = stat::faccessat, Full;
     270 => pselect6(nfds: i32, readfds: UserPtr<u64>, writefds: UserPtr<u64>, exceptfds: UserPtr<u64>, timeout: UserPtr<abi::Timespec>, sigmask: UserPtr<[u64; 2]>) = poll::pselect6, Full;
     271 => ppoll(fds: UserPtr<abi::PollFd>, nfds: u32, timeout: UserPtr<abi::Timespec>, sigmask: UserPtr<abi::SigSet>, sigsetsize: usize) = poll::ppoll, Full;
+    272 => unshare(flags: u64) = process_vm::unshare, Partial("no namespaces; threads cannot part");
     273 => set_robust_list(head: UserPtr<u8>, len: usize) = process::set_robust_list, Full;
     274 => get_robust_list(pid: i32, head: UserPtr<u64>, len: UserPtr<u64>) = futex::get_robust_list, Partial("the calling thread only");
     275 => splice(fd_in: Fd, off_in: UserPtr<i64>, fd_out: Fd, off_out: UserPtr<i64>, len: usize, flags: u32) = pipe::splice, Full;
@@ -321,7 +322,11 @@ syscalls! {
     302 => prlimit64(pid: i32, resource: u32, new: UserPtr<abi::Rlimit64>, old: UserPtr<abi::Rlimit64>) = identity::prlimit64, Partial("this process only");
     305 => clock_adjtime(clk_id: i32, buf: UserPtr<u8>) = time::clock_adjtime, Partial("reading only");
     306 => syncfs(fd: Fd) = file::syncfs, Full;
+    308 => setns(fd: Fd, nstype: i32) = process_vm::setns, Partial("there are no namespaces");
     309 => getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) = identity::getcpu, Full;
+    310 => process_vm_readv(pid: i32, local: UserPtr<abi::IoVec>, liovcnt: usize, remote: UserPtr<abi::IoVec>, riovcnt: usize, flags: usize) = process_vm::process_vm_readv, Full;
+    311 => process_vm_writev(pid: i32, local: UserPtr<abi::IoVec>, liovcnt: usize, remote: UserPtr<abi::IoVec>, riovcnt: usize, flags: usize) = process_vm::process_vm_writev, Full;
+    312 => kcmp(pid1: i32, pid2: i32, kind: i32, idx1: usize, idx2: usize) = process_vm::kcmp, Partial("no KCMP_EPOLL_TFD");
     316 => renameat2(olddirfd: Fd, oldpath: Path, newdirfd: Fd, newpath: Path, flags: u32) = dir::renameat2, Partial("no whiteouts");
     318 => getrandom(buf: UserPtr<u8>, len: usize, flags: u32) = random::getrandom, Full;
     319 => memfd_create(name: UserPtr<u8>, flags: u32) = file::memfd_create, Full;
@@ -332,9 +337,12 @@ syscalls! {
     328 => pwritev2(fd: Fd, iov: UserPtr<abi::IoVec>, iovcnt: usize, offset: i64, offset_high: usize, flags: u32) = file::pwritev2, Full;
     332 => statx(dirfd: Fd, path: Path, flags: u32, mask: u32, statxbuf: UserPtr<abi::Statx>) = stat::statx, Full;
     334 => rseq(area: UserPtr<u8>, len: u32, flags: u32, sig: u32) = process::rseq, Partial("critical sections are not aborted");
+    424 => pidfd_send_signal(pidfd: Fd, sig: i32, info: UserPtr<abi::SigInfo>, flags: u32) = pidfd::pidfd_send_signal, Full;
+    434 => pidfd_open(pid: i32, flags: u32) = pidfd::pidfd_open, Full;
     435 => clone3(args: UserPtr<u8>, size: usize) => stubs::clone3_entry, Partial("namespaces, cgroups, set_tid");
     436 => close_range(first: u32, last: u32, flags: u32) = file::close_range, Full;
     437 => openat2(dirfd: Fd, path: Path, how: UserPtr<abi::OpenHow>, size: usize) = file::openat2, Full;
+    438 => pidfd_getfd(pidfd: Fd, targetfd: Fd, flags: u32) = pidfd::pidfd_getfd, Full;
     439 => faccessat2(dirfd: Fd, path: Path, mode: u32, flags: u32) = stat::faccessat2, Full;
     441 => epoll_pwait2(epfd: Fd, events: UserPtr<u8>, maxevents: i32, timeout: UserPtr<abi::Timespec>, sigmask: UserPtr<abi::SigSet>, sigsetsize: usize) = epoll::epoll_pwait2, Full;
     449 => futex_waitv(waiters: UserPtr<futex::WaitVector>, count: u32, flags: u32, timeout: UserPtr<[i64; 2]>, clock: i32) = futex::futex_waitv, Full;

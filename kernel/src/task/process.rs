@@ -308,6 +308,7 @@ pub fn register(process: &Arc<Process>) {
 pub fn unregister(pid: u32) {
     let process = REGISTRY.lock().processes.remove(&pid);
     drop(process);
+    fs::pidfd::notify_ended();
 }
 
 /// Makes a thread known by its number, and a member of its process.
@@ -320,6 +321,7 @@ pub fn register_thread(thread: &Arc<Thread>) {
 pub fn unregister_thread(thread: &Thread) -> usize {
     let own = REGISTRY.lock().threads.remove(&thread.tid);
     drop(own);
+    fs::pidfd::notify_ended();
     let mut threads = thread.process.threads.lock();
     let position = threads.iter().position(|other| other.tid == thread.tid);
     let removed = position.map(|at| threads.swap_remove(at));

@@ -135,6 +135,12 @@ fn kind_and_mode(node: &Node) -> (FileKind, u32) {
     }
 }
 
+/// The number of the process or thread whose directory an inode is.
+pub fn process_of_directory(inode: &Inode) -> Option<u32> {
+    let is_directory = core::ptr::eq(inode.fs.kind, &raw const PROC) && inode.number as u32 == 1;
+    is_directory.then_some((inode.number >> 32) as u32).filter(|&pid| pid != 0)
+}
+
 /// The process of a number. ESRCH when it is gone.
 fn process_of(pid: u32) -> Result<Arc<Process>, Errno> {
     find(pid).ok_or(Errno::ESRCH)
