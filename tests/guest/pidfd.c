@@ -291,11 +291,12 @@ static void families(void) {
 		char c;
 		_exit(read(report[0], &c, 1) == 1 ? 10 : 9);
 	}
-	int status;
+	int status, of_child = -1, of_grandchild = -1;
 	for (int i = 0; i < 2; i++) {
 		pid_t pid = wait(&status);
-		printf("waited for %s: %d\n", pid == child ? "the child" : "the grandchild", WEXITSTATUS(status));
+		*(pid == child ? &of_child : &of_grandchild) = WEXITSTATUS(status);
 	}
+	printf("waited for the child: %d, and for the grandchild: %d\n", of_child, of_grandchild);
 	SAY("no more", wait(NULL));
 }
 
