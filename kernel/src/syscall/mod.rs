@@ -22,6 +22,7 @@ pub mod process_vm;
 pub mod random;
 pub mod signal;
 pub mod stat;
+pub mod sysv;
 pub mod time;
 pub mod timers;
 pub mod xattr;

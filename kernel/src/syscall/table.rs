@@ -4,7 +4,7 @@ use super::args::{Arg, Fd, Path};
 use super::{Call, Support, encode};
 use super::{
     attr, dir, epoll, fcntl, file, futex, identity, ioctl, memory, mount, pidfd, pipe, poll, process,
-    process_vm, random, signal, stat, time, timers, xattr,
+    process_vm, random, signal, stat, sysv, time, timers, xattr,
 };
 use crate::mm::UserPtr;
 use abi::OpenFlags;
@@ -145,6 +145,9 @@ syscalls! {
     26 => msync(addr: usize, len: usize, flags: u32) = memory::msync, Full;
     27 => mincore(addr: usize, len: usize, vec: UserPtr<u8>) = memory::mincore, Full;
     28 => madvise(addr: usize, len: usize, advice: i32) = memory::madvise, Full;
+    29 => shmget(key: i32, size: usize, shmflg: u32) = sysv::shmget, Full;
+    30 => shmat(shmid: i32, shmaddr: usize, shmflg: u32) = sysv::shmat, Full;
+    31 => shmctl(shmid: i32, cmd: u32, buf: usize) = sysv::shmctl, Full;
     32 => dup(fd: Fd) = fcntl::dup, Full;
     33 => dup2(oldfd: Fd, newfd: Fd) = fcntl::dup2, Full;
     34 => pause() = signal::pause, Full;
@@ -162,6 +165,14 @@ syscalls! {
     61 => wait4(pid: i32, status: UserPtr<u32>, options: u32, rusage: UserPtr<abi::Rusage>) = process::wait4, Full;
     62 => kill(pid: i32, sig: i32) = signal::kill, Full;
     63 => uname(buf: UserPtr<abi::Utsname>) = identity::uname, Full;
+    64 => semget(key: i32, nsems: i32, semflg: u32) = sysv::semget, Full;
+    65 => semop(semid: i32, sops: UserPtr<abi::ipc::SemBuf>, nsops: u32) = sysv::semop, Full;
+    66 => semctl(semid: i32, semnum: i32, cmd: u32, arg: usize) = sysv::semctl, Full;
+    67 => shmdt(shmaddr: usize) = sysv::shmdt, Full;
+    68 => msgget(key: i32, msgflg: u32) = sysv::msgget, Full;
+    69 => msgsnd(msqid: i32, msgp: UserPtr<i64>, msgsz: usize, msgflg: u32) = sysv::msgsnd, Full;
+    70 => msgrcv(msqid: i32, msgp: UserPtr<i64>, msgsz: usize, msgtyp: i64, msgflg: u32) = sysv::msgrcv, Full;
+    71 => msgctl(msqid: i32, cmd: u32, buf: usize) = sysv::msgctl, Full;
     72 => fcntl(fd: Fd, cmd: u32, arg: usize) = fcntl::fcntl, Partial("leases, directory notification");
     73 => flock(fd: Fd, operation: u32) = fcntl::flock, Full;
     74 => fsync(fd: Fd) = file::fsync, Full;
@@ -265,6 +276,7 @@ syscalls! {
     217 => getdents64(fd: Fd, dirp: UserPtr<u8>, count: u32) = dir::getdents64, Full;
     218 => set_tid_address(tidptr: UserPtr<u32>) = process::set_tid_address, Full;
     219 => restart_syscall() = signal::restart_syscall, Full;
+    220 => semtimedop(semid: i32, sops: UserPtr<abi::ipc::SemBuf>, nsops: u32, timeout: UserPtr<abi::Timespec>) = sysv::semtimedop, Full;
     221 => fadvise64(fd: Fd, offset: i64, len: i64, advice: u32) = file::fadvise64, Full;
     222 => timer_create(clockid: i32, sevp: UserPtr<u8>, timerid: UserPtr<i32>) = timers::timer_create, Partial("no alarm clocks");
     223 => timer_settime(timerid: i32, flags: i32, new: UserPtr<abi::Itimerspec>, old: UserPtr<abi::Itimerspec>) = timers::timer_settime, Full;

@@ -122,6 +122,8 @@ pub struct Process {
     /// Cleared when a vfork child execs or ends.
     pub holds_parent: AtomicBool,
     pub parent_release: WaitQueue,
+    /// Whether it ever asked for SEM_UNDO.
+    pub has_undo: AtomicBool,
     /// PR_SET_CHILD_SUBREAPER.
     pub subreaper: AtomicBool,
     /// CPU time of threads that ended, and of children that were waited for, TSC ticks.
@@ -169,6 +171,7 @@ impl Process {
             zombie: AtomicBool::new(false),
             holds_parent: AtomicBool::new(false),
             parent_release: WaitQueue::new(),
+            has_undo: AtomicBool::new(false),
             subreaper: AtomicBool::new(false),
             dead_threads_ticks: AtomicU64::new(0),
             children_ticks: AtomicU64::new(0),
