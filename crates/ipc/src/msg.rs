@@ -74,7 +74,7 @@ impl Queue {
     #[must_use]
     pub fn fits(&self, len: usize, limit: u64) -> bool {
         let bytes = self.bytes.saturating_add(len) as u64;
-        bytes <= limit && self.messages.len() as u64 + 1 <= limit
+        bytes <= limit && (self.messages.len() as u64) < limit
     }
 
     pub fn push(&mut self, message: Message) -> Result<(), NoMemory> {

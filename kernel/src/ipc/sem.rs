@@ -96,13 +96,11 @@ impl Drop for Semaphores {
     }
 }
 
-impl From<Error> for Errno {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Range => Self::ERANGE,
-            Error::WouldBlock => Self::EAGAIN,
-            Error::NoMemory => Self::ENOMEM,
-        }
+fn errno(error: Error) -> Errno {
+    match error {
+        Error::Range => Errno::ERANGE,
+        Error::WouldBlock => Errno::EAGAIN,
+        Error::NoMemory => Errno::ENOMEM,
     }
 }
 
@@ -150,7 +148,7 @@ pub fn operate(id: i32, ops: Vec<Op>, deadline: Option<u64>) -> Result<(), Errno
         if state.perm.is_removed {
             return Err(Errno::EIDRM);
         }
-        match state.set.perform(&ops, pid)? {
+        match state.set.perform(&ops, pid).map_err(errno)? {
             Attempt::Done => {
                 state.operated = now();
                 if alters(&ops) {

@@ -2,11 +2,12 @@
 
 use alloc::sync::Arc;
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use abi::Errno;
 use abi::ipc::{ShmDs, ShmInfo, ShmInfo64};
 
-use super::{Object, Perm, READ, Registry, flag, limit, limit_of, now};
+use super::{Object, Perm, READ, Registry, limit, limit_of, now};
 use crate::fs;
 use crate::mm::address_space::Place;
 use crate::mm::fault::{Access, FaultError};
@@ -142,8 +143,6 @@ pub fn get(key: i32, bytes: usize, flags: u32) -> Result<i32, Errno> {
     };
     SEGMENTS.get(key, flags, limit_of(&limit::SHMMNI), fits, make)
 }
-
-use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Pages of all segments.
 static PAGES: AtomicU64 = AtomicU64::new(0);

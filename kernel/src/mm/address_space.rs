@@ -7,7 +7,7 @@
 use alloc::sync::Arc;
 use core::mem::MaybeUninit;
 use core::ops::Range;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use abi::Errno;
 
@@ -55,6 +55,8 @@ pub struct AddressSpace {
     /// Pages present, and the most there ever were.
     resident: AtomicUsize,
     peak: AtomicUsize,
+    /// What membarrier(2) was told to expect.
+    pub membarrier: AtomicU32,
 }
 
 /// How mmap chooses the address.
@@ -154,6 +156,7 @@ impl AddressSpace {
             user,
             resident: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
+            membarrier: AtomicU32::new(0),
         }))
     }
 
@@ -735,6 +738,7 @@ impl AddressSpace {
             user: self.user,
             resident: AtomicUsize::new(resident),
             peak: AtomicUsize::new(resident),
+            membarrier: AtomicU32::new(self.membarrier.load(Ordering::Relaxed)),
         }))
     }
 

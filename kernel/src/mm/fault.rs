@@ -34,7 +34,9 @@ pub fn handle(address: usize, access: Access) -> Result<(), FaultError> {
     if address >= super::USER_TOP {
         return Err(FaultError::NotMapped);
     }
-    match current().address_space() {
+    let thread = current();
+    thread.counters.note_fault();
+    match thread.address_space() {
         Some(space) => space.fault(address, access),
         None => Err(FaultError::NotMapped),
     }
