@@ -158,6 +158,10 @@ pub fn receive(id: i32, room: usize, kind: i64, flags: u32) -> Result<Message, S
             return Some(Err(Errno::E2BIG));
         }
         if is_copy {
+            // Copies are not cut off.
+            if len > room {
+                return Some(Err(Errno::EINVAL));
+            }
             return state.queue.get(at).cloned().map(Ok);
         }
         state.last_receiver = current().process.pid;

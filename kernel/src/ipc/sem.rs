@@ -111,7 +111,8 @@ pub fn get(key: i32, count: i32, flags: u32) -> Result<i32, Errno> {
     let count = count.ok_or(Errno::EINVAL)?;
     // Large sets are made without the registry's lock.
     let set = core::cell::Cell::new(Set::new(count).ok());
-    let fits = |there: &Semaphores| if there.0.lock().set.len() < count { Err(Errno::EINVAL) } else { Ok(()) };
+    let fits =
+        |there: &Semaphores| if there.0.lock().set.len() < count { Err(Errno::EINVAL) } else { Ok(()) };
     let make = |perm| {
         if count == 0 {
             return Err(Errno::EINVAL);
@@ -239,7 +240,8 @@ pub fn set_values(id: i32, values: &[u16]) -> Result<(), Errno> {
 
 /// SETVAL. ERANGE, EINVAL, EACCES.
 pub fn set_value(id: i32, number: i32, value: i32) -> Result<(), Errno> {
-    let value = u16::try_from(value).ok().filter(|&value| i32::from(value) <= MAX_VALUE).ok_or(Errno::ERANGE)?;
+    let value =
+        u16::try_from(value).ok().filter(|&value| i32::from(value) <= MAX_VALUE).ok_or(Errno::ERANGE)?;
     let semaphores = SETS.find(id)?;
     let mut state = semaphores.0.lock();
     let number = state.number(number)?;

@@ -159,7 +159,13 @@ const REMAP: u32 = 0o4_0000;
 const EXEC: u32 = 0o10_0000;
 
 /// shmat(2).
-pub fn attach(space: &AddressSpace, id: i32, address: usize, flags: u32, limit: usize) -> Result<usize, Errno> {
+pub fn attach(
+    space: &AddressSpace,
+    id: i32,
+    address: usize,
+    flags: u32,
+    limit: usize,
+) -> Result<usize, Errno> {
     if id < 0 {
         return Err(Errno::EINVAL);
     }
@@ -329,7 +335,8 @@ pub fn write_table(text: &mut fs::proc::Text) {
           ctime                   rss                  swap\n",
     );
     for segment in SEGMENTS.all() {
-        let State { perm, attached, creator, last, attach_time, detach_time, change_time } = *segment.state.lock();
+        let State { perm, attached, creator, last, attach_time, detach_time, change_time } =
+            *segment.state.lock();
         text.put(format_args!(
             "{:10} {:10}  {:4o} {:21} {creator:5} {last:5}  {attached:5} {:5} {:5} {:5} {:5} {attach_time:10} {detach_time:10} \
              {change_time:10} {:21} {:21}\n",
@@ -355,4 +362,3 @@ pub mod command {
     pub const INFO: u32 = 14;
     pub const STAT_ANY: u32 = 15;
 }
-
