@@ -78,7 +78,8 @@ impl Queue {
         };
         // As on Linux, the cookie doesn't count: the halves of two renames differ in their names.
         let is_same = |last: &Event| last.mask == mask && last.watch == watch && last.name == name;
-        if mask & IGNORED == 0 && self.events.back().is_some_and(is_same) {
+        // A full queue isn't looked into.
+        if !full && mask & IGNORED == 0 && self.events.back().is_some_and(is_same) {
             return Pushed::Merged;
         }
         if full && self.overflowed || self.events.try_reserve(1).is_err() {

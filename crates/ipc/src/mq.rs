@@ -1,31 +1,30 @@
 //! A POSIX message queue's contents: highest priority first, and within a priority in the order of their coming (mq_receive(3)).
 
-use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 
-/// Messages by priority.
+use crate::NoMemory;
+
+/// Messages by priority; the last is the next to be received.
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
-    levels: BTreeMap<Reverse<u32>, VecDeque<Vec<u8>>>,
-    count: usize,
+    messages: Vec<(u32, Vec<u8>)>,
     bytes: usize,
 }
 
 impl Queue {
     #[must_use]
     pub const fn new() -> Self {
-        Self { levels: BTreeMap::new(), count: 0, bytes: 0 }
+        Self { messages: Vec::new(), bytes: 0 }
     }
 
     #[must_use]
     pub fn len(&self) -> usize {
-        self.count
+        self.messages.len()
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.messages.is_empty()
     }
 
     /// Bytes in all messages.
@@ -34,23 +33,20 @@ impl Queue {
         self.bytes
     }
 
-    pub fn push(&mut self, priority: u32, message: Vec<u8>) {
-        self.count += 1;
+    pub fn push(&mut self, priority: u32, message: Vec<u8>) -> Result<(), NoMemory> {
+        self.messages.try_reserve(1).map_err(|_| NoMemory)?;
+        // Before all of its own priority, which came earlier.
+        let at = self.messages.partition_point(|other| other.0 < priority);
         self.bytes += message.len();
-        self.levels.entry(Reverse(priority)).or_default().push_back(message);
+        self.messages.insert(at, (priority, message));
+        Ok(())
     }
 
     /// The next message and its priority.
     pub fn pop(&mut self) -> Option<(u32, Vec<u8>)> {
-        let mut level = self.levels.first_entry()?;
-        let priority = level.key().0;
-        let message = level.get_mut().pop_front()?;
-        if level.get().is_empty() {
-            level.remove();
-        }
-        self.count -= 1;
-        self.bytes -= message.len();
-        Some((priority, message))
+        let next = self.messages.pop()?;
+        self.bytes -= next.1.len();
+        Some(next)
     }
 }
 
@@ -62,7 +58,7 @@ mod tests {
     fn by_priority_then_by_age() {
         let mut queue = Queue::new();
         for (priority, text) in [(1, "a"), (5, "b"), (1, "c"), (5, "d"), (0, "e")] {
-            queue.push(priority, text.as_bytes().to_vec());
+            queue.push(priority, text.as_bytes().to_vec()).unwrap();
         }
         assert_eq!((queue.len(), queue.bytes()), (5, 5));
         let order: Vec<_> = core::iter::from_fn(|| queue.pop()).collect();

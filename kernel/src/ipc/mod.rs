@@ -7,12 +7,15 @@ pub mod sem;
 pub mod shm;
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::any::Any;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use abi::Errno;
 use abi::ipc::IpcPerm;
 use ipc::ids::Ids;
 
+use crate::fs::proc::Text;
 use crate::sync::SpinLock;
 use crate::task::{Process, current};
 use crate::time;
@@ -58,7 +61,7 @@ pub fn now() -> i64 {
 }
 
 /// Whose an object is, and who may use it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Perm {
     pub id: i32,
     pub key: i32,
@@ -123,40 +126,47 @@ impl Perm {
     }
 }
 
-/// An object of a registry.
-pub trait Object: Sized {
+/// An object of a registry. Registries work on these alone, so that there is one copy of their code.
+pub trait Object: Any + Send + Sync {
     /// Runs `act` with its permissions, under its lock.
-    fn with_perm<R>(&self, act: impl FnOnce(&mut Perm) -> R) -> R;
+    fn with_perm(&self, act: &mut dyn FnMut(&mut Perm));
+}
+
+/// An object's permissions as they are now.
+pub fn perm_of(object: &dyn Object) -> Perm {
+    let mut copy = Perm::default();
+    object.with_perm(&mut |perm| copy = *perm);
+    copy
 }
 
 /// All objects of a kind.
-pub struct Registry<T>(SpinLock<Ids<Arc<T>>>);
+pub struct Registry(SpinLock<Ids<Arc<dyn Object>>>);
 
-impl<T: Object> Registry<T> {
+impl Registry {
     const fn new() -> Self {
         Self(SpinLock::new(Ids::new()))
     }
 
-    /// shmget, semget, msgget: the identifier of a key's object. `fits` refuses an object that is there, `make` makes one, within
-    /// `most`. ENOENT, EEXIST, EACCES, ENOSPC, ENOMEM.
+    /// shmget, semget, msgget: the identifier of a key's object. `fits` refuses an object that is there, `make` makes one, of which there
+    /// may be `most`. ENOENT, EEXIST, EACCES, ENOSPC, ENOMEM.
     fn get(
         &self,
         key: i32,
         flags: u32,
         most: u64,
-        fits: impl FnOnce(&T) -> Result<(), Errno>,
-        make: impl FnOnce(Perm) -> Result<T, Errno>,
+        fits: &dyn Fn(&dyn Any) -> Result<(), Errno>,
+        make: &mut dyn FnMut(Perm) -> Result<Arc<dyn Object>, Errno>,
     ) -> Result<i32, Errno> {
         let mut ids = self.0.lock();
         let found = match key {
             PRIVATE => None,
-            _ => ids.iter().find(|(_, object)| object.with_perm(|perm| perm.key == key)),
+            _ => ids.iter().find(|(_, object)| perm_of(&***object).key == key),
         };
         match found {
             Some(_) if flags & (flag::CREAT | flag::EXCL) == flag::CREAT | flag::EXCL => Err(Errno::EEXIST),
             Some((id, object)) => {
-                fits(object)?;
-                object.with_perm(|perm| perm.check(flags))?;
+                fits(&**object)?;
+                perm_of(&**object).check(flags)?;
                 Ok(id)
             }
             None if key != PRIVATE && flags & flag::CREAT == 0 => Err(Errno::ENOENT),
@@ -165,61 +175,100 @@ impl<T: Object> Registry<T> {
                     let cred = current().process.cred.lock();
                     (cred.euid, cred.egid)
                 };
-                let perm = Perm {
-                    id: 0,
-                    key,
-                    uid,
-                    gid,
-                    cuid: uid,
-                    cgid: gid,
-                    mode: flags & 0o777,
-                    sequence: 0,
-                    is_removed: false,
-                };
+                let mode = flags & 0o777;
+                let perm = Perm { key, uid, gid, cuid: uid, cgid: gid, mode, ..Perm::default() };
                 let object = make(perm)?;
                 if ids.len() as u64 >= most {
                     return Err(Errno::ENOSPC);
                 }
                 let fill = |id, sequence| {
-                    object.with_perm(|perm| (perm.id, perm.sequence) = (id, sequence));
-                    Arc::new(object)
+                    object.with_perm(&mut |perm| (perm.id, perm.sequence) = (id, sequence));
+                    object
                 };
                 Ok(ids.insert(fill).map_err(|_| Errno::ENOSPC)?)
             }
         }
     }
 
-    /// The object of an identifier. EINVAL.
-    pub fn find(&self, id: i32) -> Result<Arc<T>, Errno> {
-        self.0.lock().get(id).cloned().ok_or(Errno::EINVAL)
+    fn look_up(&self, id: i32, how: Stat) -> Result<(i32, Arc<dyn Object>), Errno> {
+        let ids = self.0.lock();
+        let found = match how {
+            Stat::ById => ids.get(id).map(|object| (0, object)),
+            _ => usize::try_from(id).ok().and_then(|index| ids.at(index)),
+        };
+        found.map(|(number, object)| (number, object.clone())).ok_or(Errno::EINVAL)
     }
 
-    /// The object at an index, for `*_STAT`. EINVAL.
-    pub fn at(&self, index: i32) -> Result<(i32, Arc<T>), Errno> {
-        let index = usize::try_from(index).map_err(|_| Errno::EINVAL)?;
-        self.0.lock().at(index).map(|(id, object)| (id, object.clone())).ok_or(Errno::EINVAL)
+    /// The object of an identifier. EINVAL.
+    fn find<T: Object>(&self, id: i32) -> Result<Arc<T>, Errno> {
+        self.find_as(id, Stat::ById).map(|(_, object)| object)
+    }
+
+    /// The object that a `*_STAT` command means, and what the call returns. EINVAL.
+    fn find_as<T: Object>(&self, id: i32, how: Stat) -> Result<(i32, Arc<T>), Errno> {
+        let (number, object) = self.look_up(id, how)?;
+        Ok((number, downcast(object)?))
     }
 
     /// How many there are, and the highest index in use.
-    pub fn usage(&self) -> (usize, usize) {
+    fn usage(&self) -> (usize, usize) {
         let ids = self.0.lock();
         (ids.len(), ids.highest_index())
     }
 
     /// Takes an object out; those who hold it see that it was removed.
-    pub fn remove(&self, object: &T) {
-        let id = object.with_perm(|perm| {
+    fn remove(&self, object: &dyn Object) {
+        let mut id = -1;
+        object.with_perm(&mut |perm| {
             perm.is_removed = true;
-            perm.id
+            id = perm.id;
         });
         let removed = self.0.lock().remove(id);
         drop(removed);
     }
 
-    /// Every object, for /proc/sysvipc and the ends of processes.
-    pub fn all(&self) -> alloc::vec::Vec<Arc<T>> {
+    fn snapshot(&self) -> Vec<Arc<dyn Object>> {
         self.0.lock().iter().map(|(_, object)| object.clone()).collect()
     }
+
+    /// Every object, for /proc/sysvipc and the ends of processes.
+    fn for_all<T: Object>(&self, mut act: impl FnMut(&T)) {
+        for object in self.snapshot() {
+            if let Ok(object) = downcast(object) {
+                act(&object);
+            }
+        }
+    }
+}
+
+/// A registry has objects of one kind alone, so that this is never an error.
+fn downcast<T: Object>(object: Arc<dyn Object>) -> Result<Arc<T>, Errno> {
+    let object: Arc<dyn Any + Send + Sync> = object;
+    object.downcast().map_err(|_| Errno::EINVAL)
+}
+
+/// Which object a `*_STAT` command means, and whether it needs permission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stat {
+    ById,
+    ByIndex,
+    /// `*_STAT_ANY`
+    Anyhow,
+}
+
+/// A line of /proc/sysvipc: numbers right-aligned in columns of these widths, a blank between.
+fn write_row(text: &mut Text, columns: &[(i64, usize)]) {
+    for (index, (value, width)) in columns.iter().enumerate() {
+        let gap = if index == 0 { "" } else { " " };
+        text.put(format_args!("{gap}{value:width$}"));
+    }
+    text.bytes(b"\n");
+}
+
+/// The number whose decimal digits are the octal ones of a mode.
+fn octal(mode: u32) -> i64 {
+    let digit = |place: u32| i64::from(mode >> (3 * place) & 7);
+    (0..4).rev().fold(0, |number, place| number * 10 + digit(place))
 }
 
 /// A process ended: its semaphore adjustments are made.

@@ -8,8 +8,9 @@ use abi::ipc::{MsgDs, MsgInfo};
 use ipc::msg::{Message, Queue, Select};
 
 use super::sem::Info;
-use super::shm::Stat;
-use super::{Object, Perm, READ, Registry, WRITE, flag, limit, limit_of, now};
+use super::{
+    Object, Perm, READ, Registry, Stat, WRITE, flag, limit, limit_of, now, octal, perm_of, write_row,
+};
 use crate::fs;
 use crate::sync::SpinLock;
 use crate::syscall::{Restart, SysError};
@@ -35,12 +36,12 @@ pub struct Messages {
 }
 
 impl Object for Messages {
-    fn with_perm<R>(&self, act: impl FnOnce(&mut Perm) -> R) -> R {
-        act(&mut self.state.lock().perm)
+    fn with_perm(&self, act: &mut dyn FnMut(&mut Perm)) {
+        act(&mut self.state.lock().perm);
     }
 }
 
-static QUEUES: Registry<Messages> = Registry::new();
+static QUEUES: Registry = Registry::new();
 /// Messages and their bytes in all queues.
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
@@ -65,9 +66,13 @@ impl Drop for Messages {
     }
 }
 
+fn find(id: i32) -> Result<Arc<Messages>, Errno> {
+    QUEUES.find(id)
+}
+
 /// msgget(2).
 pub fn get(key: i32, flags: u32) -> Result<i32, Errno> {
-    let make = |perm| {
+    let mut make = |perm| {
         let state = State {
             perm,
             queue: Queue::new(),
@@ -78,9 +83,14 @@ pub fn get(key: i32, flags: u32) -> Result<i32, Errno> {
             received: 0,
             changed: now(),
         };
-        Ok(Messages { state: SpinLock::new(state), senders: WaitQueue::new(), receivers: WaitQueue::new() })
+        let messages: Arc<dyn Object> = Arc::new(Messages {
+            state: SpinLock::new(state),
+            senders: WaitQueue::new(),
+            receivers: WaitQueue::new(),
+        });
+        Ok(messages)
     };
-    QUEUES.get(key, flags, limit_of(&limit::MSGMNI), |_| Ok(()), make)
+    QUEUES.get(key, flags, limit_of(&limit::MSGMNI), &|_| Ok(()), &mut make)
 }
 
 /// Longest message.
@@ -95,7 +105,7 @@ fn interrupted(_: WaitError) -> SysError {
 
 /// msgsnd(2), its arguments read. EINVAL, EIDRM, EACCES, EAGAIN, ENOMEM, interrupted.
 pub fn send(id: i32, message: Message, flags: u32) -> Result<(), SysError> {
-    let messages = QUEUES.find(id)?;
+    let messages = find(id)?;
     let mut message = Some(message);
     let mut attempt = || {
         let mut state = messages.state.lock();
@@ -141,7 +151,7 @@ pub fn receive(id: i32, room: usize, kind: i64, flags: u32) -> Result<Message, S
         return Err(Errno::EINVAL.into());
     }
     let select = if is_copy { Select::Position(kind) } else { Select::new(kind, flags & EXCEPT != 0) };
-    let messages = QUEUES.find(id)?;
+    let messages = find(id)?;
     let attempt = || {
         let mut state = messages.state.lock();
         if let Err(error) = state.perm.check(READ) {
@@ -181,9 +191,9 @@ pub fn receive(id: i32, room: usize, kind: i64, flags: u32) -> Result<Message, S
 
 /// IPC_RMID: all who wait are told.
 pub fn remove(id: i32) -> Result<(), Errno> {
-    let messages = QUEUES.find(id)?;
-    messages.with_perm(|perm| perm.check_owner())?;
-    QUEUES.remove(&messages);
+    let messages = find(id)?;
+    perm_of(&*messages).check_owner()?;
+    QUEUES.remove(&*messages);
     messages.senders.wake_all();
     messages.receivers.wake_all();
     Ok(())
@@ -191,7 +201,7 @@ pub fn remove(id: i32) -> Result<(), Errno> {
 
 /// IPC_SET. EPERM also for more bytes than msgmnb, from all but root.
 pub fn set(id: i32, new: &MsgDs) -> Result<(), Errno> {
-    let messages = QUEUES.find(id)?;
+    let messages = find(id)?;
     {
         let mut state = messages.state.lock();
         state.perm.check_owner()?;
@@ -211,10 +221,7 @@ pub fn set(id: i32, new: &MsgDs) -> Result<(), Errno> {
 
 /// IPC_STAT and its relatives. The number is what the call returns.
 pub fn stat(id: i32, how: Stat) -> Result<(MsgDs, i32), Errno> {
-    let (number, messages) = match how {
-        Stat::ById => (0, QUEUES.find(id)?),
-        _ => QUEUES.at(id)?,
-    };
+    let (number, messages): (_, Arc<Messages>) = QUEUES.find_as(id, how)?;
     let state = messages.state.lock();
     if how != Stat::Anyhow {
         state.perm.check(READ)?;
@@ -264,19 +271,25 @@ pub fn write_table(text: &mut fs::proc::Text) {
     text.bytes(
         b"       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      ctime\n",
     );
-    let all: alloc::vec::Vec<Arc<Messages>> = QUEUES.all();
-    for messages in all {
+    QUEUES.for_all(|messages: &Messages| {
         let state = messages.state.lock();
-        let Perm { key, id, mode, uid, gid, cuid, cgid, .. } = state.perm;
-        text.put(format_args!(
-            "{key:10} {id:10}  {mode:4o}  {:10} {:10} {:5} {:5} {uid:5} {gid:5} {cuid:5} {cgid:5} {:10} {:10} {:10}\n",
-            state.queue.bytes(),
-            state.queue.len(),
-            state.last_sender,
-            state.last_receiver,
-            state.sent,
-            state.received,
-            state.changed,
-        ));
-    }
+        let perm = &state.perm;
+        let row = [
+            (perm.key.into(), 10),
+            (perm.id.into(), 10),
+            (octal(perm.mode), 5),
+            (state.queue.bytes() as i64, 11),
+            (state.queue.len() as i64, 10),
+            (state.last_sender.into(), 5),
+            (state.last_receiver.into(), 5),
+            (perm.uid.into(), 5),
+            (perm.gid.into(), 5),
+            (perm.cuid.into(), 5),
+            (perm.cgid.into(), 5),
+            (state.sent, 10),
+            (state.received, 10),
+            (state.changed, 10),
+        ];
+        write_row(text, &row);
+    });
 }

@@ -2,14 +2,14 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::any::Any;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use abi::Errno;
 use abi::ipc::{SemDs, SemInfo};
 use ipc::sem::{Attempt, Error, MAX_VALUE, Op, Set, alters};
 
-use super::shm::Stat;
-use super::{Object, Perm, READ, Registry, WRITE, limit, limit_of, now};
+use super::{Object, Perm, READ, Registry, Stat, WRITE, limit, limit_of, now, octal, perm_of, write_row};
 use crate::fs;
 use crate::sync::SpinLock;
 use crate::task::wait::{WaitError, sleep_while};
@@ -81,12 +81,12 @@ impl State {
 pub struct Semaphores(SpinLock<State>);
 
 impl Object for Semaphores {
-    fn with_perm<R>(&self, act: impl FnOnce(&mut Perm) -> R) -> R {
-        act(&mut self.0.lock().perm)
+    fn with_perm(&self, act: &mut dyn FnMut(&mut Perm)) {
+        act(&mut self.0.lock().perm);
     }
 }
 
-static SETS: Registry<Semaphores> = Registry::new();
+static SETS: Registry = Registry::new();
 /// Semaphores in all sets.
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
@@ -104,16 +104,22 @@ fn errno(error: Error) -> Errno {
     }
 }
 
+fn find(id: i32) -> Result<Arc<Semaphores>, Errno> {
+    SETS.find(id)
+}
+
 /// semget(2).
 pub fn get(key: i32, count: i32, flags: u32) -> Result<i32, Errno> {
     let [per_set, total, _, sets] = &limit::SEM;
     let count = usize::try_from(count).ok().filter(|&count| count as u64 <= limit_of(per_set));
     let count = count.ok_or(Errno::EINVAL)?;
     // Large sets are made without the registry's lock.
-    let set = core::cell::Cell::new(Set::new(count).ok());
-    let fits =
-        |there: &Semaphores| if there.0.lock().set.len() < count { Err(Errno::EINVAL) } else { Ok(()) };
-    let make = |perm| {
+    let mut set = Set::new(count).ok();
+    let fits = |there: &dyn Any| match there.downcast_ref::<Semaphores>() {
+        Some(there) if there.0.lock().set.len() >= count => Ok(()),
+        _ => Err(Errno::EINVAL),
+    };
+    let mut make = |perm| {
         if count == 0 {
             return Err(Errno::EINVAL);
         }
@@ -122,9 +128,11 @@ pub fn get(key: i32, count: i32, flags: u32) -> Result<i32, Errno> {
         }
         let set = set.take().ok_or(Errno::ENOMEM)?;
         COUNT.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(Semaphores(SpinLock::new(State { perm, set, operated: 0, changed: now() })))
+        let state = State { perm, set, operated: 0, changed: now() };
+        let semaphores: Arc<dyn Object> = Arc::new(Semaphores(SpinLock::new(state)));
+        Ok(semaphores)
     };
-    SETS.get(key, flags, limit_of(sets), fits, make)
+    SETS.get(key, flags, limit_of(sets), &fits, &mut make)
 }
 
 /// Most operations in one call.
@@ -134,7 +142,7 @@ pub fn max_ops() -> u64 {
 
 /// semop(2), its arguments read. EINVAL, EIDRM, EFBIG, EACCES, EAGAIN (also when the time is over), ERANGE, ENOMEM, EINTR.
 pub fn operate(id: i32, ops: Vec<Op>, deadline: Option<u64>) -> Result<(), Errno> {
-    let semaphores = SETS.find(id)?;
+    let semaphores = find(id)?;
     let process = &current().process;
     let pid = process.pid;
     if ops.iter().any(|op| op.undo) {
@@ -192,7 +200,7 @@ pub enum Ask {
 
 /// GETPID, GETVAL, GETNCNT, GETZCNT.
 pub fn ask(id: i32, number: i32, what: Ask) -> Result<usize, Errno> {
-    let semaphores = SETS.find(id)?;
+    let semaphores = find(id)?;
     let state = semaphores.0.lock();
     state.perm.check(READ)?;
     let number = state.number(number)?;
@@ -206,7 +214,7 @@ pub fn ask(id: i32, number: i32, what: Ask) -> Result<usize, Errno> {
 
 /// GETALL.
 pub fn values(id: i32) -> Result<Vec<u16>, Errno> {
-    let semaphores = SETS.find(id)?;
+    let semaphores = find(id)?;
     let state = semaphores.0.lock();
     state.perm.check(READ)?;
     let mut values = Vec::new();
@@ -217,7 +225,7 @@ pub fn values(id: i32) -> Result<Vec<u16>, Errno> {
 
 /// How many values SETALL takes: checks what comes before they are read.
 pub fn count(id: i32) -> Result<usize, Errno> {
-    let semaphores = SETS.find(id)?;
+    let semaphores = find(id)?;
     let state = semaphores.0.lock();
     state.perm.check(WRITE)?;
     Ok(state.set.len())
@@ -228,7 +236,7 @@ pub fn set_values(id: i32, values: &[u16]) -> Result<(), Errno> {
     if values.iter().any(|&value| i32::from(value) > MAX_VALUE) {
         return Err(Errno::ERANGE);
     }
-    let semaphores = SETS.find(id)?;
+    let semaphores = find(id)?;
     let mut state = semaphores.0.lock();
     for (number, &value) in values.iter().enumerate() {
         state.set.set_value(number, value, current().process.pid);
@@ -242,7 +250,7 @@ pub fn set_values(id: i32, values: &[u16]) -> Result<(), Errno> {
 pub fn set_value(id: i32, number: i32, value: i32) -> Result<(), Errno> {
     let value =
         u16::try_from(value).ok().filter(|&value| i32::from(value) <= MAX_VALUE).ok_or(Errno::ERANGE)?;
-    let semaphores = SETS.find(id)?;
+    let semaphores = find(id)?;
     let mut state = semaphores.0.lock();
     let number = state.number(number)?;
     state.perm.check(WRITE)?;
@@ -254,9 +262,9 @@ pub fn set_value(id: i32, number: i32, value: i32) -> Result<(), Errno> {
 
 /// IPC_RMID: all who wait are told.
 pub fn remove(id: i32) -> Result<(), Errno> {
-    let semaphores = SETS.find(id)?;
-    semaphores.with_perm(|perm| perm.check_owner())?;
-    SETS.remove(&semaphores);
+    let semaphores = find(id)?;
+    perm_of(&*semaphores).check_owner()?;
+    SETS.remove(&*semaphores);
     for who in semaphores.0.lock().set.take_waiters() {
         who.0.wake(fate::REMOVED);
     }
@@ -265,7 +273,7 @@ pub fn remove(id: i32) -> Result<(), Errno> {
 
 /// IPC_SET.
 pub fn set(id: i32, new: &SemDs) -> Result<(), Errno> {
-    let semaphores = SETS.find(id)?;
+    let semaphores = find(id)?;
     let mut state = semaphores.0.lock();
     state.perm.check_owner()?;
     state.perm.set(&new.perm)?;
@@ -275,10 +283,7 @@ pub fn set(id: i32, new: &SemDs) -> Result<(), Errno> {
 
 /// IPC_STAT and its relatives. The number is what the call returns.
 pub fn stat(id: i32, how: Stat) -> Result<(SemDs, i32), Errno> {
-    let (number, semaphores) = match how {
-        Stat::ById => (0, SETS.find(id)?),
-        _ => SETS.at(id)?,
-    };
+    let (number, semaphores): (_, Arc<Semaphores>) = SETS.find_as(id, how)?;
     let state = semaphores.0.lock();
     if how != Stat::Anyhow {
         state.perm.check(READ)?;
@@ -326,26 +331,33 @@ pub fn info(what: Info) -> (SemInfo, usize) {
 
 /// A process ended, or gives its adjustments up (unshare(2)).
 pub fn undo_all(pid: u32) {
-    for semaphores in SETS.all() {
+    SETS.for_all(|semaphores: &Semaphores| {
         let mut state = semaphores.0.lock();
         if state.set.undo(pid) {
             state.operated = now();
             state.settle();
         }
-    }
+    });
 }
 
 /// /proc/sysvipc/sem
 pub fn write_table(text: &mut fs::proc::Text) {
     text.bytes(b"       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n");
-    for semaphores in SETS.all() {
+    SETS.for_all(|semaphores: &Semaphores| {
         let state = semaphores.0.lock();
-        let Perm { key, id, mode, uid, gid, cuid, cgid, .. } = state.perm;
-        text.put(format_args!(
-            "{key:10} {id:10}  {mode:4o} {:10} {uid:5} {gid:5} {cuid:5} {cgid:5} {:10} {:10}\n",
-            state.set.len(),
-            state.operated,
-            state.changed,
-        ));
-    }
+        let perm = &state.perm;
+        let row = [
+            (perm.key.into(), 10),
+            (perm.id.into(), 10),
+            (octal(perm.mode), 5),
+            (state.set.len() as i64, 10),
+            (perm.uid.into(), 5),
+            (perm.gid.into(), 5),
+            (perm.cuid.into(), 5),
+            (perm.cgid.into(), 5),
+            (state.operated, 10),
+            (state.changed, 10),
+        ];
+        write_row(text, &row);
+    });
 }

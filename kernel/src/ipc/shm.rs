@@ -1,13 +1,14 @@
 //! Shared memory segments: memory with an identifier, mapped by who attaches it.
 
 use alloc::sync::Arc;
+use core::any::Any;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use abi::Errno;
 use abi::ipc::{ShmDs, ShmInfo, ShmInfo64};
 
-use super::{Object, Perm, READ, Registry, limit, limit_of, now};
+use super::{Object, Perm, READ, Registry, Stat, limit, limit_of, now, octal, perm_of, write_row};
 use crate::fs;
 use crate::mm::address_space::Place;
 use crate::mm::fault::{Access, FaultError};
@@ -39,11 +40,11 @@ pub struct Segment {
     state: SpinLock<State>,
 }
 
-static SEGMENTS: Registry<Segment> = Registry::new();
+static SEGMENTS: Registry = Registry::new();
 
 impl Object for Segment {
-    fn with_perm<R>(&self, act: impl FnOnce(&mut Perm) -> R) -> R {
-        act(&mut self.state.lock().perm)
+    fn with_perm(&self, act: &mut dyn FnMut(&mut Perm)) {
+        act(&mut self.state.lock().perm);
     }
 }
 
@@ -72,7 +73,7 @@ impl Drop for Attachment {
             state.attached == 0 && state.perm.mode & DEST != 0
         };
         if is_last {
-            SEGMENTS.remove(&self.0);
+            SEGMENTS.remove(&*self.0);
         }
     }
 }
@@ -91,11 +92,11 @@ impl MemoryObject for Attachment {
     }
 
     fn identity(&self) -> (u64, u64) {
-        (self.0.object.identity().0, self.0.with_perm(|perm| perm.id) as u64)
+        (self.0.object.identity().0, perm_of(&*self.0).id as u64)
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/SYSV{:08x} (deleted)", self.0.with_perm(|perm| perm.key))
+        write!(f, "/SYSV{:08x} (deleted)", perm_of(&*self.0).key)
     }
 
     fn identity_key(&self) -> usize {
@@ -114,8 +115,11 @@ impl MemoryObject for Attachment {
 /// shmget(2).
 pub fn get(key: i32, bytes: usize, flags: u32) -> Result<i32, Errno> {
     const HUGETLB: u32 = 0o4000;
-    let fits = |there: &Segment| if there.bytes < bytes { Err(Errno::EINVAL) } else { Ok(()) };
-    let make = |perm| {
+    let fits = |there: &dyn Any| match there.downcast_ref::<Segment>() {
+        Some(there) if there.bytes >= bytes => Ok(()),
+        _ => Err(Errno::EINVAL),
+    };
+    let mut make = |perm| {
         let pages = page_ceil(bytes).map(|len| len / PAGE_SIZE).filter(|&pages| pages != 0);
         let pages = pages.ok_or(Errno::EINVAL)? as u64;
         if bytes as u64 > limit_of(&limit::SHMMAX) {
@@ -139,9 +143,10 @@ pub fn get(key: i32, bytes: usize, flags: u32) -> Result<i32, Errno> {
             detach_time: 0,
             change_time: now(),
         };
-        Ok(Segment { bytes, object, state: SpinLock::new(state) })
+        let segment: Arc<dyn Object> = Arc::new(Segment { bytes, object, state: SpinLock::new(state) });
+        Ok(segment)
     };
-    SEGMENTS.get(key, flags, limit_of(&limit::SHMMNI), fits, make)
+    SEGMENTS.get(key, flags, limit_of(&limit::SHMMNI), &fits, &mut make)
 }
 
 /// Pages of all segments.
@@ -183,8 +188,8 @@ pub fn attach(
         region |= RegionFlags::EXECUTE;
         want |= 0o111;
     }
-    let segment = SEGMENTS.find(id)?;
-    segment.with_perm(|perm| perm.check(want))?;
+    let segment: Arc<Segment> = SEGMENTS.find(id)?;
+    perm_of(&*segment).check(want)?;
     let len = page_ceil(segment.bytes).ok_or(Errno::ENOMEM)?;
     let attachment = Attachment::new(segment);
     let backing = Backing::Object(Arc::new(attachment), 0);
@@ -228,7 +233,7 @@ pub fn detach(space: &AddressSpace, address: usize) -> Result<(), Errno> {
 
 /// IPC_RMID: the segment goes now, or with its last attachment.
 pub fn remove(id: i32) -> Result<(), Errno> {
-    let segment = SEGMENTS.find(id)?;
+    let segment: Arc<Segment> = SEGMENTS.find(id)?;
     let is_attached = {
         let mut state = segment.state.lock();
         state.perm.check_owner()?;
@@ -240,14 +245,14 @@ pub fn remove(id: i32) -> Result<(), Errno> {
         state.attached > 0
     };
     if !is_attached {
-        SEGMENTS.remove(&segment);
+        SEGMENTS.remove(&*segment);
     }
     Ok(())
 }
 
 /// IPC_SET.
 pub fn set(id: i32, new: &ShmDs) -> Result<(), Errno> {
-    let segment = SEGMENTS.find(id)?;
+    let segment: Arc<Segment> = SEGMENTS.find(id)?;
     let mut state = segment.state.lock();
     state.perm.check_owner()?;
     state.perm.set(&new.perm)?;
@@ -257,28 +262,16 @@ pub fn set(id: i32, new: &ShmDs) -> Result<(), Errno> {
 
 /// SHM_LOCK and SHM_UNLOCK: memory is never swapped out, so that only the mark changes.
 pub fn lock(id: i32, is_locked: bool) -> Result<(), Errno> {
-    let segment = SEGMENTS.find(id)?;
+    let segment: Arc<Segment> = SEGMENTS.find(id)?;
     let mut state = segment.state.lock();
     state.perm.check_owner()?;
     state.perm.mode = state.perm.mode & !LOCKED | if is_locked { LOCKED } else { 0 };
     Ok(())
 }
 
-/// Which object a `*_STAT` command means, and whether it needs permission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stat {
-    ById,
-    ByIndex,
-    /// `*_STAT_ANY`
-    Anyhow,
-}
-
 /// IPC_STAT and its relatives. The number is what the call returns.
 pub fn stat(id: i32, how: Stat) -> Result<(ShmDs, i32), Errno> {
-    let (number, segment) = match how {
-        Stat::ById => (0, SEGMENTS.find(id)?),
-        _ => SEGMENTS.at(id)?,
-    };
+    let (number, segment): (_, Arc<Segment>) = SEGMENTS.find_as(id, how)?;
     let state = *segment.state.lock();
     if how != Stat::Anyhow {
         state.perm.check(READ)?;
@@ -319,12 +312,9 @@ fn resident(segment: &Segment) -> u64 {
 /// SHM_INFO, and the highest index.
 pub fn usage() -> (ShmInfo, usize) {
     let (used, highest) = SEGMENTS.usage();
-    let info = ShmInfo {
-        used_ids: used as i32,
-        shm_tot: PAGES.load(Ordering::Relaxed),
-        shm_rss: SEGMENTS.all().iter().map(|segment| resident(segment)).sum(),
-        ..ShmInfo::default()
-    };
+    let mut info =
+        ShmInfo { used_ids: used as i32, shm_tot: PAGES.load(Ordering::Relaxed), ..ShmInfo::default() };
+    SEGMENTS.for_all(|segment| info.shm_rss += resident(segment));
     (info, highest)
 }
 
@@ -334,24 +324,29 @@ pub fn write_table(text: &mut fs::proc::Text) {
         b"       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      \
           ctime                   rss                  swap\n",
     );
-    for segment in SEGMENTS.all() {
+    SEGMENTS.for_all(|segment: &Segment| {
         let State { perm, attached, creator, last, attach_time, detach_time, change_time } =
             *segment.state.lock();
-        text.put(format_args!(
-            "{:10} {:10}  {:4o} {:21} {creator:5} {last:5}  {attached:5} {:5} {:5} {:5} {:5} {attach_time:10} {detach_time:10} \
-             {change_time:10} {:21} {:21}\n",
-            perm.key,
-            perm.id,
-            perm.mode,
-            segment.bytes,
-            perm.uid,
-            perm.gid,
-            perm.cuid,
-            perm.cgid,
-            resident(&segment) * PAGE_SIZE as u64,
-            0,
-        ));
-    }
+        let row = [
+            (perm.key.into(), 10),
+            (perm.id.into(), 10),
+            (octal(perm.mode), 5),
+            (segment.bytes as i64, 21),
+            (creator.into(), 5),
+            (last.into(), 5),
+            (attached as i64, 6),
+            (perm.uid.into(), 5),
+            (perm.gid.into(), 5),
+            (perm.cuid.into(), 5),
+            (perm.cgid.into(), 5),
+            (attach_time, 10),
+            (detach_time, 10),
+            (change_time, 10),
+            ((resident(segment) * PAGE_SIZE as u64) as i64, 21),
+            (0, 21),
+        ];
+        write_row(text, &row);
+    });
 }
 
 /// Commands of shmctl(2) besides those that all kinds have.

@@ -11,6 +11,7 @@ pub mod fcntl;
 pub mod file;
 pub mod futex;
 pub mod identity;
+pub mod inotify;
 pub mod ioctl;
 pub mod limits;
 pub mod membarrier;

@@ -6,12 +6,12 @@ use abi::ipc::{SemBuf, SemDs};
 use abi::{Errno, Timespec};
 use ipc::msg::Message;
 use ipc::sem::Op;
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::IntoBytes;
 
 use super::SysResult;
 use crate::ipc::sem::{Ask, Info};
-use crate::ipc::shm::{Stat, command};
-use crate::ipc::{flag, msg, sem, shm};
+use crate::ipc::shm::command;
+use crate::ipc::{Stat, flag, msg, sem, shm};
 use crate::mm::UserPtr;
 use crate::mm::user::read_array;
 use crate::task::current;
@@ -37,8 +37,9 @@ pub fn shmdt(address: usize) -> SysResult {
 }
 
 /// Writes what a `*_STAT` or `*_INFO` command found, and returns its number.
-fn give<T: IntoBytes + Immutable>(argument: usize, value: &T, number: usize) -> SysResult {
-    UserPtr::<T>::new(argument).write(value)?;
+#[inline(never)]
+fn give(argument: usize, value: &[u8], number: usize) -> SysResult {
+    UserPtr::new(argument).write_bytes(value)?;
     Ok(number)
 }
 
@@ -59,15 +60,15 @@ pub fn shmctl(id: i32, cmd: u32, argument: usize) -> SysResult {
     match cmd {
         flag::INFO => {
             let (info, highest) = shm::limits();
-            return give(argument, &info, highest);
+            return give(argument, info.as_bytes(), highest);
         }
         command::INFO => {
             let (info, highest) = shm::usage();
-            return give(argument, &info, highest);
+            return give(argument, info.as_bytes(), highest);
         }
         flag::STAT | command::STAT | command::STAT_ANY => {
             let (ds, number) = shm::stat(id, how(cmd, command::STAT))?;
-            return give(argument, &ds, number as usize);
+            return give(argument, ds.as_bytes(), number as usize);
         }
         flag::SET => shm::set(id, &UserPtr::new(argument).read()?)?,
         flag::RMID => shm::remove(id)?,
@@ -143,11 +144,11 @@ pub fn semctl(id: i32, number: i32, cmd: u32, argument: usize) -> SysResult {
     match cmd {
         flag::INFO | INFO => {
             let (info, highest) = sem::info(if cmd == INFO { Info::Usage } else { Info::Limits });
-            return give(argument, &info, highest);
+            return give(argument, info.as_bytes(), highest);
         }
         flag::STAT | STAT | STAT_ANY => {
             let (ds, number) = sem::stat(id, how(cmd, STAT))?;
-            return give(argument, &ds, number as usize);
+            return give(argument, ds.as_bytes(), number as usize);
         }
         GETPID => return Ok(sem::ask(id, number, Ask::Process)?),
         GETVAL => return Ok(sem::ask(id, number, Ask::Value)?),
@@ -210,11 +211,11 @@ pub fn msgctl(id: i32, cmd: u32, argument: usize) -> SysResult {
     match cmd {
         flag::INFO | INFO => {
             let (info, highest) = msg::info(if cmd == INFO { Info::Usage } else { Info::Limits });
-            return give(argument, &info, highest);
+            return give(argument, info.as_bytes(), highest);
         }
         flag::STAT | STAT | STAT_ANY => {
             let (ds, number) = msg::stat(id, how(cmd, STAT))?;
-            return give(argument, &ds, number as usize);
+            return give(argument, ds.as_bytes(), number as usize);
         }
         flag::SET => msg::set(id, &UserPtr::new(argument).read()?)?,
         flag::RMID => msg::remove(id)?,

@@ -6,7 +6,7 @@ use super::{
     attr, dir, epoll, fcntl, file, futex, identity, ioctl, limits, membarrier, memory, mount, pipe, poll,
     process, random, sched, signal, stat, time, timers, xattr,
 };
-use super::{pidfd, process_vm, sysv};
+use super::{inotify, pidfd, process_vm, sysv};
 use crate::mm::UserPtr;
 use abi::OpenFlags;
 
@@ -303,6 +303,9 @@ syscalls! {
     247 => waitid(which: i32, id: i32, info: UserPtr<abi::SigInfo>, options: u32, rusage: UserPtr<abi::Rusage>) = process::waitid, Full;
     251 => ioprio_set(which: i32, who: i32, ioprio: i32) = sched::ioprio_set, Full;
     252 => ioprio_get(which: i32, who: i32) = sched::ioprio_get, Full;
+    253 => inotify_init() = inotify::inotify_init, Full;
+    254 => inotify_add_watch(fd: Fd, path: Path, mask: u32) = inotify::inotify_add_watch, Full;
+    255 => inotify_rm_watch(fd: Fd, wd: i32) = inotify::inotify_rm_watch, Full;
     257 => openat(dirfd: Fd, path: Path, flags: OpenFlags, mode: u32) = file::openat, Full;
     258 => mkdirat(dirfd: Fd, path: Path, mode: u32) = dir::mkdirat, Full;
     259 => mknodat(dirfd: Fd, path: Path, mode: u32, dev: u32) = dir::mknodat, Full;
@@ -338,6 +341,7 @@ syscalls! {
     291 => epoll_create1(flags: u32) = epoll::epoll_create1, Full;
     292 => dup3(oldfd: Fd, newfd: Fd, flags: u32) = fcntl::dup3, Full;
     293 => pipe2(pipefd: UserPtr<[i32; 2]>, flags: u32) = pipe::pipe2, Full;
+    294 => inotify_init1(flags: u32) = inotify::inotify_init1, Full;
     295 => preadv(fd: Fd, iov: UserPtr<abi::IoVec>, iovcnt: usize, offset: i64) = file::preadv, Full;
     296 => pwritev(fd: Fd, iov: UserPtr<abi::IoVec>, iovcnt: usize, offset: i64) = file::pwritev, Full;
     297 => rt_tgsigqueueinfo(tgid: i32, tid: i32, sig: i32, info: UserPtr<abi::SigInfo>) = signal::rt_tgsigqueueinfo, Full;

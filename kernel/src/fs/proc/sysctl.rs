@@ -8,6 +8,7 @@ use super::text::put;
 use super::{Entry, Text, system};
 use crate::config;
 use crate::entropy;
+use crate::fs::notify;
 use crate::ipc::limit;
 use crate::mm::regions;
 use crate::sync::SpinLock;
@@ -105,9 +106,9 @@ static FS: &[Entry] = &[
 ];
 
 static INOTIFY: &[Entry] = &[
-    kept!("max_queued_events", "16384"),
-    kept!("max_user_instances", "128"),
-    kept!("max_user_watches", "65536"),
+    numbers!("max_queued_events", core::slice::from_ref(&notify::limit::QUEUED_EVENTS)),
+    numbers!("max_user_instances", core::slice::from_ref(&notify::limit::INSTANCES)),
+    numbers!("max_user_watches", core::slice::from_ref(&notify::limit::WATCHES)),
 ];
 
 static MQUEUE: &[Entry] = &[kept!("msg_max", "10"), kept!("msgsize_max", "8192"), kept!("queues_max", "256")];
