@@ -1,6 +1,5 @@
 //! Which message of a System V queue a receiver gets (msgrcv(2)).
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::NoMemory;
@@ -44,14 +43,14 @@ impl Select {
 /// Messages in the order of their coming.
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
-    messages: VecDeque<Message>,
+    messages: Vec<Message>,
     bytes: usize,
 }
 
 impl Queue {
     #[must_use]
     pub const fn new() -> Self {
-        Self { messages: VecDeque::new(), bytes: 0 }
+        Self { messages: Vec::new(), bytes: 0 }
     }
 
     #[must_use]
@@ -80,7 +79,7 @@ impl Queue {
     pub fn push(&mut self, message: Message) -> Result<(), NoMemory> {
         self.messages.try_reserve(1).map_err(|_| NoMemory)?;
         self.bytes += message.data.len();
-        self.messages.push_back(message);
+        self.messages.push(message);
         Ok(())
     }
 
@@ -106,7 +105,10 @@ impl Queue {
     }
 
     pub fn remove(&mut self, at: usize) -> Option<Message> {
-        let message = self.messages.remove(at)?;
+        if at >= self.messages.len() {
+            return None;
+        }
+        let message = self.messages.remove(at);
         self.bytes -= message.data.len();
         Some(message)
     }

@@ -1,7 +1,6 @@
 //! A set of semaphores (semop(2)): operations that happen together or not at all, who waits for what, and adjustments that are undone
 //! when a process ends.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::NoMemory;
@@ -75,7 +74,7 @@ struct Waiter<W> {
 pub struct Set<W> {
     semaphores: Vec<Semaphore>,
     undo: Vec<Undo>,
-    waiting: VecDeque<Waiter<W>>,
+    waiting: Vec<Waiter<W>>,
 }
 
 /// Whether operations change a value: those that only wait for zero need no more than read permission.
@@ -90,7 +89,7 @@ impl<W: Clone + PartialEq> Set<W> {
         let mut semaphores = Vec::new();
         semaphores.try_reserve_exact(count).map_err(|_| NoMemory)?;
         semaphores.resize(count, Semaphore::default());
-        Ok(Self { semaphores, undo: Vec::new(), waiting: VecDeque::new() })
+        Ok(Self { semaphores, undo: Vec::new(), waiting: Vec::new() })
     }
 
     /// How many semaphores there are.
@@ -220,14 +219,17 @@ impl<W: Clone + PartialEq> Set<W> {
     /// Puts operations that came back [`Attempt::Blocked`] at the end of the queue.
     pub fn wait(&mut self, who: W, ops: Vec<Op>, process: u32, blocking: usize) -> Result<(), NoMemory> {
         self.waiting.try_reserve(1).map_err(|_| NoMemory)?;
-        self.waiting.push_back(Waiter { who, process, ops, blocking });
+        self.waiting.push(Waiter { who, process, ops, blocking });
         Ok(())
     }
 
     /// Takes a waiter out; whether it was still there.
     pub fn cancel(&mut self, who: &W) -> bool {
         match self.waiting.iter().position(|waiter| waiter.who == *who) {
-            Some(at) => self.waiting.remove(at).is_some(),
+            Some(at) => {
+                self.waiting.remove(at);
+                true
+            }
             None => false,
         }
     }
@@ -265,9 +267,7 @@ impl<W: Clone + PartialEq> Set<W> {
                 Ok(Attempt::Done) => Ok(()),
                 Err(error) => Err(error),
             };
-            if let Some(waiter) = self.waiting.remove(at) {
-                finished(waiter.who, result);
-            }
+            finished(self.waiting.remove(at).who, result);
             if result.is_ok() && altering {
                 (at, altering) = (0, false);
             }
