@@ -13,6 +13,7 @@ use super::dentry::Dentry;
 use super::file::OpenFile;
 use super::lock::SleepLock;
 use super::mount::FileSystem;
+use super::notify;
 use super::path::Path;
 use super::path_cache;
 use super::tmpfs::{TmpDirectory, TmpFile};
@@ -528,6 +529,9 @@ impl Inode {
 impl Drop for Inode {
     #[inline]
     fn drop(&mut self) {
+        if notify::is_active() {
+            notify::gone(self);
+        }
         self.ops().release(&self.fs);
     }
 }

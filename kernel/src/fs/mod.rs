@@ -24,6 +24,7 @@ pub mod lock;
 pub mod memory;
 pub mod mount;
 pub mod names;
+pub mod notify;
 pub mod open;
 pub mod page_cache;
 pub mod path;

@@ -719,6 +719,7 @@ impl AddressSpace {
         }
         let table = self.table.fork(crate::mode(), &excluded)?;
         paging::flush_all();
+        regions.rebind_for_child();
         for region in regions.iter() {
             note_writable(region, region.pages());
         }

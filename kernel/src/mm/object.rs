@@ -42,6 +42,16 @@ pub trait MemoryObject: Send + Sync {
         true
     }
 
+    /// The object for a child's copy of a mapping (fork), if it isn't the same one.
+    fn for_child(&self) -> Option<alloc::sync::Arc<dyn MemoryObject>> {
+        None
+    }
+
+    /// Length in bytes of an attached System V segment.
+    fn attached_bytes(&self) -> Option<usize> {
+        None
+    }
+
     /// What futexes in shared mappings go by: the same for all objects that show the same pages.
     fn identity_key(&self) -> usize {
         core::ptr::from_ref(self).cast::<()>().addr()

@@ -124,6 +124,19 @@ impl Regions {
         self.list.len()
     }
 
+    /// In a child's copy: what counts its mappings gets to know of each.
+    pub fn rebind_for_child(&mut self) {
+        let mut last: Option<(Arc<dyn MemoryObject>, Arc<dyn MemoryObject>)> = None;
+        for region in &mut self.list {
+            let Backing::Object(object, _) = &mut region.backing else { continue };
+            // Pieces of one mapping stay pieces of one.
+            let again = last.as_ref().filter(|(old, _)| Arc::ptr_eq(old, object)).map(|(_, new)| new.clone());
+            if let Some(new) = again.or_else(|| object.for_child()) {
+                last = Some((core::mem::replace(object, new.clone()), new));
+            }
+        }
+    }
+
     /// Index of the first region that ends above `address`.
     #[inline]
     fn position(&self, address: usize) -> usize {

@@ -11,6 +11,7 @@ use super::{Fd, SysResult};
 use crate::fs;
 use crate::fs::file::{MAX_OFFSET, Mode};
 use crate::fs::inode::{Allocate, FileKind, Inode, Timestamp};
+use crate::fs::notify::{self, event};
 use crate::fs::path::{Path, UserPath, resolve, start_at};
 use crate::fs::perm::{self, Want};
 use crate::fs::tmpfs::seal;
@@ -38,6 +39,7 @@ fn change_mode(place: &Path, mode: u32) -> SysResult {
     }
     inode.set_mode(mode);
     inode.touch_changed();
+    notify::note(&place.dentry, event::ATTRIB);
     Ok(0)
 }
 
@@ -82,6 +84,7 @@ fn change_owner(place: &Path, uid: u32, gid: u32) -> SysResult {
         perm::drop_set_id_bits(inode);
     }
     inode.touch_changed();
+    notify::note(&place.dentry, event::ATTRIB);
     Ok(0)
 }
 
@@ -159,6 +162,12 @@ fn change_times(place: &Path, accessed: NewTime, modified: NewTime) -> SysResult
         }
         times.changed = now;
     });
+    let what = match (accessed, modified) {
+        (_, NewTime::Keep) => event::ACCESS,
+        (NewTime::Keep, _) => event::MODIFY,
+        _ => event::ATTRIB,
+    };
+    notify::note(&place.dentry, what);
     Ok(0)
 }
 
@@ -245,7 +254,7 @@ pub fn truncate(path: PathArg, len: i64) -> SysResult {
         return Err(Errno::ETXTBSY.into());
     }
     check_size(inode, size)?;
-    open::truncate(inode, size)?;
+    open::truncate(&place.dentry, size)?;
     Ok(0)
 }
 
@@ -258,7 +267,7 @@ pub fn ftruncate(fd: Fd, len: i64) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     check_size(inode, size)?;
-    open::truncate(inode, size)?;
+    open::truncate(&file.path.dentry, size)?;
     Ok(0)
 }
 
@@ -324,6 +333,7 @@ pub fn fallocate(fd: Fd, mode: u32, at: i64, len: i64) -> SysResult {
         hooks::unmap_range(inode, start, end);
     }
     inode.touch_modified();
+    notify::note(&file.path.dentry, event::MODIFY);
     Ok(0)
 }
 

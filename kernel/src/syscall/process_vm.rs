@@ -163,7 +163,15 @@ pub fn kcmp(pid_a: i32, pid_b: i32, kind: i32, index_a: usize, index_b: usize) -
         KCMP_VM => compare(space(&a), space(&b)),
         KCMP_FILES => compare(files(&a), files(&b)),
         KCMP_FS => compare(Arc::as_ptr(&a.fs).addr(), Arc::as_ptr(&b.fs).addr()),
-        KCMP_SIGHAND | KCMP_SYSVSEM => compare(Arc::as_ptr(&a).addr(), Arc::as_ptr(&b).addr()),
+        KCMP_SIGHAND => compare(Arc::as_ptr(&a).addr(), Arc::as_ptr(&b).addr()),
+        KCMP_SYSVSEM => {
+            // Without adjustments there is nothing to tell apart.
+            let list = |process: &Arc<Process>| {
+                let has = process.has_undo.load(core::sync::atomic::Ordering::Relaxed);
+                if has { Arc::as_ptr(process).addr() } else { 0 }
+            };
+            compare(list(&a), list(&b))
+        }
         // Nobody has an I/O context.
         KCMP_IO => 0,
         KCMP_EPOLL_TFD => return Err(Errno::EOPNOTSUPP.into()),
@@ -186,6 +194,9 @@ pub fn unshare(flags: u64) -> SysResult {
         || shares_fs && flags.contains(F::FS)
     {
         return Err(Errno::EINVAL.into());
+    }
+    if flags.contains(F::SYSVSEM) {
+        crate::ipc::process_exit(me);
     }
     if flags.contains(F::FILES) {
         me.unshare_files()?;

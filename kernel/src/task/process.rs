@@ -122,6 +122,8 @@ pub struct Process {
     /// Cleared when a vfork child execs or ends.
     pub holds_parent: AtomicBool,
     pub parent_release: WaitQueue,
+    /// Whether it ever asked for SEM_UNDO.
+    pub has_undo: AtomicBool,
     /// PR_SET_CHILD_SUBREAPER.
     pub subreaper: AtomicBool,
     /// What threads that ended have used, and what children that were waited for have.
@@ -167,6 +169,7 @@ impl Process {
             zombie: AtomicBool::new(false),
             holds_parent: AtomicBool::new(false),
             parent_release: WaitQueue::new(),
+            has_undo: AtomicBool::new(false),
             subreaper: AtomicBool::new(false),
             usage: SpinLock::new(Usage::default()),
             children_usage: SpinLock::new(Usage::default()),

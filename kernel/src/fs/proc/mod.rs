@@ -82,6 +82,7 @@ static ROOT: &[Entry] = &[
     Entry::text("stat", system::statistics),
     Entry::text("swaps", system::swaps),
     Entry::directory("sys", sysctl::ENTRIES),
+    Entry::directory("sysvipc", system::SYSVIPC),
     Entry::text("uptime", system::uptime),
     Entry::text("version", system::version),
     Entry::text("vmstat", system::memory_statistics),
