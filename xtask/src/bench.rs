@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use bench::{Baseline, Clock, Plan, Results, Rival, Rivals, SUITES, Settings, Suite, Targets};
-use launch::{Acceleration, KvmVerdict, Mode};
+use launch::{Acceleration, Board, KvmVerdict, Mode};
 
 use crate::build::{self, project, target_directory};
 use crate::install::{self, Need, Policy};
@@ -15,6 +15,14 @@ use crate::terminal::say;
 const NEEDS: &[Need] = &[
     Need { program: "musl-gcc", package: "musl-tools" },
     Need { program: "/bin/busybox", package: "busybox-static" },
+];
+/// What the programs of the `app` suite are built with.
+pub(crate) const APP_NEEDS: &[Need] = &[
+    Need { program: "gcc", package: "gcc" },
+    Need { program: "/usr/lib/x86_64-linux-gnu/libc.a", package: "libc6-dev" },
+    Need { program: "/usr/include/sqlite3.h", package: "libsqlite3-dev" },
+    Need { program: "/usr/include/lua5.4/lua.h", package: "liblua5.4-dev" },
+    Need { program: "go", package: "golang-go" },
 ];
 /// What fetching Debian's kernel takes.
 const CLOUD_NEEDS: &[Need] = &[Need { program: "dpkg", package: "dpkg" }];
@@ -82,6 +90,9 @@ pub(crate) struct BenchArgs {
     /// Processors of the machines
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     cpus: u32,
+    /// Measure this kernel instead of building one
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
     /// Refuse to install missing packages; say the command instead
     #[arg(long)]
     no_install: bool,
@@ -99,8 +110,11 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<u8> {
     install::ensure(install::RUN_NEEDS, policy)?;
     install::ensure(NEEDS, policy)?;
     let (rivals, earlier) = against(args, policy)?;
-    let kernel = build::build(policy)?;
+    let kernel = build::given_or_built(args.kernel.as_deref(), policy)?;
     let suites = suites(args)?;
+    if suites.iter().any(|suite| suite.name == "app") {
+        install::ensure(APP_NEEDS, policy)?;
+    }
     let modes: Vec<Mode> = args.mode.iter().map(|&mode| mode.into()).collect();
     let acceleration = acceleration(args.accel.unwrap_or(AccelArg::Tcg), &modes)?;
     let settings = Settings {
@@ -111,6 +125,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<u8> {
         acceleration,
         memory_bytes: MEMORY,
         cpus: args.cpus,
+        board: Board::Microvm,
         extra: Vec::new(),
     };
     let clock = |suite: &Suite| {
@@ -176,6 +191,7 @@ pub(crate) fn same_twice(kernel: PathBuf) -> Result<usize> {
         acceleration: Acceleration::Tcg,
         memory_bytes: MEMORY,
         cpus: 1,
+        board: Board::Microvm,
         extra: Vec::new(),
     };
     let suites = bench::find_suite("syscall").into_iter().collect();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use launch::{
-    Acceleration, Config, End, Host, Input, Job, Limits, Machine, Mode, Root, Stdin, StreamKind, Usage,
+    Acceleration, Board, Config, End, Host, Input, Job, Limits, Machine, Mode, Root, Stdin, StreamKind, Usage,
 };
 
 /// What all machines of a run have in common.
@@ -25,6 +25,7 @@ pub struct Settings {
     pub acceleration: Acceleration,
     pub memory_bytes: u64,
     pub cpus: u32,
+    pub board: Board,
     /// Further arguments of QEMU.
     pub extra: Vec<OsString>,
 }
@@ -37,6 +38,7 @@ impl Settings {
             acceleration: self.acceleration,
             memory_bytes: self.memory_bytes,
             cpus: self.cpus,
+            board: self.board,
             exact: self.exact,
             extra: self.extra.clone(),
             ..Machine::new(self.kernel.clone())

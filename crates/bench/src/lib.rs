@@ -4,6 +4,7 @@
 //! * [`render`] and [`plot()`] show them; [`Baseline`] keeps them from getting worse.
 //! * [`profile()`] counts a case's instructions by function.
 
+mod app;
 mod boot;
 mod guest;
 mod line;
@@ -17,6 +18,7 @@ mod rival;
 mod stats;
 mod suite;
 mod table;
+mod work;
 
 pub use guest::Settings;
 pub use measure::{Plan, measure};

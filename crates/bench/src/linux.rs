@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use launch::{Acceleration, End, Host, Root, Usage};
+use launch::{Acceleration, Board, End, Host, Root, Usage};
 
 use crate::guest::{Outcome, Settings};
 use crate::rival::Rival;
@@ -130,7 +130,12 @@ pub(crate) fn qemu_arguments(
 ) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
-    add(&["-M", "microvm,acpi=off", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+    let board = match settings.board {
+        Board::Microvm => "microvm,acpi=off",
+        Board::Q35 => "q35",
+        Board::Pc => "pc",
+    };
+    add(&["-M", board, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     if settings.exact {
         add(&["-accel", "tcg", "-icount", "shift=0,sleep=off", "-seed", "42"]);
         add(&["-rtc", "base=2024-01-01T00:00:00,clock=vm", "-cpu", "max,-erms,-rdrand,-rdseed"]);

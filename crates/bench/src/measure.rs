@@ -6,13 +6,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use launch::{Mode, Root};
+use launch::{Board, Mode, Root};
 
 use crate::guest::{self, Outcome, Settings};
+use crate::app::Apps;
 use crate::programs::{Operation, Programs};
 use crate::results::{Case, Environment, Results};
 use crate::rival::Rival;
 use crate::suite::{Clock, Suite};
+use crate::work::Work;
 use crate::{boot, line, linux, stats, suite};
 
 /// For one job; for all of a Linux guest's.
@@ -118,17 +120,12 @@ pub fn measure(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Result<Results> {
             boot::measure(&mut bench, progress)?;
             continue;
         }
-        let cases: Vec<&Operation> = operations
-            .iter()
-            .filter(|operation| {
-                operation.suite == suite.name && suite::is_measured(&operation.name, bench.clock())
-            })
-            .collect();
+        let work = bench.work(suite.name, &operations)?;
         for run in 0..plan.runs {
             // In turn, so that a noisy machine hurts all alike.
             for guest in bench.guests.clone() {
                 progress(&format!("{}: {} (run {} of {})", suite.name, guest.key(), run + 1, plan.runs));
-                bench.operations(guest, &cases)?;
+                bench.run(guest, suite.name, &work)?;
             }
         }
     }
@@ -151,34 +148,61 @@ impl Bench<'_> {
         self.failed.push(format!("{} {case}: {}", guest.key(), why.join("; ")));
     }
 
+    /// What belongs to a suite. Its programs are put where they are run.
+    fn work(&mut self, suite: &str, operations: &[Operation]) -> Result<Vec<Work>> {
+        if suite == "app" {
+            let settings = &self.plan.settings;
+            let apps = Apps::build(&settings.project, &settings.target, &mut self.failed)?;
+            apps.add_to(&mut self.root)?;
+            if self.guests.contains(&Guest::Rival(Rival::Native)) {
+                apps.install(&settings.target)?;
+            }
+            return Ok(apps.work);
+        }
+        let clock = self.clock();
+        let chosen = operations
+            .iter()
+            .filter(|operation| operation.suite == suite && suite::is_measured(&operation.name, clock));
+        Ok(chosen.map(|operation| operation.work(&self.programs)).collect())
+    }
+
     /// Runs each case once.
-    fn operations(&mut self, guest: Guest, cases: &[&Operation]) -> Result<()> {
-        let settings = &self.plan.settings;
-        let words: Vec<Vec<String>> = cases.iter().map(|case| case.words()).collect();
+    fn run(&mut self, guest: Guest, suite: &str, work: &[Work]) -> Result<()> {
+        let mut settings = self.plan.settings.clone();
+        if suite == "scale" {
+            settings.cpus = settings.cpus.max(2);
+            // Linux finds a microvm's second processor only through ACPI, which its translator can't have.
+            settings.board = Board::Q35;
+            if guest == Guest::Rival(Rival::LinuxTiny) {
+                // Built for one processor.
+                return Ok(());
+            }
+        }
+        let words: Vec<Vec<String>> = work.iter().map(|work| work.words.clone()).collect();
         let outcomes = match guest {
             Guest::Whelk(privilege) => {
                 let jobs: Vec<_> = words.iter().map(|words| guest::job(words)).collect();
                 guest::run(&settings.machine(privilege.mode()), &self.root, &jobs, JOB_LIMIT)?
             }
             Guest::Rival(Rival::Native) => {
-                let words: Vec<_> = cases.iter().map(|case| case.native_words(&self.programs)).collect();
-                words.iter().map(|words| native(words)).collect::<Result<_>>()?
+                let words = work.iter().filter_map(|work| work.native.as_ref());
+                words.map(|words| native(words)).collect::<Result<_>>()?
             }
             Guest::Rival(rival) => {
                 let kernel = self.kernels.get(&rival).context("a rival without a kernel")?;
-                linux::jobs(rival, settings, &kernel.file, &self.root, &words, LINUX_LIMIT)?
+                linux::jobs(rival, &settings, &kernel.file, &self.root, &words, LINUX_LIMIT)?
             }
         };
-        for (case, outcome) in cases.iter().zip(outcomes) {
-            let found = outcome.stdout.lines().filter_map(line::parse).find(|line| line.name == case.name);
+        for (work, outcome) in work.iter().zip(outcomes) {
+            let found = outcome.stdout.lines().filter_map(line::parse).find(|line| line.name == work.name);
             match found {
                 Some(line) if outcome.status == Some(0) => {
-                    let (value, unit) = self.convert(guest, line.ticks);
-                    self.add(guest, &case.suite, &case.name, unit, value);
+                    let (value, unit) = self.convert(guest, suite, line.ticks);
+                    self.add(guest, suite, &work.name, unit, value);
                 }
                 _ => {
                     let said = format!("{}\n{}", outcome.stderr, outcome.stdout);
-                    self.fail(guest, &format!("{}/{}", case.suite, case.name), &said);
+                    self.fail(guest, &format!("{suite}/{}", work.name), &said);
                 }
             }
         }
@@ -186,12 +210,13 @@ impl Bench<'_> {
     }
 
     /// A number of ticks in the unit of this run; what runs on this host itself is measured in time, and stands beside instructions.
-    fn convert(&self, guest: Guest, ticks: u64) -> (f64, &'static str) {
+    fn convert(&self, guest: Guest, suite: &str, ticks: u64) -> (f64, &'static str) {
         let ticks = to_float(ticks);
         let ns = || (ticks * 1e7 / to_float(launch::tsc_khz())).round() / 10.0;
         match (self.clock(), guest) {
             (Clock::Exact, Guest::Rival(Rival::Native)) => (ns(), "instructions"),
             (Clock::Exact, _) => (ticks, "instructions"),
+            (Clock::Wall, _) if suite == "app" => ((ns() / 1e4).round() / 100.0, "ms"),
             (Clock::Wall, _) => (ns(), "ns"),
         }
     }

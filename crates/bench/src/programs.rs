@@ -7,10 +7,12 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use launch::Root;
 
+use crate::work::Work;
+
 const FLAGS: [&str; 7] =
-    ["-static", "-O2", "-Wall", "-Wextra", "-Wno-clobbered", "-Wno-unused-function", "-pthread"];
+    ["-static", "-O2", "-Wall", "-Wextra", "-Wno-clobbered", "-Wno-unused", "-pthread"];
 /// Programs that measure operations: each case is a run of one.
-const MEASURING: [&str; 2] = ["ops", "more"];
+const MEASURING: [&str; 3] = ["ops", "more", "scale"];
 
 /// A case of a measuring program.
 #[derive(Clone, Debug)]
@@ -32,9 +34,10 @@ impl Operation {
         [program, "--exec", hello, &self.name].map(str::to_owned).to_vec()
     }
 
-    /// This host's command line.
-    pub(crate) fn native_words(&self, programs: &Programs) -> Vec<String> {
-        self.words_for(&self.file.display().to_string(), &programs.hello.display().to_string())
+    /// With this host's command line.
+    pub(crate) fn work(&self, programs: &Programs) -> Work {
+        let native = self.words_for(&self.file.display().to_string(), &programs.hello.display().to_string());
+        Work { name: self.name.clone(), words: self.words(), native: Some(native) }
     }
 }
 
@@ -105,33 +108,41 @@ impl Programs {
     }
 }
 
-/// Builds `tests/bench/NAME.c` below `target`, unless it is there from the same source.
+/// A program that is built once for each `seed` (what it is built from): `make` builds it under the name that it is given.
 ///
 /// # Errors
-/// There is no compiler, or it refuses.
+/// Those of `make`, or there is no place for it.
+pub(crate) fn cached(
+    target: &Path,
+    name: &str,
+    seed: &impl Hash,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let mut hasher = DefaultHasher::new();
+    seed.hash(&mut hasher);
+    let directory = target.join("bench");
+    let path = directory.join(format!("{name}-{:016x}", hasher.finish()));
+    if !path.exists() {
+        std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+        let unfinished = directory.join(format!("{name}.unfinished.{}", std::process::id()));
+        make(&unfinished)?;
+        std::fs::rename(unfinished, &path)?;
+    }
+    Ok(path)
+}
+
+/// Builds `tests/bench/NAME.c` below `target`.
 fn build(project: &Path, target: &Path, name: &str, more_flags: &[&str]) -> Result<PathBuf> {
     let source = project.join("tests/bench").join(format!("{name}.c"));
     let mut text = std::fs::read_to_string(&source).with_context(|| source.display().to_string())?;
     text.push_str(&std::fs::read_to_string(source.with_file_name("measure.h")).context("measure.h")?);
-    let mut hasher = DefaultHasher::new();
-    (FLAGS, more_flags, &text).hash(&mut hasher);
-    let directory = target.join("bench");
-    let path = directory.join(format!("{name}-{:016x}", hasher.finish()));
-    if path.exists() {
-        return Ok(path);
-    }
-    std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
-    let unfinished = directory.join(format!("{name}.unfinished.{}", std::process::id()));
-    let output = Command::new("musl-gcc")
-        .args(FLAGS)
-        .args(more_flags)
-        .arg("-o")
-        .args([&unfinished, &source])
-        .output()
-        .context("musl-gcc")?;
-    if !output.status.success() {
-        bail!("{name} didn't build:\n{}", String::from_utf8_lossy(&output.stderr));
-    }
-    std::fs::rename(unfinished, &path)?;
-    Ok(path)
+    cached(target, name, &(FLAGS, more_flags, &text), |unfinished| {
+        let mut command = Command::new("musl-gcc");
+        command.args(FLAGS).args(more_flags).arg("-o").args([unfinished, &source]);
+        let output = command.output().context("musl-gcc")?;
+        if !output.status.success() {
+            bail!("{name} didn't build:\n{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    })
 }

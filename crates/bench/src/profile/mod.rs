@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use launch::{Machine, TempDir};
 use nix::sys::stat;
 
+use crate::app::Apps;
 use crate::{guest, line, programs};
 use stack::{Node, Stacks};
 use symbols::Symbols;
@@ -72,6 +73,12 @@ enum Window {
     Marks { start: u64, stop: u64, repetition: u64 },
     /// Those before the program's first.
     Boot,
+    /// Those from the program's first to the last of all.
+    Whole,
+}
+
+fn no_such(case: &str) -> String {
+    format!("{case}: no such case")
 }
 
 /// Runs `case` (`suite/name`, or `boot`) and counts. `kernel` has symbols.
@@ -86,14 +93,19 @@ pub fn profile(
     case: &str,
 ) -> Result<Profile> {
     let programs = programs::Programs::build(project, target)?;
-    let root = programs.root()?;
+    let mut root = programs.root()?;
     let name = case.rsplit('/').next().unwrap_or(case);
     let (window, job) = if name == BOOT {
         (Window::Boot, guest::job(&["/bin/hello"]))
+    } else if case.starts_with("app/") {
+        let apps = Apps::build(project, target, &mut Vec::new())?;
+        apps.add_to(&mut root)?;
+        let found = apps.work.into_iter().find(|work| work.name == name).with_context(|| no_such(case))?;
+        (Window::Whole, guest::job(&found.words))
     } else {
         let found = programs.operations()?.into_iter().find(|operation| operation.name == name);
         let found =
-            found.with_context(|| format!("{case}: no such case; cargo xtask bench --list names them"))?;
+            found.with_context(|| no_such(case))?;
         (marks(&found.file)?, guest::job(&found.words()))
     };
 
@@ -176,6 +188,7 @@ fn read_log(fifo: &PathBuf, window: Window, symbols: &Symbols) -> Result<(Counts
                         best = Some(done);
                     }
                 }
+                Window::Whole => counting |= in_high_half,
                 Window::Boot if in_high_half && counting => {
                     counting = false;
                     best = Some(std::mem::take(&mut current));
@@ -194,6 +207,9 @@ fn read_log(fifo: &PathBuf, window: Window, symbols: &Symbols) -> Result<(Counts
             current.total += 1;
             *current.kernel.entry((node, address)).or_default() += 1;
         }
+    }
+    if matches!(window, Window::Whole) {
+        best = Some(current);
     }
     let counts = best.context("the program measured nothing")?;
     Ok((counts, stacks))
