@@ -19,7 +19,13 @@ struct Recipe {
 }
 
 const RECIPES: [Recipe; 5] = [
-    Recipe { name: "timed", source: "timed.c", compiler: "musl-gcc", before: &["-static", "-O2"], after: &[] },
+    Recipe {
+        name: "timed",
+        source: "timed.c",
+        compiler: "musl-gcc",
+        before: &["-static", "-O2"],
+        after: &[],
+    },
     Recipe {
         name: "sqlite",
         source: "app/sqlite.c",
@@ -75,8 +81,8 @@ enum Contents {
 /// Words in an order that compresses as prose does.
 fn text() -> Vec<u8> {
     const WORDS: [&str; 16] = [
-        "whelk", "shell", "the", "of", "a", "kernel", "runs", "program", "system", "and", "call", "page", "in", "to",
-        "memory", "thread",
+        "whelk", "shell", "the", "of", "a", "kernel", "runs", "program", "system", "and", "call", "page",
+        "in", "to", "memory", "thread",
     ];
     let mut text = Vec::new();
     let mut state = 1u32;

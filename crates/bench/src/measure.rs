@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use launch::{Board, Mode, Root};
 
-use crate::guest::{self, Outcome, Settings};
 use crate::app::Apps;
+use crate::guest::{self, Outcome, Settings};
 use crate::programs::{Operation, Programs};
 use crate::results::{Case, Environment, Results};
 use crate::rival::Rival;

@@ -9,8 +9,7 @@ use launch::Root;
 
 use crate::work::Work;
 
-const FLAGS: [&str; 7] =
-    ["-static", "-O2", "-Wall", "-Wextra", "-Wno-clobbered", "-Wno-unused", "-pthread"];
+const FLAGS: [&str; 7] = ["-static", "-O2", "-Wall", "-Wextra", "-Wno-clobbered", "-Wno-unused", "-pthread"];
 /// Programs that measure operations: each case is a run of one.
 const MEASURING: [&str; 3] = ["ops", "more", "scale"];
 

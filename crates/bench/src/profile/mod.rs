@@ -104,8 +104,7 @@ pub fn profile(
         (Window::Whole, guest::job(&found.words))
     } else {
         let found = programs.operations()?.into_iter().find(|operation| operation.name == name);
-        let found =
-            found.with_context(|| no_such(case))?;
+        let found = found.with_context(|| no_such(case))?;
         (marks(&found.file)?, guest::job(&found.words()))
     };
 
