@@ -1,5 +1,5 @@
 //! Semaphore sets against a model that tries everything anew after each step.
-#![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small numbers")]
+#![expect(clippy::cast_possible_truncation, reason = "small numbers")]
 
 use ipc::sem::{Attempt, Error, Op, Set, alters};
 use proptest::prelude::*;
