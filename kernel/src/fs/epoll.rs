@@ -82,9 +82,14 @@ fn key(fd: i32, file: &Arc<OpenFile>) -> Key {
 }
 
 impl Set {
+    /// Puts an entry on the ready list, once. `is_queued` changes under the list's lock only.
     fn queue(&self, item: &Arc<Item>) {
+        if item.is_queued.load(Ordering::Acquire) {
+            return;
+        }
+        let mut ready = self.ready.lock();
         if !item.is_queued.swap(true, Ordering::AcqRel) {
-            self.ready.lock().push_back(item.clone());
+            ready.push_back(item.clone());
         }
     }
 
@@ -152,9 +157,17 @@ impl Set {
         let mut left = self.ready.lock().len();
         while left > 0 && taken < max {
             left -= 1;
-            let Some(item) = self.ready.lock().pop_front() else { break };
-            item.is_queued.store(false, Ordering::Release);
-            let Some((events, data)) = item.ready() else {
+            let Some((item, is_out)) = self.next_candidate() else { break };
+            let mut found = item.ready();
+            if found.is_none() && !is_out {
+                // Out of the list first, and then looked at once more: what happens from now on puts it back.
+                self.take_out(&item);
+                found = item.ready();
+                if found.is_some() {
+                    self.queue(&item);
+                }
+            }
+            let Some((events, data)) = found else {
                 if item.file.strong_count() == 0 {
                     self.items.lock().retain(|_, other| !Arc::ptr_eq(other, &item));
                 }
@@ -165,15 +178,36 @@ impl Set {
                 return if taken > 0 { Ok(taken) } else { Err(error) };
             }
             taken += 1;
-            let mut interest = item.interest.lock();
-            if interest.events & flag::ONESHOT != 0 {
-                interest.events &= flag::PRIVATE;
-            } else if interest.events & flag::EDGE == 0 {
-                drop(interest);
-                self.queue(&item);
+            if is_out && item.interest.lock().events & flag::ONESHOT != 0 {
+                item.interest.lock().events &= flag::PRIVATE;
             }
         }
         Ok(taken)
+    }
+
+    /// The next entry to look at. One that reports each event once leaves the list at once (true), so that nobody else reports it; the
+    /// others stay, the first behind the last.
+    #[inline]
+    fn next_candidate(&self) -> Option<(Arc<Item>, bool)> {
+        let mut ready = self.ready.lock();
+        let item = ready.front()?;
+        if item.interest.lock().events & (flag::ONESHOT | flag::EDGE) != 0 {
+            let item = ready.pop_front()?;
+            item.is_queued.store(false, Ordering::Release);
+            return Some((item, true));
+        }
+        let item = item.clone();
+        if ready.len() > 1 {
+            ready.rotate_left(1);
+        }
+        Some((item, false))
+    }
+
+    #[inline(never)]
+    fn take_out(&self, item: &Arc<Item>) {
+        let mut ready = self.ready.lock();
+        ready.retain(|queued| !Arc::ptr_eq(queued, item));
+        item.is_queued.store(false, Ordering::Release);
     }
 
     /// Whether something may be ready.
@@ -197,8 +231,11 @@ impl Set {
         let mut left = self.ready.lock().len();
         while left > 0 {
             left -= 1;
-            let Some(item) = self.ready.lock().pop_front() else { break };
-            item.is_queued.store(false, Ordering::Release);
+            let Some(item) = self.ready.lock().front().cloned() else { break };
+            if item.ready().is_some() {
+                return true;
+            }
+            self.take_out(&item);
             if item.ready().is_some() {
                 self.queue(&item);
                 return true;
@@ -246,6 +283,10 @@ impl FileOps for EpollFile {
         self
     }
 
+    fn epoll(&self) -> Option<&Arc<Set>> {
+        Some(&self.0)
+    }
+
     fn poll(&self, _: &OpenFile, poller: Poller<'_>) -> Events {
         self.0.head.add(poller);
         if self.0.any_ready() { Events::READABLE } else { Events::empty() }
@@ -283,7 +324,7 @@ impl FileOps for EpollFile {
 
 /// The epoll instance behind an open file.
 pub fn of(file: &OpenFile) -> Option<&Arc<Set>> {
-    file.ops.as_any().downcast_ref::<EpollFile>().map(|epoll| &epoll.0)
+    file.ops.epoll()
 }
 
 /// epoll_create1(2).

@@ -104,6 +104,11 @@ pub trait FileOps: Send + Sync + 'static {
         Events::READABLE | Events::WRITABLE
     }
 
+    /// The epoll instance that this is, for epoll's own calls.
+    fn epoll(&self) -> Option<&Arc<super::epoll::Set>> {
+        None
+    }
+
     /// Whether poll can wait for it: epoll refuses others with EPERM.
     fn is_pollable(&self) -> bool {
         false
@@ -258,6 +263,7 @@ impl OpenFile {
     }
 
     /// Reads at the offset. EBADF if not open for reading; what the file itself says.
+    #[inline(always)]
     pub fn read(&self, dst: &mut Sink<'_>) -> SysResult {
         if !self.mode.contains(Mode::READ) {
             return Err(Errno::EBADF.into());
@@ -270,6 +276,7 @@ impl OpenFile {
     }
 
     /// Writes at the offset.
+    #[inline(always)]
     pub fn write(&self, src: &mut Source<'_>) -> SysResult {
         if !self.mode.contains(Mode::WRITE) {
             return Err(Errno::EBADF.into());
@@ -282,6 +289,7 @@ impl OpenFile {
     }
 
     /// Reads elsewhere than at the offset. ESPIPE without one.
+    #[inline(always)]
     pub fn read_at(&self, at: u64, dst: &mut Sink<'_>) -> SysResult {
         if !self.mode.contains(Mode::PLACED) {
             return Err(Errno::ESPIPE.into());
@@ -293,6 +301,7 @@ impl OpenFile {
         self.read_inner(&mut at, dst)
     }
 
+    #[inline(always)]
     pub fn write_at(&self, at: u64, src: &mut Source<'_>) -> SysResult {
         if !self.mode.contains(Mode::PLACED) {
             return Err(Errno::ESPIPE.into());

@@ -60,8 +60,15 @@ impl PollHead {
     }
 
     /// Registers a poller. Comes before the look at the state.
-    #[inline]
+    #[inline(always)]
     pub fn add(&self, poller: Poller<'_>) {
+        if !matches!(poller, Poller::Glance) {
+            self.register(poller);
+        }
+    }
+
+    #[inline(never)]
+    fn register(&self, poller: Poller<'_>) {
         match poller {
             Poller::Glance => {}
             Poller::Waiter(waiter) => waiter.register(&self.queue),

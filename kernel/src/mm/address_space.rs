@@ -24,6 +24,10 @@ const FAULT_AROUND: usize = 16;
 /// Frames collected before translations are flushed and they are freed.
 const GATHER: usize = 64;
 
+/// What brk's memory is.
+const HEAP: RegionFlags =
+    RegionFlags::READ.union(RegionFlags::WRITE).union(RegionFlags::MAY_WRITE).union(RegionFlags::HEAP);
+
 /// Where things go in a fresh address space.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
@@ -243,6 +247,8 @@ impl AddressSpace {
                     new.set(Entry::WRITABLE | Entry::DIRTY, writable);
                     table.set(slot, Entry::new(frame.into_raw(), new));
                     self.count_in(1);
+                    // A cached page is the file's own whether it is read or written.
+                    self.map_cached_around(region, &**object, *first, table, page, new);
                 } else if access == Access::Write {
                     let copy = Frame::copy_of(&object.page(index, Access::Read)?)?;
                     table.set(slot, Entry::new(copy.into_raw(), base | Entry::WRITABLE | Entry::DIRTY));
@@ -557,16 +563,18 @@ impl AddressSpace {
             }
         } else if new_end > old_end {
             let len = new_end - old_end;
+            if inner.total.saturating_add(len) <= total_limit
+                && inner.regions.extend(old_end, new_end, PAGE_SIZE, HEAP)
+            {
+                inner.total += len;
+                inner.brk = wanted;
+                return wanted;
+            }
             let free = inner.regions.is_free(old_end..new_end.saturating_add(PAGE_SIZE));
             if !free || inner.total.saturating_add(len) > total_limit {
                 return old;
             }
-            let region = Region {
-                start: old_end,
-                end: new_end,
-                flags: RegionFlags::READ | RegionFlags::WRITE | RegionFlags::MAY_WRITE | RegionFlags::HEAP,
-                backing: Backing::Anonymous,
-            };
+            let region = Region { start: old_end, end: new_end, flags: HEAP, backing: Backing::Anonymous };
             if inner.regions.insert(region).is_err() {
                 return old;
             }

@@ -203,6 +203,27 @@ impl Regions {
         Ok(())
     }
 
+    /// Moves the end of an anonymous region with these flags from `end` up to `new_end`, if there is one and `gap` bytes beyond stay free.
+    pub fn extend(&mut self, end: usize, new_end: usize, gap: usize, flags: RegionFlags) -> bool {
+        let index = self.position(end.wrapping_sub(1));
+        let free = match self.list.get(index + 1) {
+            Some(next) => new_end.saturating_add(gap) <= Self::usable_start(next),
+            None => new_end.saturating_add(gap) <= USER_TOP,
+        };
+        match self.list.get_mut(index) {
+            Some(region)
+                if free
+                    && region.end == end
+                    && region.flags == flags
+                    && matches!(region.backing, Backing::Anonymous) =>
+            {
+                region.end = new_end;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Takes a range out. `gone` sees each piece that was there. ENOMEM if a split would be one region too many (nothing has changed then).
     pub fn remove(&mut self, range: Range<usize>, mut gone: impl FnMut(Region)) -> Result<(), Errno> {
         let first = self.position(range.start);
@@ -211,6 +232,13 @@ impl Regions {
                 // The commonest unmapping takes exactly one region out.
                 if region.range() == range {
                     gone(self.list.remove(first));
+                    return Ok(());
+                }
+                // Or it shortens one.
+                if region.end == range.end && region.start < range.start {
+                    let tail = region.tail(range.start);
+                    region.end = range.start;
+                    gone(tail);
                     return Ok(());
                 }
             }

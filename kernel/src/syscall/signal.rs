@@ -44,10 +44,11 @@ pub fn rt_sigaction(number: i32, new: UserPtr<Sigaction>, old: UserPtr<Sigaction
         return Err(Errno::EINVAL.into());
     }
     let action = Sigaction { handler, flags, restorer, mask: SigSet(mask) };
-    if handler <= 1 {
+    let process = &current().process;
+    // What is pending of a signal that is ignored from now on goes: nearly always nothing.
+    if handler <= 1 && !signal::is_nothing_pending(process) {
         return set_unhandled(signal, action, old);
     }
-    let process = &current().process;
     if old.is_null() {
         process.signals.lock().actions.set(signal, action);
         return Ok(0);

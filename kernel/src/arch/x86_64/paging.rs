@@ -39,10 +39,12 @@ bitflags::bitflags! {
 pub const ADDRESS_MASK: u64 = 0x000f_ffff_ffff_f000;
 
 impl Entry {
+    #[inline(always)]
     pub fn address(self) -> u64 {
         self.bits() & ADDRESS_MASK
     }
 
+    #[inline(always)]
     pub fn new(address: u64, flags: Self) -> Self {
         Self::from_bits_retain(address | flags.bits())
     }
@@ -108,6 +110,7 @@ pub fn fault_address() -> usize {
 pub struct Table(pub u64);
 
 impl Table {
+    #[inline(always)]
     fn slot(self, index: usize) -> *mut u64 {
         core::ptr::with_exposed_provenance_mut::<u64>(direct(self.0) + (index & 511) * 8)
     }

@@ -221,6 +221,15 @@ pub fn has_pending(thread: &Thread, signals: SigSet) -> bool {
     !pending.intersection(signals).is_empty()
 }
 
+/// Whether no signal is pending for the running thread's process, which has no other thread: then changing an action has no other effect.
+#[inline]
+pub fn is_nothing_pending(process: &Process) -> bool {
+    // Not waiting for either lock: the slow way is always right.
+    process.threads.try_lock().is_some_and(|threads| threads.len() == 1)
+        && sched::current().signals.private_set().is_empty()
+        && process.signals.try_lock().is_some_and(|signals| signals.shared.set().is_empty())
+}
+
 /// Sets an action without a handler. If it ignores the signal, instances that are pending are gone. Returns the action before.
 #[inline(never)]
 pub fn set_unhandled(process: &Process, signal: Signal, action: Sigaction) -> Sigaction {
