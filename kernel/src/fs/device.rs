@@ -70,7 +70,7 @@ impl FileOps for Zero {
     }
 
     fn read(&self, _: &OpenFile, _: &mut u64, dst: &mut Sink<'_>) -> SysResult {
-        Ok(dst.fill(0, dst.remaining())?)
+        Ok(dst.clear()?)
     }
 
     fn write(&self, _: &OpenFile, _: &mut u64, src: &mut Source<'_>) -> SysResult {
@@ -95,7 +95,7 @@ impl FileOps for Full {
     }
 
     fn read(&self, _: &OpenFile, _: &mut u64, dst: &mut Sink<'_>) -> SysResult {
-        Ok(dst.fill(0, dst.remaining())?)
+        Ok(dst.clear()?)
     }
 
     fn write(&self, _: &OpenFile, _: &mut u64, _: &mut Source<'_>) -> SysResult {

@@ -6,13 +6,13 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::{Arc, Weak};
 use core::any::Any;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use abi::{Errno, OpenFlags};
 
 use super::anon;
 use super::file::{FileOps, Mode, OpenFile, Whence};
-use super::poll::{Events, PollHead, Poller};
+use super::poll::{Events, PollHead, Poller, Readiness};
 use crate::sync::SpinLock;
 use crate::syscall::{SysError, SysResult};
 use crate::task::{WaitError, WaitQueue};
@@ -42,7 +42,11 @@ pub struct Item {
     epoll: Weak<Set>,
     file: Weak<OpenFile>,
     fd: i32,
-    interest: SpinLock<Interest>,
+    /// The file's word, if it has one.
+    readiness: Option<Arc<Readiness>>,
+    /// `Interest`.
+    events: AtomicU32,
+    data: AtomicU64,
     is_queued: AtomicBool,
 }
 
@@ -50,7 +54,7 @@ impl Item {
     /// Something happened to the file.
     pub fn notify(self: &Arc<Self>) {
         let Some(epoll) = self.epoll.upgrade() else { return };
-        if self.interest.lock().events & !flag::PRIVATE == 0 {
+        if self.events() & !flag::PRIVATE == 0 {
             return;
         }
         epoll.queue(self);
@@ -58,12 +62,32 @@ impl Item {
         epoll.head.notify();
     }
 
+    #[inline(always)]
+    fn events(&self) -> u32 {
+        self.events.load(Ordering::Acquire)
+    }
+
+    fn set_interest(&self, interest: Interest) {
+        self.data.store(interest.data, Ordering::Release);
+        self.events.store(interest.events, Ordering::Release);
+    }
+
     /// What is ready and wanted.
+    #[inline]
     fn ready(&self) -> Option<(u32, u64)> {
+        let events = match &self.readiness {
+            Some(readiness) if self.file.strong_count() > 0 => readiness.get(),
+            _ => self.poll()?,
+        };
+        let wanted = events.bits() & self.events() & !flag::PRIVATE;
+        (wanted != 0).then(|| (wanted, self.data.load(Ordering::Acquire)))
+    }
+
+    /// Asks the file, if it is still open.
+    #[inline(never)]
+    fn poll(&self) -> Option<Events> {
         let file = self.file.upgrade()?;
-        let interest = *self.interest.lock();
-        let events = file.ops.poll(&file, Poller::Glance).bits() & interest.events & !flag::PRIVATE;
-        (events != 0).then_some((events, interest.data))
+        Some(file.ops.poll(&file, Poller::Glance))
     }
 }
 
@@ -74,6 +98,8 @@ pub struct Set {
     items: SpinLock<BTreeMap<Key, Arc<Item>>>,
     ready: SpinLock<VecDeque<Arc<Item>>>,
     waiters: WaitQueue,
+    /// Threads that wait, or are about to.
+    sleepers: AtomicU32,
     head: PollHead,
 }
 
@@ -100,7 +126,9 @@ impl Set {
             epoll: Arc::downgrade(self),
             file: Arc::downgrade(file),
             fd,
-            interest: SpinLock::new(interest),
+            readiness: file.readiness().cloned(),
+            events: AtomicU32::new(interest.events),
+            data: AtomicU64::new(interest.data),
             is_queued: AtomicBool::new(false),
         });
         {
@@ -125,13 +153,13 @@ impl Set {
     /// EPOLL_CTL_MOD. ENOENT; EINVAL for an exclusive entry.
     pub fn modify(&self, fd: i32, file: &Arc<OpenFile>, interest: Interest) -> Result<(), Errno> {
         let item = self.find(fd, file)?;
-        {
-            let mut current = item.interest.lock();
-            if current.events & flag::EXCLUSIVE != 0 {
-                return Err(Errno::EINVAL);
-            }
-            *current = Interest { events: interest.events | (Events::ERR | Events::HUP).bits(), ..interest };
+        if item.events() & flag::EXCLUSIVE != 0 {
+            return Err(Errno::EINVAL);
         }
+        item.set_interest(Interest {
+            events: interest.events | (Events::ERR | Events::HUP).bits(),
+            ..interest
+        });
         if item.ready().is_some() {
             item.notify();
         }
@@ -141,7 +169,7 @@ impl Set {
     /// EPOLL_CTL_DEL. ENOENT.
     pub fn remove(&self, fd: i32, file: &Arc<OpenFile>) -> Result<(), Errno> {
         let item = self.items.lock().remove(&key(fd, file)).ok_or(Errno::ENOENT)?;
-        item.interest.lock().events = 0;
+        item.events.store(0, Ordering::Release);
         self.ready.lock().retain(|queued| !Arc::ptr_eq(queued, &item));
         Ok(())
     }
@@ -154,10 +182,9 @@ impl Set {
     ) -> Result<usize, Errno> {
         let mut taken = 0;
         // Entries that stay ready go behind those that are there now.
-        let mut left = self.ready.lock().len();
-        while left > 0 && taken < max {
-            left -= 1;
-            let Some((item, is_out)) = self.next_candidate() else { break };
+        let mut left = None;
+        while taken < max {
+            let Some((item, is_out)) = self.next_candidate(&mut left) else { break };
             let mut found = item.ready();
             if found.is_none() && !is_out {
                 // Out of the list first, and then looked at once more: what happens from now on puts it back.
@@ -178,8 +205,8 @@ impl Set {
                 return if taken > 0 { Ok(taken) } else { Err(error) };
             }
             taken += 1;
-            if is_out && item.interest.lock().events & flag::ONESHOT != 0 {
-                item.interest.lock().events &= flag::PRIVATE;
+            if is_out && item.events() & flag::ONESHOT != 0 {
+                item.events.fetch_and(flag::PRIVATE, Ordering::AcqRel);
             }
         }
         Ok(taken)
@@ -187,11 +214,14 @@ impl Set {
 
     /// The next entry to look at. One that reports each event once leaves the list at once (true), so that nobody else reports it; the
     /// others stay, the first behind the last.
-    #[inline]
-    fn next_candidate(&self) -> Option<(Arc<Item>, bool)> {
+    /// `left` counts down how many of those that are there at first are still to be looked at.
+    #[inline(always)]
+    fn next_candidate(&self, left: &mut Option<usize>) -> Option<(Arc<Item>, bool)> {
         let mut ready = self.ready.lock();
+        let count = left.unwrap_or(ready.len());
+        *left = Some(count.checked_sub(1)?);
         let item = ready.front()?;
-        if item.interest.lock().events & (flag::ONESHOT | flag::EDGE) != 0 {
+        if item.events() & (flag::ONESHOT | flag::EDGE) != 0 {
             let item = ready.pop_front()?;
             item.is_queued.store(false, Ordering::Release);
             return Some((item, true));
@@ -217,12 +247,16 @@ impl Set {
 
     /// Sleeps until something may be ready.
     pub fn wait(&self, deadline: Option<u64>) -> Result<(), WaitError> {
-        self.waiters.wait(deadline, || self.has_candidates().then_some(()))
+        // Counted before the look at the list, at which `pass_on` looks before it looks at the count.
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        let result = self.waiters.wait(deadline, || self.has_candidates().then_some(()));
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        result
     }
 
     /// Another thread may take what is left.
     pub fn pass_on(&self) {
-        if self.has_candidates() {
+        if self.sleepers.load(Ordering::SeqCst) != 0 && self.has_candidates() {
             self.waiters.wake_one();
         }
     }
@@ -307,13 +341,12 @@ impl FileOps for EpollFile {
     fn describe(&self, out: &mut dyn fmt::Write) {
         for item in self.0.items.lock().values() {
             let Some(file) = item.file.upgrade() else { continue };
-            let interest = *item.interest.lock();
             let _ = writeln!(
                 out,
                 "tfd: {:8} events: {:8x} data: {:16x}  pos:{} ino:{:x} sdev:{:x}",
                 item.fd,
-                interest.events,
-                interest.data,
+                item.events(),
+                item.data.load(Ordering::Acquire),
                 file.position(),
                 file.inode().number,
                 file.inode().fs.device
@@ -333,6 +366,7 @@ pub fn new(flags: OpenFlags) -> Arc<OpenFile> {
         items: SpinLock::new(BTreeMap::new()),
         ready: SpinLock::new(VecDeque::new()),
         waiters: WaitQueue::new(),
+        sleepers: AtomicU32::new(0),
         head: PollHead::new(),
     });
     anon::open("[eventpoll]", flags | OpenFlags::RDWR, Mode::LSEEK, EpollFile(set))
@@ -355,7 +389,7 @@ pub fn wait(
             Ok(()) => {}
             Err(WaitError::TimedOut) => return Ok(0),
             // Never restarted (signal(7)).
-            Err(WaitError::Interrupted) => return Err(SysError::Errno(Errno::EINTR)),
+            Err(WaitError::Interrupted) => return Err(SysError::errno(Errno::EINTR)),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::inode::{Allocate, FileKind, Find, Inode, InodeOps};
 use super::lock::SleepLock;
 use super::path::Path;
 use super::perm;
-use super::poll::{Events, Poller};
+use super::poll::{Events, Poller, Readiness};
 use crate::mm::fault::{Access, FaultError};
 use crate::mm::{Frame, MemoryObject, Sink, Source};
 use crate::sync::SpinLock;
@@ -172,6 +172,8 @@ pub struct OpenFile {
     /// Reads and writes at the shared offset take turns.
     position_lock: SleepLock,
     owner: SpinLock<Option<Box<SignalOwner>>>,
+    /// What is ready, for kinds of file that keep it.
+    readiness: Option<Arc<Readiness>>,
     /// A box of nothing for most kinds of file.
     pub ops: Box<dyn FileOps>,
 }
@@ -186,7 +188,29 @@ impl OpenFile {
             position: AtomicU64::new(0),
             position_lock: SleepLock::new(),
             owner: SpinLock::new(None),
+            readiness: None,
             ops: Box::new(ops),
+        }
+    }
+
+    /// With a word that always says what `ops.poll` would.
+    pub fn with_readiness(mut self, readiness: &Arc<Readiness>) -> Self {
+        self.readiness = Some(readiness.clone());
+        self
+    }
+
+    /// The word that says what is ready, of files that have one.
+    #[inline(always)]
+    pub fn readiness(&self) -> Option<&Arc<Readiness>> {
+        self.readiness.as_ref()
+    }
+
+    /// What is ready now.
+    #[inline(always)]
+    pub fn glance(&self) -> Events {
+        match &self.readiness {
+            Some(readiness) => readiness.get(),
+            None => self.ops.poll(self, Poller::Glance),
         }
     }
 

@@ -21,7 +21,7 @@ use super::lock::SleepMutex;
 use super::mount::{Mount, PIPEFS};
 use super::path::Path;
 use super::perm;
-use super::poll::{Events, PollHead, Poller};
+use super::poll::{Events, PollHead, Poller, Readiness};
 use super::tmpfs::Special;
 use crate::mm::{Frame, PAGE_SIZE, Sink, Source, UserPtr};
 use crate::sync::SpinLock;
@@ -82,6 +82,9 @@ pub struct Pipe {
     /// How many opens there ever were, for FIFOs whose opens wait for each other.
     reader_opens: AtomicU32,
     writer_opens: AtomicU32,
+    /// What poll says of the two ends of a pipe without a name.
+    reader: Arc<Readiness>,
+    writer: Arc<Readiness>,
     /// Told when there is something to read, or nobody to write any more.
     readable: PollHead,
     /// Told when there is room, or nobody to read any more.
@@ -98,6 +101,8 @@ impl Pipe {
             writers: AtomicU32::new(0),
             reader_opens: AtomicU32::new(0),
             writer_opens: AtomicU32::new(0),
+            reader: Arc::default(),
+            writer: Arc::new(Readiness::new(Events::WRITABLE)),
             readable: PollHead::new(),
             writable: PollHead::new(),
         })
@@ -123,9 +128,22 @@ impl Pipe {
         self.writers.load(Ordering::Acquire) != 0
     }
 
+    /// Says how many slots are used now, under the ring's lock.
     #[inline]
     fn publish(&self, ring: &Ring) {
-        self.used.store(ring.slots.len() as u32, Ordering::Release);
+        let (before, now) = (self.used.load(Ordering::Relaxed), ring.slots.len() as u32);
+        let capacity = self.capacity.load(Ordering::Relaxed);
+        self.used.store(now, Ordering::Release);
+        if now == 0 {
+            self.reader.clear(Events::READABLE);
+        } else if before == 0 {
+            self.reader.set(Events::READABLE);
+        }
+        if now >= capacity {
+            self.writer.clear(Events::WRITABLE);
+        } else if before >= capacity {
+            self.writer.set(Events::WRITABLE);
+        }
     }
 
     /// Bytes waiting (FIONREAD).
@@ -145,7 +163,7 @@ impl Pipe {
         }
         let slots = bytes.div_ceil(PAGE_SIZE as u32).max(1).next_power_of_two();
         let size = slots.checked_mul(PAGE_SIZE as u32).ok_or(Errno::EINVAL)?;
-        let _guard = self.ring.lock();
+        let ring = self.ring.lock();
         if slots > self.capacity.load(Ordering::Relaxed) && size > MAX_SIZE && !perm::is_privileged() {
             return Err(Errno::EPERM);
         }
@@ -153,6 +171,9 @@ impl Pipe {
             return Err(Errno::EBUSY);
         }
         self.capacity.store(slots, Ordering::Relaxed);
+        self.writer.set(Events::WRITABLE);
+        self.publish(&ring);
+        drop(ring);
         self.writable.notify();
         Ok(size)
     }
@@ -318,20 +339,22 @@ impl Pipe {
     fn add_end(&self, mode: Mode) {
         if mode.contains(Mode::READ) {
             self.readers.fetch_add(1, Ordering::AcqRel);
+            self.writer.clear(Events::ERR);
             self.reader_opens.fetch_add(1, Ordering::AcqRel);
         }
         if mode.contains(Mode::WRITE) {
             self.writers.fetch_add(1, Ordering::AcqRel);
+            self.reader.clear(Events::HUP);
             self.writer_opens.fetch_add(1, Ordering::AcqRel);
         }
     }
 
     fn remove_end(&self, mode: Mode) {
-        if mode.contains(Mode::READ) {
-            self.readers.fetch_sub(1, Ordering::AcqRel);
+        if mode.contains(Mode::READ) && self.readers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.writer.set(Events::ERR);
         }
-        if mode.contains(Mode::WRITE) {
-            self.writers.fetch_sub(1, Ordering::AcqRel);
+        if mode.contains(Mode::WRITE) && self.writers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.reader.set(Events::HUP);
         }
         self.readable.notify();
         self.writable.notify();
@@ -574,7 +597,8 @@ pub fn new(flags: OpenFlags) -> (Arc<OpenFile>, Arc<OpenFile>) {
     let open = |mode: Mode, flags: OpenFlags| {
         pipe.add_end(mode);
         let end = PipeEnd { pipe: pipe.clone(), mode, quiet_until: None };
-        Arc::new(OpenFile::new(path.clone(), flags, mode, end))
+        let readiness = if mode == Mode::READ { &pipe.reader } else { &pipe.writer };
+        Arc::new(OpenFile::new(path.clone(), flags, mode, end).with_readiness(readiness))
     };
     // Packets are the writer's business.
     let read_flags = flags & !OpenFlags::DIRECT;

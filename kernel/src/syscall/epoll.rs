@@ -82,7 +82,7 @@ fn wait(epfd: Fd, events: UserPtr<u8>, max: i32, deadline: Option<u64>) -> SysRe
     if !crate::mm::user::is_user_range(events.addr(), max * EVENT_SIZE) {
         return Err(Errno::EFAULT.into());
     }
-    let file = fs::files().get(epfd)?;
+    let file = fs::files().get_ref(epfd)?;
     let set = epoll::of(&file).ok_or(Errno::EINVAL)?;
     let mut at = 0;
     epoll::wait(set, max, deadline, |ready, data| {

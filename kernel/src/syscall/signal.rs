@@ -120,7 +120,7 @@ pub fn rt_sigpending(set: UserPtr<u8>, size: usize) -> SysResult {
 fn wait_for_signal() -> SysError {
     // Nothing ends the wait but a signal.
     let _ = sleep_while(None, || true);
-    SysError::Restart(Restart::NoHandler)
+    SysError::restart(Restart::NoHandler)
 }
 
 pub fn rt_sigsuspend(set: UserPtr<SigSet>, size: usize) -> SysResult {

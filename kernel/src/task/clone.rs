@@ -113,6 +113,9 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
     if threads >= thread_limit() || (uid != 0 && has_too_many(&parent.process, uid)) {
         return Err(Errno::EAGAIN);
     }
+    if flags.intersects(CloneFlags::THREAD | CloneFlags::FILES) {
+        parent.process.files().share();
+    }
     let tid = process::allocate_pid().ok_or(Errno::EAGAIN)?;
     let process = if flags.contains(CloneFlags::THREAD) {
         parent.process.clone()

@@ -207,7 +207,10 @@ impl Process {
     pub fn unshare_files(&self) -> Result<(), abi::Errno> {
         let is_shared = self.tables.lock().last().is_some_and(|table| Arc::strong_count(table) > 1);
         if is_shared {
-            self.set_files(Arc::new(self.files().fork()?));
+            let own = self.files().fork()?;
+            // Other threads of the process use it as well.
+            own.share();
+            self.set_files(Arc::new(own));
         }
         Ok(())
     }

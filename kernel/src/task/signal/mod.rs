@@ -222,7 +222,7 @@ pub fn has_pending(thread: &Thread, signals: SigSet) -> bool {
 }
 
 /// Whether no signal is pending for the running thread's process, which has no other thread: then changing an action has no other effect.
-#[inline]
+#[inline(always)]
 pub fn is_nothing_pending(process: &Process) -> bool {
     // Not waiting for either lock: the slow way is always right.
     process.threads.try_lock().is_some_and(|threads| threads.len() == 1)
@@ -306,7 +306,7 @@ pub fn restart_with(rest: impl FnOnce() -> SysResult + Send + 'static) -> SysErr
     let own = &sched::current().signals;
     own.restart.set(Some(Box::new(rest)));
     own.has_restart.set(true);
-    SysError::Restart(Restart::WithRest)
+    SysError::restart(Restart::WithRest)
 }
 
 /// restart_syscall(2).
