@@ -174,6 +174,22 @@ impl Set {
         Ok(())
     }
 
+    /// What the only candidate reports, if it stays where it is: `None` has the list looked through.
+    #[inline(always)]
+    fn only_event(&self) -> Option<(u32, u64)> {
+        let ready = self.ready.lock();
+        if ready.len() != 1 {
+            return None;
+        }
+        let item = ready.front()?;
+        let readiness = item.readiness.as_ref()?;
+        let events = item.events();
+        let found = readiness.get().bits() & events & !flag::PRIVATE;
+        let is_level = events & (flag::ONESHOT | flag::EDGE) == 0;
+        (found != 0 && is_level && item.file.strong_count() > 0)
+            .then(|| (found, item.data.load(Ordering::Acquire)))
+    }
+
     /// Hands up to `max` ready entries to `report`, in order; it returns an error to stop. Returns how many were taken.
     pub fn collect(
         &self,
@@ -370,6 +386,14 @@ pub fn new(flags: OpenFlags) -> Arc<OpenFile> {
         head: PollHead::new(),
     });
     anon::open("[eventpoll]", flags | OpenFlags::RDWR, Mode::LSEEK, EpollFile(set))
+}
+
+/// The usual answer of epoll_wait(2): one file is ready. `None` if it takes more to say what is.
+#[inline(always)]
+pub fn only_event(set: &Set) -> Option<(u32, u64)> {
+    let event = set.only_event()?;
+    set.pass_on();
+    Some(event)
 }
 
 /// epoll_wait(2): waits for at least one event. Returns how many were reported.

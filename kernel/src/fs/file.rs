@@ -268,6 +268,17 @@ impl OpenFile {
         result
     }
 
+    /// Reads at a place what lies in one page of a file in memory, straight to the program. `None`: the long way says what comes of it.
+    #[inline(always)]
+    fn read_page(&self, at: u64, address: usize, len: usize) -> Option<usize> {
+        let inode = self.inode();
+        let done = inode.file()?.read_page(inode, at, address, len)?;
+        if !self.flags().contains(OpenFlags::NOATIME) {
+            inode.touch_accessed();
+        }
+        Some(done)
+    }
+
     #[inline(always)]
     fn read_inner(&self, at: &mut u64, dst: &mut Sink<'_>) -> SysResult {
         if self.mode.contains(Mode::MEMORY) {
@@ -312,6 +323,18 @@ impl OpenFile {
         }
     }
 
+    #[inline(never)]
+    fn read_at_slowly(&self, at: u64, dst: &mut Sink<'_>) -> SysResult {
+        let mut at = at;
+        self.read_inner(&mut at, dst)
+    }
+
+    #[inline(never)]
+    fn write_at_slowly(&self, at: u64, src: &mut Source<'_>) -> SysResult {
+        let mut at = at;
+        self.write_inner(&mut at, src)
+    }
+
     /// Reads elsewhere than at the offset. ESPIPE without one.
     #[inline(always)]
     pub fn read_at(&self, at: u64, dst: &mut Sink<'_>) -> SysResult {
@@ -321,8 +344,13 @@ impl OpenFile {
         if !self.mode.contains(Mode::READ) {
             return Err(Errno::EBADF.into());
         }
-        let mut at = at;
-        self.read_inner(&mut at, dst)
+        if self.mode.contains(Mode::MEMORY)
+            && let Some((address, len)) = dst.as_user()
+            && let Some(done) = self.read_page(at, address, len)
+        {
+            return Ok(done);
+        }
+        self.read_at_slowly(at, dst)
     }
 
     #[inline(always)]
@@ -333,8 +361,13 @@ impl OpenFile {
         if !self.mode.contains(Mode::WRITE) {
             return Err(Errno::EBADF.into());
         }
-        let mut at = at;
-        self.write_inner(&mut at, src)
+        if self.mode.contains(Mode::MEMORY)
+            && let Some((address, len)) = src.as_user()
+            && let Some(done) = write_page(self, at, address, len)
+        {
+            return Ok(done);
+        }
+        self.write_at_slowly(at, src)
     }
 
     /// Writes at the end (RWF_APPEND), wherever the offset is.
@@ -414,6 +447,27 @@ fn read_inode(file: &OpenFile, at: &mut u64, dst: &mut Sink<'_>) -> SysResult {
         inode.touch_accessed();
     }
     Ok(done)
+}
+
+/// Writes over what is there already of one page of a file in memory, straight from the program. `None`: the long way says what comes
+/// of it.
+#[inline(always)]
+fn write_page(file: &OpenFile, at: u64, address: usize, len: usize) -> Option<usize> {
+    let inode = file.inode();
+    let contents = inode.file()?;
+    if file.flags().contains(OpenFlags::APPEND) || inode.mode() & 0o6000 != 0 {
+        return None;
+    }
+    let end = at.checked_add(len as u64)?;
+    if end > current().process.limit(rlimit::FSIZE) {
+        return None;
+    }
+    let _guard = inode.lock.lock();
+    if end > inode.size() {
+        return None;
+    }
+    inode.touch_modified();
+    contents.write_page(at, address, len)
 }
 
 /// Writes what the inode holds: at the end with O_APPEND, within RLIMIT_FSIZE.

@@ -240,8 +240,57 @@ impl Pipe {
         }
     }
 
+    /// Takes the only message there is, if it fits. `None`: the long way says what comes of it.
+    #[inline(always)]
+    fn read_one(&self, dst: &mut Sink<'_>) -> Option<usize> {
+        let (address, room) = dst.as_user()?;
+        let mut ring = self.ring.lock();
+        // A pipe of one slot is full now, and somebody may wait for room.
+        if self.used.load(Ordering::Relaxed) != 1 || self.capacity.load(Ordering::Relaxed) == 1 {
+            return None;
+        }
+        let slot = ring.slots.front()?;
+        let len = slot.len;
+        if len > room || room == 0 || slot.frame.copy_to_user(slot.offset, len, address) != 0 {
+            return None;
+        }
+        ring.drop_first();
+        self.used.store(0, Ordering::Release);
+        self.reader.clear(Events::READABLE);
+        Some(len)
+    }
+
+    /// Puts a message of up to a page into the empty pipe. `None`: the long way says what comes of it.
+    #[inline(always)]
+    fn write_one(&self, src: &mut Source<'_>) -> Option<usize> {
+        let (address, len) = src.as_user()?;
+        let mut ring = self.ring.lock();
+        let is_usual = self.used.load(Ordering::Relaxed) == 0
+            && self.has_readers()
+            && self.capacity.load(Ordering::Relaxed) > 1
+            && (1..=PAGE_SIZE).contains(&len);
+        if !is_usual || ring.spare.as_ref()?.copy_from_user(0, len, address) != 0 {
+            return None;
+        }
+        let frame = ring.spare.take()?;
+        ring.slots.push_back(Slot { frame, offset: 0, len, is_open: true, is_packet: false });
+        self.used.store(1, Ordering::Release);
+        self.reader.set(Events::READABLE);
+        self.readable.notify();
+        Some(len)
+    }
+
     /// read(2): whatever is there, else waits for something or for the last writer to go.
+    #[inline]
     pub fn read(&self, dst: &mut Sink<'_>, wait: bool) -> SysResult {
+        match self.read_one(dst) {
+            Some(len) => Ok(len),
+            None => self.read_slowly(dst, wait),
+        }
+    }
+
+    #[inline(never)]
+    fn read_slowly(&self, dst: &mut Sink<'_>, wait: bool) -> SysResult {
         if dst.remaining() == 0 {
             return Ok(0);
         }
@@ -267,7 +316,16 @@ impl Pipe {
     }
 
     /// write(2): everything, unless interrupted or told not to wait.
+    #[inline]
     pub fn write(&self, src: &mut Source<'_>, wait: bool, packets: bool) -> SysResult {
+        if !packets && let Some(len) = self.write_one(src) {
+            return Ok(len);
+        }
+        self.write_slowly(src, wait, packets)
+    }
+
+    #[inline(never)]
+    fn write_slowly(&self, src: &mut Source<'_>, wait: bool, packets: bool) -> SysResult {
         if src.remaining() == 0 {
             return Ok(0);
         }

@@ -158,6 +158,17 @@ impl UserPtr<u16> {
     }
 }
 
+impl UserPtr<(u32, u64)> {
+    /// A word of four bytes and one of eight right behind it (`struct epoll_event`). EFAULT.
+    #[inline(always)]
+    pub fn store(self, first: u32, second: u64) -> Result<(), Errno> {
+        if !is_user_range(self.0, 12) {
+            return Err(Errno::EFAULT);
+        }
+        usercopy::write_event(self.0, first, second).ok_or(Errno::EFAULT)
+    }
+}
+
 impl UserPtr<[u64; 2]> {
     /// Two words, without a loop. EFAULT.
     #[inline(always)]

@@ -72,7 +72,7 @@ pub struct ThreadSignals {
 /// A process's part.
 #[derive(Default)]
 pub struct ProcessSignals {
-    pub actions: Actions,
+    pub actions: Box<Actions>,
     /// Sent to the process, for any of its threads.
     pub shared: Pending<Info>,
     /// Entries in all queues of the process, for RLIMIT_SIGPENDING. (Linux counts per user; here a user is a process.)
@@ -219,15 +219,6 @@ pub fn has_pending(thread: &Thread, signals: SigSet) -> bool {
     let shared = thread.process.signals.lock();
     let pending = shared.shared.set().union(thread.signals.private_set());
     !pending.intersection(signals).is_empty()
-}
-
-/// Whether no signal is pending for the running thread's process, which has no other thread: then changing an action has no other effect.
-#[inline(always)]
-pub fn is_nothing_pending(process: &Process) -> bool {
-    // Not waiting for either lock: the slow way is always right.
-    process.threads.try_lock().is_some_and(|threads| threads.len() == 1)
-        && sched::current().signals.private_set().is_empty()
-        && process.signals.try_lock().is_some_and(|signals| signals.shared.set().is_empty())
 }
 
 /// Sets an action without a handler. If it ignores the signal, instances that are pending are gone. Returns the action before.
