@@ -16,6 +16,7 @@ mod drivers;
 mod entropy;
 mod fs;
 mod mm;
+mod net;
 mod sync;
 mod syscall;
 mod task;

@@ -47,10 +47,10 @@ pub struct Item {
 }
 
 impl Item {
-    /// Something happened to the file.
-    pub fn notify(self: &Arc<Self>) {
+    /// Something happened to the file: one of these events, perhaps.
+    pub fn notify(self: &Arc<Self>, happened: Events) {
         let Some(epoll) = self.epoll.upgrade() else { return };
-        if self.interest.lock().events & !flag::PRIVATE == 0 {
+        if self.interest.lock().events & !flag::PRIVATE & happened.bits() == 0 {
             return;
         }
         epoll.queue(self);
@@ -108,7 +108,7 @@ impl Set {
         }
         let events = file.ops.poll(file, Poller::Watch(&item));
         if events.bits() & interest.events != 0 {
-            item.notify();
+            item.notify(Events::all());
         }
         Ok(())
     }
@@ -128,7 +128,7 @@ impl Set {
             *current = Interest { events: interest.events | (Events::ERR | Events::HUP).bits(), ..interest };
         }
         if item.ready().is_some() {
-            item.notify();
+            item.notify(Events::all());
         }
         Ok(())
     }
