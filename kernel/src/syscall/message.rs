@@ -9,13 +9,13 @@ use zerocopy::IntoBytes;
 
 use super::file::{IoVecs, check_buffer};
 use super::poll::timespec_deadline;
-use super::socket::{Address, flags_of, give_address};
+use super::socket::{Address, OpenSocket, flags_of, give_address};
 use super::{Fd, SysError, SysResult};
 use crate::fs;
 use crate::fs::file::OpenFile;
 use crate::mm::user::{MAX_IO, read_array};
 use crate::mm::{Sink, Source, UserPtr};
-use crate::net::{self, Incoming, Outgoing, Socket, msg};
+use crate::net::{Incoming, Outgoing, Socket, msg};
 use crate::time;
 
 /// Most bytes of control messages in one call (`net.core.optmem_max`).
@@ -35,11 +35,11 @@ pub fn sendto(
     address_len: i32,
 ) -> SysResult {
     check_buffer(buf, len.min(MAX_IO))?;
-    let file = fs::files().get(fd)?;
-    let socket = net::of(&file)?;
+    let file = OpenSocket::get(fd)?;
+    let socket = file.socket()?;
     let to = if address.is_null() { Address::NONE } else { Address::read(address, address_len)? };
     let with = Outgoing { address: to.get(), control: &[] };
-    let flags = flags & !INTERNAL | flags_of(&file);
+    let flags = flags & !INTERNAL | flags_of(file.file());
     socket.ops.send(&mut Source::user(buf, len), flags, Some(&with))
 }
 
@@ -53,10 +53,10 @@ pub fn recvfrom(
     address_len: UserPtr<u32>,
 ) -> SysResult {
     check_buffer(buf, len.min(MAX_IO))?;
-    let file = fs::files().get(fd)?;
-    let socket = net::of(&file)?;
+    let file = OpenSocket::get(fd)?;
+    let socket = file.socket()?;
     let mut dst = Sink::user(buf, len);
-    let flags = flags | flags_of(&file);
+    let flags = flags | flags_of(file.file());
     if address.is_null() {
         return socket.ops.receive(&mut dst, flags, None);
     }
@@ -105,8 +105,8 @@ pub fn sendmsg(fd: Fd, header: UserPtr<Msghdr>, flags: u32) -> SysResult {
     if flags & msg::CMSG_COMPAT != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let file = fs::files().get(fd)?;
-    send_one(&file, net::of(&file)?, header, flags)
+    let file = OpenSocket::get(fd)?;
+    send_one(file.file(), file.socket()?, header, flags)
 }
 
 /// A control buffer that is filled.
@@ -200,8 +200,8 @@ pub fn recvmsg(fd: Fd, header: UserPtr<Msghdr>, flags: u32) -> SysResult {
     if flags & msg::CMSG_COMPAT != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let file = fs::files().get(fd)?;
-    receive_one(&file, net::of(&file)?, header, flags)
+    let file = OpenSocket::get(fd)?;
+    receive_one(file.file(), file.socket()?, header, flags)
 }
 
 /// Where the length of a message of an array goes.
@@ -214,13 +214,13 @@ pub fn sendmmsg(fd: Fd, headers: UserPtr<Mmsghdr>, count: u32, flags: u32) -> Sy
     if flags & msg::CMSG_COMPAT != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let file = fs::files().get(fd)?;
-    let socket = net::of(&file)?;
+    let file = OpenSocket::get(fd)?;
+    let socket = file.socket()?;
     let mut sent = 0;
     while sent < count.min(MAX_VECTORS) as usize {
         let at = headers.add(sent);
-        let done =
-            send_one(&file, socket, at.field(0), flags).and_then(|len| Ok(len_of(at).write(&(len as u32))?));
+        let done = send_one(file.file(), socket, at.field(0), flags)
+            .and_then(|len| Ok(len_of(at).write(&(len as u32))?));
         match done {
             Ok(()) => sent += 1,
             Err(_) if sent > 0 => break,
@@ -242,15 +242,15 @@ pub fn recvmmsg(
         return Err(Errno::EINVAL.into());
     }
     let deadline = timespec_deadline(timeout)?;
-    let file = fs::files().get(fd)?;
-    let socket = net::of(&file)?;
+    let file = OpenSocket::get(fd)?;
+    let socket = file.socket()?;
     let (mut received, mut flags, mut stop) = (0, flags, None);
     if flags & msg::ERRQUEUE == 0 {
         socket.ops.options().check_error()?;
     }
     while received < count.min(MAX_VECTORS) as usize {
         let at = headers.add(received);
-        let done = receive_one(&file, socket, at.field(0), flags & !msg::WAITFORONE)
+        let done = receive_one(file.file(), socket, at.field(0), flags & !msg::WAITFORONE)
             .and_then(|len| Ok(len_of(at).write(&(len as u32))?));
         if let Err(error) = done {
             stop = Some(error);

@@ -1,5 +1,7 @@
 //! The socket calls: making sockets, naming and connecting them, options. What moves bytes is in `message`.
 
+use alloc::sync::Arc;
+
 use abi::{Errno, OpenFlags};
 
 use super::file::on_exec;
@@ -94,10 +96,9 @@ pub fn socketpair(domain: u32, kind: u32, protocol: u32, out: UserPtr<[i32; 2]>)
 
 /// bind(2).
 pub fn bind(fd: Fd, address: UserPtr<u8>, len: i32) -> SysResult {
-    let file = fs::files().get(fd)?;
-    let socket = net::of(&file)?;
+    let file = OpenSocket::get(fd)?;
     let address = Address::read(address, len)?;
-    socket.ops.bind(address.get(), file.inode().mode())?;
+    file.socket()?.ops.bind(address.get(), file.file().inode().mode())?;
     Ok(0)
 }
 
@@ -111,9 +112,7 @@ pub fn connect(fd: Fd, address: UserPtr<u8>, len: i32) -> SysResult {
 
 /// listen(2).
 pub fn listen(fd: Fd, backlog: u32) -> SysResult {
-    let file = fs::files().get(fd)?;
-    net::of(&file)?.ops.listen(backlog.min(MAX_BACKLOG))?;
-    Ok(0)
+    with_socket(fd, &mut |socket| socket.ops.listen(backlog.min(MAX_BACKLOG)))
 }
 
 /// accept4(2).
@@ -137,26 +136,47 @@ pub fn accept(fd: Fd, address: UserPtr<u8>, len: UserPtr<u32>) -> SysResult {
     accept4(fd, address, len, 0)
 }
 
+/// An open file that is a socket.
+pub(super) struct OpenSocket(Arc<OpenFile>);
+
+impl OpenSocket {
+    /// EBADF, ENOTSOCK.
+    #[inline(never)]
+    pub(super) fn get(fd: Fd) -> Result<Self, Errno> {
+        let file = fs::files().get(fd)?;
+        net::of(&file)?;
+        Ok(Self(file))
+    }
+
+    pub(super) fn file(&self) -> &OpenFile {
+        &self.0
+    }
+
+    /// ENOTSOCK, which `get` has excluded.
+    pub(super) fn socket(&self) -> Result<&Socket, Errno> {
+        net::of(&self.0)
+    }
+}
+
 /// Does something with a socket.
-fn with_socket(fd: Fd, act: impl FnOnce(&Socket) -> Result<(), Errno>) -> SysResult {
-    let file = fs::files().get(fd)?;
-    act(net::of(&file)?)?;
+fn with_socket(fd: Fd, act: &mut dyn FnMut(&Socket) -> Result<(), Errno>) -> SysResult {
+    act(OpenSocket::get(fd)?.socket()?)?;
     Ok(0)
 }
 
 /// getsockname(2).
 pub fn getsockname(fd: Fd, address: UserPtr<u8>, len: UserPtr<u32>) -> SysResult {
-    with_socket(fd, |socket| give_address(&socket.ops.address(Whose::Own)?, address, len))
+    with_socket(fd, &mut |socket| give_address(&socket.ops.address(Whose::Own)?, address, len))
 }
 
 /// getpeername(2).
 pub fn getpeername(fd: Fd, address: UserPtr<u8>, len: UserPtr<u32>) -> SysResult {
-    with_socket(fd, |socket| give_address(&socket.ops.address(Whose::Peer)?, address, len))
+    with_socket(fd, &mut |socket| give_address(&socket.ops.address(Whose::Peer)?, address, len))
 }
 
 /// shutdown(2).
 pub fn shutdown(fd: Fd, how: u32) -> SysResult {
-    with_socket(fd, |socket| {
+    with_socket(fd, &mut |socket| {
         let bits = match how {
             0 => shut::READ,
             1 => shut::WRITE,
@@ -169,7 +189,7 @@ pub fn shutdown(fd: Fd, how: u32) -> SysResult {
 
 /// setsockopt(2).
 pub fn setsockopt(fd: Fd, level: i32, name: u32, value: UserPtr<u8>, len: i32) -> SysResult {
-    with_socket(fd, |socket| {
+    with_socket(fd, &mut |socket| {
         let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
         if level != SOL_SOCKET {
             return Err(Errno::EOPNOTSUPP);
@@ -180,7 +200,7 @@ pub fn setsockopt(fd: Fd, level: i32, name: u32, value: UserPtr<u8>, len: i32) -
 
 /// getsockopt(2).
 pub fn getsockopt(fd: Fd, level: i32, name: u32, value: UserPtr<u8>, len: UserPtr<u32>) -> SysResult {
-    with_socket(fd, |socket| {
+    with_socket(fd, &mut |socket| {
         if level != SOL_SOCKET {
             return Err(Errno::EOPNOTSUPP);
         }

@@ -28,7 +28,6 @@ impl Payload {
     pub const NONE: Self = Self::Short([0; SHORT]);
 
     /// Takes all of `len` bytes. EFAULT, ENOMEM.
-    #[inline]
     pub fn take(src: &mut Source<'_>, len: usize) -> Result<Self, Errno> {
         let mut short = [0; SHORT];
         match short.get_mut(..len) {
@@ -63,7 +62,6 @@ impl Payload {
     }
 
     /// Gives `len` bytes from `at` on. EFAULT unless all could be given.
-    #[inline]
     pub fn give(&self, at: usize, len: usize, dst: &mut Sink<'_>) -> Result<(), Errno> {
         let bytes = match self {
             Self::Short(bytes) => &bytes[..],
@@ -108,7 +106,6 @@ pub struct Message {
 
 impl Message {
     /// Bytes that haven't been read.
-    #[inline]
     pub fn remaining(&self) -> usize {
         self.len.saturating_sub(self.start) as usize
     }

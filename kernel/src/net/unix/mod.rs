@@ -149,7 +149,6 @@ impl Endpoint {
         self.shutdown.load(Ordering::Acquire) & how != 0
     }
 
-    #[inline]
     fn peer(&self) -> Option<Arc<Self>> {
         self.inner.lock().peer.clone()
     }
@@ -164,7 +163,6 @@ impl Endpoint {
     }
 
     /// A message from here has left its queue.
-    #[inline]
     fn discharge(&self, charge: u32) {
         self.charged.fetch_sub(charge as usize, Ordering::AcqRel);
         if self.has_room() {
@@ -173,7 +171,6 @@ impl Endpoint {
     }
 
     /// Waits until the send buffer takes another message. EPIPE (without a signal), EAGAIN, the pending error.
-    #[inline]
     fn wait_for_buffer(&self, flags: u32) -> Result<(), SysError> {
         if self.charged.load(Ordering::Acquire) < self.limit()
             && !self.options.has_error()
@@ -323,7 +320,6 @@ impl SocketOps for UnixSocket {
         self.0.inner.lock().credentials
     }
 
-    #[inline]
     fn send(&self, src: &mut Source<'_>, flags: u32, with: Option<&Outgoing<'_>>) -> SysResult {
         match self.0.kind {
             Kind::Stream => self.0.send_stream(src, flags, with),
@@ -331,7 +327,6 @@ impl SocketOps for UnixSocket {
         }
     }
 
-    #[inline]
     fn receive(&self, dst: &mut Sink<'_>, flags: u32, with: Option<&mut Incoming>) -> SysResult {
         match self.0.kind {
             Kind::Stream => self.0.receive_stream(dst, flags, with),

@@ -122,7 +122,6 @@ impl Endpoint {
     }
 
     /// Puts a message into the queue; it comes back if nobody will read it.
-    #[inline]
     pub fn push(&self, message: Message) -> Result<(), Message> {
         {
             let mut inner = self.inner.lock();
@@ -203,7 +202,6 @@ impl Endpoint {
     }
 
     /// Takes bytes until there are no more, or what is wanted is there.
-    #[inline]
     fn take_some(&self, dst: &mut Sink<'_>, reading: &mut Reading<'_>) -> Stop {
         loop {
             let wanted = dst.remaining();
@@ -269,7 +267,6 @@ impl Endpoint {
     }
 
     /// A message was read to its end. Whether no other may follow in this read: its files would be lost among the next one's.
-    #[inline]
     fn finish(&self, mut message: Message, reading: &mut Reading<'_>) -> bool {
         message.sender.discharge(message.charge);
         let rights = message.rights.take();
@@ -279,7 +276,6 @@ impl Endpoint {
     }
 
     /// Whether a message can be read together with what was read before it: only one writer's, if it matters whose they are.
-    #[inline]
     fn goes_with(&self, message: &Message, reading: &mut Reading<'_>) -> bool {
         match reading.writer {
             Some(writer) => return writer == message.credentials,
@@ -346,7 +342,6 @@ impl Endpoint {
     }
 
     /// SO_PEEK_OFF follows what is looked at and what is taken.
-    #[inline]
     pub fn advance_peek_offset(&self, by: i64) {
         let offset = self.options.peek_offset.load(Ordering::Relaxed);
         if offset >= 0 {
