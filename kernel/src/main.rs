@@ -18,6 +18,7 @@ mod fs;
 mod ipc;
 mod mm;
 mod net;
+mod sort;
 mod sync;
 mod syscall;
 mod task;

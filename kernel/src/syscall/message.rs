@@ -10,7 +10,7 @@ use zerocopy::IntoBytes;
 use super::file::{IoVecs, check_buffer};
 use super::poll::timespec_deadline;
 use super::socket::{Address, OpenSocket, flags_of, give_address};
-use super::{Fd, SysError, SysResult};
+use super::{Failure, Fd, SysResult};
 use crate::fs;
 use crate::fs::file::OpenFile;
 use crate::mm::user::{MAX_IO, read_array};
@@ -268,10 +268,14 @@ pub fn recvmmsg(
     match stop {
         Some(error) if received == 0 => Err(error),
         // What ended it is told by the next call.
-        Some(SysError::Errno(error)) if error != Errno::EAGAIN => {
-            socket.ops.options().set_error(error);
+        Some(error) => {
+            if let Failure::Errno(error) = error.failure()
+                && error != Errno::EAGAIN
+            {
+                socket.ops.options().set_error(error);
+            }
             Ok(received)
         }
-        _ => Ok(received),
+        None => Ok(received),
     }
 }
