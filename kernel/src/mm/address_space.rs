@@ -18,6 +18,8 @@ use super::regions::{Backing, LOWEST, Region, RegionFlags, Regions, STACK_GAP};
 use super::{PAGE_SIZE, USER_TOP, page_ceil, page_floor};
 use crate::arch::x86_64::paging::{self, Entry, Table};
 use crate::sync::SpinLock;
+use crate::task::current;
+use crate::task::thread::work;
 
 /// Pages mapped along with a faulting one when they are there already (64 KiB, as Linux's fault_around_bytes).
 const FAULT_AROUND: usize = 16;
@@ -465,7 +467,11 @@ impl AddressSpace {
                     Access::Read
                 }
             };
-            self.fault(page, access)?;
+            let result = self.fault(page, access);
+            if result == Err(FaultError::OutOfMemory) {
+                current().add_work(work::MEMORY);
+            }
+            result?;
         }
         Ok(())
     }

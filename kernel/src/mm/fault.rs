@@ -1,6 +1,7 @@
 //! Page faults, the program's and the kernel's own on the program's memory.
 
 use crate::task::current;
+use crate::task::thread::work;
 
 /// What the instruction tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +35,10 @@ pub fn handle(address: usize, access: Access) -> Result<(), FaultError> {
     if address >= super::USER_TOP {
         return Err(FaultError::NotMapped);
     }
-    match current().address_space() {
-        Some(space) => space.fault(address, access),
-        None => Err(FaultError::NotMapped),
+    let Some(space) = current().address_space() else { return Err(FaultError::NotMapped) };
+    let result = space.fault(address, access);
+    if result == Err(FaultError::OutOfMemory) {
+        current().add_work(work::MEMORY);
     }
+    result
 }

@@ -184,24 +184,6 @@ fn end_everybody_else(first: &Process) {
     }
 }
 
-/// No frame for a page that the program touched: the largest process ends, and the user is told.
-pub fn out_of_memory() {
-    let process = &current().process;
-    let usage = frame::usage();
-    let resident = current().address_space().map_or(0, |space| space.resident().0);
-    let name = *process.name.lock();
-    let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-    console::notice(&format!(
-        "whelk: out of memory: killed process {} ({}), which had {} KiB resident; the machine has {} KiB (see --memory)",
-        process.pid,
-        alloc::string::String::from_utf8_lossy(name.get(..end).unwrap_or_default()),
-        resident * 4,
-        usage.total * 4,
-    ));
-    const SIGKILL: u8 = 9;
-    terminate_by_signal(SIGKILL, false)
-}
-
 /// Says what is left, and powers off.
 pub fn shut_down() -> ! {
     let unknown = per_cpu().unknown_syscalls.load(Ordering::Relaxed);

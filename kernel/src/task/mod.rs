@@ -8,6 +8,7 @@ pub mod clone;
 pub mod exec;
 pub mod exit;
 pub mod futex;
+pub mod oom;
 pub mod process;
 pub mod sched;
 pub mod signal;
