@@ -1,5 +1,6 @@
-// What operations cost: one line `suite name ticks` for each, in ticks of the TSC per operation (guest instructions in the exact machine), the least of
-// three repetitions. Each loop checks that its work was done: a wrong result ends the program with status 1 and says which.
+// What operations cost: one line `suite name ticks rounds` for each, in ticks of the TSC per operation (guest instructions in the exact
+// machine), the least of three repetitions of so many rounds. Each loop checks that its work was done: a wrong result ends the program
+// with status 1 and says which.
 //
 // `ops [NAME…]` runs the cases whose suite or name is given, all without. `ops --hello` ends at once, as the program that exec cases run.
 #define _GNU_SOURCE
@@ -39,23 +40,46 @@ static void broken(const char *what) {
 }
 #define MUST(condition) do { if (!(condition)) broken(#condition); } while (0)
 
-/// Prints the least of three times that `count` rounds of `code` take, by the round.
+// `cargo xtask profile` sees by these functions' addresses which instructions are measured, and where a repetition ends.
+#define MARK __attribute__((noinline, used)) void
+MARK mark_start(void) { __asm__ volatile("" ::: "memory"); }
+MARK mark_stop(void) { __asm__ volatile("" ::: "memory"); }
+MARK mark_repetition(void) { __asm__ volatile("" ::: "memory"); }
+
+/// The time at which something that is measured begins, and what it took.
+static inline unsigned long start(void) {
+    mark_start();
+    return __rdtsc();
+}
+static inline unsigned long stop(unsigned long started) {
+    unsigned long ticks = __rdtsc() - started;
+    mark_stop();
+    return ticks;
+}
+
+static unsigned long least;
+
+/// One of the repetitions took this for all its rounds.
+static void took(unsigned long ticks, unsigned long rounds) {
+    mark_repetition();
+    if (ticks / rounds < least) least = ticks / rounds;
+}
+
+/// The least of three times that `count` rounds of `code` take, by the round.
 #define CASE(count, code)                                                            \
     do {                                                                             \
-        unsigned long least = ~0ul;                                                  \
         for (int repetition = 0; repetition < 3; repetition++) {                     \
-            unsigned long start = __rdtsc();                                         \
+            unsigned long started = start();                                         \
             for (int i = 0; i < (count); i++) { code; }                              \
-            unsigned long spent = (__rdtsc() - start) / (count);                     \
-            if (spent < least) least = spent;                                        \
+            took(stop(started), count);                                              \
         }                                                                            \
-        report(least);                                                               \
+        report(count);                                                               \
     } while (0)
 
 static const char *suite;
 
-static void report(unsigned long ticks) {
-    printf("%s %s %lu\n", suite, running, ticks);
+static void report(unsigned long rounds) {
+    printf("%s %s %lu %lu\n", suite, running, least, rounds);
     fflush(stdout);
 }
 
@@ -100,26 +124,26 @@ static int new_file(const char *name) {
 
 static void stat_(void) {
     struct stat st;
-    close(new_file("/tmp/bench"));
-    CASE(200, MUST(CALL(SYS_stat, "/tmp/bench", &st, 0, 0) == 0));
+    close(new_file("/tmp/b.ops"));
+    CASE(200, MUST(CALL(SYS_stat, "/tmp/b.ops", &st, 0, 0) == 0));
     MUST(st.st_size == sizeof buffer);
 }
 
 static void fstat_(void) {
     struct stat st;
-    int fd = new_file("/tmp/bench");
+    int fd = new_file("/tmp/b.ops");
     CASE(200, MUST(CALL(SYS_fstat, fd, &st, 0, 0) == 0));
     MUST(st.st_size == sizeof buffer);
     close(fd);
 }
 
 static void open_close(void) {
-    close(new_file("/tmp/bench"));
-    CASE(200, int fd = CALL(SYS_open, "/tmp/bench", O_RDONLY, 0, 0); MUST(fd > 0 && CALL(SYS_close, fd, 0, 0, 0) == 0));
+    close(new_file("/tmp/b.ops"));
+    CASE(200, int fd = CALL(SYS_open, "/tmp/b.ops", O_RDONLY, 0, 0); MUST(fd > 0 && CALL(SYS_close, fd, 0, 0, 0) == 0));
 }
 
 static void move(long number, long length, int count) {
-    int fd = new_file("/tmp/bench");
+    int fd = new_file("/tmp/b.ops");
     CASE(count, MUST(CALL(number, fd, buffer, length, 0) == length));
     close(fd);
 }
@@ -132,11 +156,11 @@ static void pwrite64k(void) { move(SYS_pwrite64, 65536, 50); }
 
 static void create(long length) {
     CASE(100,
-         int fd = CALL(SYS_open, "/tmp/new", O_RDWR | O_CREAT | O_EXCL, 0644, 0);
+         int fd = CALL(SYS_open, "/tmp/n.ops", O_RDWR | O_CREAT | O_EXCL, 0644, 0);
          MUST(fd > 0);
          if (length) MUST(CALL(SYS_write, fd, buffer, length, 0) == length);
          MUST(CALL(SYS_close, fd, 0, 0, 0) == 0);
-         MUST(CALL(SYS_unlink, "/tmp/new", 0, 0, 0) == 0));
+         MUST(CALL(SYS_unlink, "/tmp/n.ops", 0, 0, 0) == 0));
 }
 static void create_unlink_0k(void) { create(0); }
 static void create_w10k_unlink(void) { create(10240); }
@@ -164,30 +188,29 @@ static void mmap_touch_munmap_4k(void) {
 /// One fault a page over 4 MiB.
 static void touch(int write_, long flags, int fd) {
     enum { PAGES = 1024 };
-    unsigned long least = ~0ul, sum = 0;
+    unsigned long sum = 0;
     for (int repetition = 0; repetition < 3; repetition++) {
         volatile char *pages = (char *)map6(PAGES * 4096l, PROT_READ | PROT_WRITE, flags, fd);
         MUST((long)pages > 0);
-        unsigned long start = __rdtsc();
+        unsigned long started = start();
         for (int i = 0; i < PAGES; i++) {
             if (write_) pages[i * 4096l] = 1;
             else sum += pages[i * 4096l];
         }
-        unsigned long spent = (__rdtsc() - start) / PAGES;
-        if (spent < least) least = spent;
+        took(stop(started), PAGES);
         MUST(munmap((void *)pages, PAGES * 4096l) == 0);
     }
     MUST(sum == (fd >= 0 ? 3ul * PAGES : 0));
-    report(least);
+    report(PAGES);
 }
 static void anon_fault_4k(void) { touch(1, MAP_PRIVATE | MAP_ANONYMOUS, -1); }
 static void anon_readfault_4k(void) { touch(0, MAP_PRIVATE | MAP_ANONYMOUS, -1); }
 static void file_fault_4k(void) {
-    int fd = new_file("/tmp/bench");
+    int fd = new_file("/tmp/b.ops");
     for (int i = 0; i < 31; i++) MUST(write(fd, buffer, sizeof buffer) == sizeof buffer);
     touch(0, MAP_SHARED, fd);
     close(fd);
-    unlink("/tmp/bench");
+    unlink("/tmp/b.ops");
 }
 
 static void mprotect_2x(void) {
@@ -235,21 +258,20 @@ static void segv_mprotect_fix(void) {
     guarded = ANONYMOUS(4096);
     *guarded = 1;
     handled = 0;
-    unsigned long least = ~0ul;
     for (int repetition = 0; repetition < 3; repetition++) {
         unsigned long sum = 0;
         for (int i = 0; i < 200; i++) {
             MUST(CALL(SYS_mprotect, guarded, 4096, PROT_READ, 0) == 0);
-            unsigned long start = __rdtsc();
+            unsigned long started = start();
             *(volatile char *)guarded = 2;
-            sum += __rdtsc() - start;
+            sum += stop(started);
         }
-        if (sum / 200 < least) least = sum / 200;
+        took(sum, 200);
     }
     MUST(handled == 600);
     signal(SIGSEGV, SIG_DFL);
     munmap(guarded, 4096);
-    report(least);
+    report(200);
 }
 
 static void epoll_wait_ready(void) {
@@ -285,7 +307,7 @@ static void poll_64_idle(void) {
 // ---- threads and processes ----
 
 static _Atomic int turn;
-static volatile int stop;
+static volatile int over;
 
 static void futex_wake_nowaiter(void) {
     CASE(200, MUST(CALL(SYS_futex, &turn, FUTEX_WAKE_PRIVATE, 1, 0) == 0));
@@ -301,7 +323,7 @@ static void pass(int to) {
 static void *ponger(void *unused) {
     for (;;) {
         wait_for(1);
-        int last = stop;
+        int last = over;
         pass(0);
         if (last) return unused;
     }
@@ -309,10 +331,10 @@ static void *ponger(void *unused) {
 static void futex_pingpong_thr(void) {
     pthread_t thread;
     turn = 0;
-    stop = 0;
+    over = 0;
     MUST(pthread_create(&thread, 0, ponger, 0) == 0);
     CASE(200, pass(1); wait_for(0));
-    stop = 1;
+    over = 1;
     pass(1);
     pthread_join(thread, 0);
 }
@@ -321,26 +343,26 @@ static void sched_yield_alone(void) { CASE(200, MUST(CALL(SYS_sched_yield, 0, 0,
 
 static volatile long yields;
 static void *yielder(void *unused) {
-    while (!stop) CALL(SYS_sched_yield, 0, 0, 0, 0), yields++;
+    while (!over) CALL(SYS_sched_yield, 0, 0, 0, 0), yields++;
     return unused;
 }
 /// One yield of one of the two.
 static void sched_yield_2thr(void) {
     pthread_t thread;
-    stop = 0;
+    over = 0;
     MUST(pthread_create(&thread, 0, yielder, 0) == 0);
     CALL(SYS_sched_yield, 0, 0, 0, 0);
-    unsigned long least = ~0ul;
+    long rounds = 0;
     for (int repetition = 0; repetition < 3; repetition++) {
         long before = yields;
-        unsigned long start = __rdtsc();
+        unsigned long started = start();
         for (int i = 0; i < 200; i++) CALL(SYS_sched_yield, 0, 0, 0, 0);
-        unsigned long spent = (__rdtsc() - start) / (200 + yields - before);
-        if (spent < least) least = spent;
+        rounds = 200 + yields - before;
+        took(stop(started), rounds);
     }
-    stop = 1;
+    over = 1;
     pthread_join(thread, 0);
-    report(least);
+    report(rounds);
 }
 
 static void *nothing(void *value) { return value; }
@@ -445,24 +467,23 @@ static void cow_fault_4k(void) {
     MUST(pipe(ends) == 0);
     volatile char *pages = ANONYMOUS(PAGES * 4096l);
     for (int i = 0; i < PAGES; i++) pages[i * 4096l] = 1;
-    unsigned long least = ~0ul;
     for (int repetition = 0; repetition < 3; repetition++) {
         int pid = fork();
         if (pid == 0) {
             // The first takes a copy of the page table too.
             pages[0] = 2;
-            unsigned long start = __rdtsc();
+            unsigned long started = start();
             for (int i = 1; i < PAGES; i++) pages[i * 4096l] = 2;
-            unsigned long spent = (__rdtsc() - start) / (PAGES - 1);
+            unsigned long spent = stop(started);
             MUST(write(ends[1], &spent, sizeof spent) == sizeof spent);
             _exit(0);
         }
         unsigned long spent;
         MUST(read(ends[0], &spent, sizeof spent) == sizeof spent && waitpid(pid, 0, 0) == pid);
-        if (spent < least) least = spent;
+        took(spent, PAGES - 1);
     }
     MUST(pages[4096] == 1);
-    report(least);
+    report(PAGES - 1);
 }
 
 static const struct { const char *suite, *name; void (*run)(void); } cases[] = {
@@ -496,7 +517,7 @@ int main(int count, char **arguments) {
         int wanted = count == 1;
         for (int k = 1; k < count; k++) wanted |= !strcmp(arguments[k], cases[i].suite) || !strcmp(arguments[k], cases[i].name);
         if (!wanted) continue;
-        suite = cases[i].suite, running = cases[i].name;
+        suite = cases[i].suite, running = cases[i].name, least = ~0ul;
         cases[i].run();
     }
     return 0;

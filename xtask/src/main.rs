@@ -6,6 +6,7 @@ mod demo;
 mod docs;
 mod install;
 mod options;
+mod profile;
 mod run;
 mod terminal;
 mod test;
@@ -46,6 +47,8 @@ enum Command {
     Build(build::BuildArgs),
     /// Run all tests: on this host, and in the guest against this host
     Test(test::TestArgs),
+    /// Say which kernel functions the instructions of a measured case went to
+    Profile(profile::ProfileArgs),
     /// Generate docs/SYSCALLS.md from the system call table
     Docs(docs::DocsArgs),
 }
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Build(args) => build::build_command(&args),
         Command::Test(args) => test::test(&args),
+        Command::Profile(args) => profile::profile(&args),
         Command::Docs(args) => docs::docs(&args),
     };
     match result {

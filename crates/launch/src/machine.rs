@@ -62,6 +62,8 @@ pub struct Machine {
     pub strace: bool,
     /// QEMU waits for gdb on port 1234.
     pub gdb: bool,
+    /// Further arguments of QEMU.
+    pub extra: Vec<OsString>,
 }
 
 /// Seed of the kernel's random numbers in exact mode.
@@ -85,6 +87,7 @@ impl Machine {
             log: None,
             strace: false,
             gdb: false,
+            extra: Vec::new(),
         }
     }
 
@@ -152,6 +155,8 @@ impl Machine {
         if self.gdb {
             add(&["-s", "-S"]);
         }
+        arguments.extend(self.extra.iter().cloned());
+        let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
         add(&["-append", &self.command_line()]);
         arguments.push("-kernel".into());
         arguments.push(self.kernel.clone().into_os_string());

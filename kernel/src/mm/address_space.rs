@@ -7,7 +7,7 @@
 use alloc::sync::Arc;
 use core::mem::MaybeUninit;
 use core::ops::Range;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use abi::Errno;
 
@@ -57,6 +57,8 @@ pub struct AddressSpace {
     /// Pages present, and the most there ever were.
     resident: AtomicUsize,
     peak: AtomicUsize,
+    /// What membarrier(2) was told to expect.
+    pub membarrier: AtomicU32,
 }
 
 /// How mmap chooses the address.
@@ -156,6 +158,7 @@ impl AddressSpace {
             user,
             resident: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
+            membarrier: AtomicU32::new(0),
         }))
     }
 
@@ -724,6 +727,7 @@ impl AddressSpace {
             user: self.user,
             resident: AtomicUsize::new(resident),
             peak: AtomicUsize::new(resident),
+            membarrier: AtomicU32::new(self.membarrier.load(Ordering::Relaxed)),
         }))
     }
 

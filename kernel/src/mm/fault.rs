@@ -35,10 +35,12 @@ pub fn handle(address: usize, access: Access) -> Result<(), FaultError> {
     if address >= super::USER_TOP {
         return Err(FaultError::NotMapped);
     }
-    let Some(space) = current().address_space() else { return Err(FaultError::NotMapped) };
+    let thread = current();
+    thread.counters.note_fault();
+    let Some(space) = thread.address_space() else { return Err(FaultError::NotMapped) };
     let result = space.fault(address, access);
     if result == Err(FaultError::OutOfMemory) {
-        current().add_work(work::MEMORY);
+        thread.add_work(work::MEMORY);
     }
     result
 }

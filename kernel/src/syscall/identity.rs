@@ -1,15 +1,15 @@
-//! Who and where: process and user identity, limits, the machine's name and size, prctl, resource use, scheduling parameters.
+//! Who and where: process and user identity, the machine's name and size, prctl, affinity.
 
 use core::sync::atomic::Ordering;
 
-use abi::{Errno, Rlimit64, Rusage, Sysinfo, Timeval, Utsname};
+use abi::{Errno, Sysinfo, Utsname};
 
 use super::SysResult;
 use crate::arch::x86_64::cpu;
 use crate::mm::user::{read_array, read_cstr_into};
 use crate::mm::{PAGE_SIZE, USER_TOP, UserPtr, frame};
 use crate::task::current;
-use crate::task::process::{Cred, UNLIMITED, rlimit};
+use crate::task::process::Cred;
 use crate::time;
 
 /// What uname(2) says; programs look at the release to decide which calls to try.
@@ -282,84 +282,6 @@ pub fn sysinfo(out: UserPtr<Sysinfo>) -> SysResult {
     Ok(0)
 }
 
-fn check_limit(resource: u32) -> Result<usize, Errno> {
-    usize::try_from(resource).ok().filter(|&r| r < rlimit::COUNT).ok_or(Errno::EINVAL)
-}
-
-/// prlimit64(2) on this process.
-pub fn prlimit64(pid: i32, resource: u32, new: UserPtr<Rlimit64>, old: UserPtr<Rlimit64>) -> SysResult {
-    let resource = check_limit(resource)?;
-    let new = new.non_null().map(UserPtr::read).transpose()?;
-    if pid != 0 && pid as u32 != current().process.pid {
-        return Err(Errno::ESRCH.into());
-    }
-    let privileged = cred(|c| c.euid) == 0;
-    let before = {
-        let mut limits = current().process.limits.lock();
-        let Some(limit) = limits.0.get_mut(resource) else { return Err(Errno::EINVAL.into()) };
-        let before = *limit;
-        if let Some(new) = new {
-            if new.cur > new.max {
-                return Err(Errno::EINVAL.into());
-            }
-            if new.max > before.1 && !privileged {
-                return Err(Errno::EPERM.into());
-            }
-            if resource == rlimit::NOFILE && new.max > 1 << 20 {
-                return Err(Errno::EPERM.into());
-            }
-            *limit = (new.cur, new.max);
-        }
-        before
-    };
-    if let Some(new) = new
-        && resource == rlimit::STACK
-        && let Some(space) = current().address_space()
-    {
-        space.with(|inner| inner.stack_limit = usize::try_from(new.cur).unwrap_or(usize::MAX));
-    }
-    if let Some(old) = old.non_null() {
-        old.write(&Rlimit64 { cur: before.0, max: before.1 })?;
-    }
-    Ok(0)
-}
-
-pub fn getrlimit(resource: u32, out: UserPtr<Rlimit64>) -> SysResult {
-    check_limit(resource)?;
-    let Some(out) = out.non_null() else { return Err(Errno::EFAULT.into()) };
-    prlimit64(0, resource, UserPtr::new(0), out)
-}
-
-pub fn setrlimit(resource: u32, new: UserPtr<Rlimit64>) -> SysResult {
-    let Some(new) = new.non_null() else { return Err(Errno::EFAULT.into()) };
-    prlimit64(0, resource, new, UserPtr::new(0))
-}
-
-const _: u64 = UNLIMITED;
-
-/// getrusage(2): time (all of it counted as user time but for what the kernel saw), peak memory, faults.
-pub fn getrusage(who: i32, out: UserPtr<Rusage>) -> SysResult {
-    if !matches!(who, -1..=1) {
-        return Err(Errno::EINVAL.into());
-    }
-    let mut usage = Rusage::default();
-    if who != -1 {
-        let ns = crate::task::thread::cpu_time_ns(current());
-        usage.utime = timeval(ns);
-        if let Some(space) = current().address_space() {
-            usage.maxrss = (space.resident().1 * PAGE_SIZE / 1024) as i64;
-        }
-        usage.minflt = current().process.faults.load(Ordering::Relaxed).cast_signed();
-    }
-    out.write(&usage)?;
-    Ok(0)
-}
-
-/// Nanoseconds as a `struct timeval`.
-pub fn timeval(ns: u64) -> Timeval {
-    Timeval { sec: (ns / time::NS_PER_SEC).cast_signed(), usec: (ns % time::NS_PER_SEC / 1000).cast_signed() }
-}
-
 /// arch_prctl(2) codes.
 const ARCH_SET_GS: i32 = 0x1001;
 const ARCH_SET_FS: i32 = 0x1002;
@@ -547,35 +469,5 @@ pub fn sched_setaffinity(pid: i32, len: usize, mask: UserPtr<u8>) -> SysResult {
 
 pub fn sched_yield() -> SysResult {
     crate::task::sched::yield_now();
-    Ok(0)
-}
-
-const PRIO_PROCESS: i32 = 0;
-const PRIO_USER: i32 = 2;
-
-/// getpriority(2), the system call: 20 - nice.
-pub fn getpriority(which: i32, who: i32) -> SysResult {
-    if !(PRIO_PROCESS..=PRIO_USER).contains(&which) {
-        return Err(Errno::EINVAL.into());
-    }
-    if which == PRIO_PROCESS && !is_me(who) {
-        return Err(Errno::ESRCH.into());
-    }
-    Ok((20 - current().process.nice.load(Ordering::Relaxed)) as usize)
-}
-
-pub fn setpriority(which: i32, who: i32, value: i32) -> SysResult {
-    if !(PRIO_PROCESS..=PRIO_USER).contains(&which) {
-        return Err(Errno::EINVAL.into());
-    }
-    if which == PRIO_PROCESS && !is_me(who) {
-        return Err(Errno::ESRCH.into());
-    }
-    let value = value.clamp(-20, 19);
-    let nice = &current().process.nice;
-    if value < nice.load(Ordering::Relaxed) && cred(|c| c.euid) != 0 {
-        return Err(Errno::EACCES.into());
-    }
-    nice.store(value, Ordering::Relaxed);
     Ok(0)
 }

@@ -6,10 +6,12 @@ use abi::{Errno, Rusage, SigInfo};
 
 use super::args::Path;
 use super::{Fd, SysResult};
-use crate::mm::{USER_TOP, UserPtr, read_cstr};
-use crate::task::children::{self, Options, Report, Which};
+use crate::mm::{UserPtr, read_cstr};
+use crate::task::children::{self, Options, Which};
 use crate::task::clone::{self, CloneFlags, Request};
 use crate::task::exec::{self, Arguments};
+use crate::task::rseq::{self, Registration};
+use crate::task::usage::of_family;
 use crate::task::{current, exit};
 
 pub fn exit(status: i32) -> SysResult {
@@ -36,53 +38,14 @@ pub fn set_robust_list(head: UserPtr<u8>, len: usize) -> SysResult {
     Ok(0)
 }
 
-const RSEQ_FLAG_UNREGISTER: u32 = 1;
-/// Size of the original `struct rseq`, which is also its alignment; later sizes are larger (linux/rseq.h).
-const RSEQ_ORIGINAL_SIZE: u32 = 32;
-const RSEQ_CPU_ID_START: usize = 0;
-const RSEQ_CPU_ID: usize = 4;
-const RSEQ_NODE_ID: usize = 20;
-const RSEQ_MM_CID: usize = 24;
-const RSEQ_CPU_ID_UNINITIALIZED: u32 = u32::MAX;
-
-/// rseq(2). Threads of one CPU never migrate; preemption inside a critical section aborts it (`task::rseq`).
+/// rseq(2).
 pub fn rseq(area: UserPtr<u8>, len: u32, flags: u32, signature: u32) -> SysResult {
-    let thread = current();
-    let (old, old_len, old_signature) = thread.rseq.get();
-    if flags & RSEQ_FLAG_UNREGISTER != 0 {
-        if flags != RSEQ_FLAG_UNREGISTER || old == 0 || old != area.addr() || old_len != len {
-            return Err(Errno::EINVAL.into());
-        }
-        if old_signature != signature {
-            return Err(Errno::EPERM.into());
-        }
-        area.field::<u32>(RSEQ_CPU_ID_START).write(&0)?;
-        area.field::<u32>(RSEQ_CPU_ID).write(&RSEQ_CPU_ID_UNINITIALIZED)?;
-        thread.rseq.set((0, 0, 0));
-        return Ok(0);
+    let named = Registration { area: area.addr(), len, signature };
+    match flags {
+        0 => rseq::register(named)?,
+        abi::Rseq::FLAG_UNREGISTER => rseq::unregister(named)?,
+        _ => return Err(Errno::EINVAL.into()),
     }
-    if flags != 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    if old != 0 {
-        if old != area.addr() || old_len != len {
-            return Err(Errno::EINVAL.into());
-        }
-        return Err(if old_signature == signature { Errno::EBUSY } else { Errno::EPERM }.into());
-    }
-    let aligned = area.addr().is_multiple_of(RSEQ_ORIGINAL_SIZE as usize);
-    if len < RSEQ_ORIGINAL_SIZE || !aligned {
-        return Err(Errno::EINVAL.into());
-    }
-    if area.addr() >= USER_TOP {
-        return Err(Errno::EFAULT.into());
-    }
-    let cpu = crate::arch::per_cpu().id.get();
-    area.field::<u32>(RSEQ_CPU_ID_START).write(&cpu)?;
-    area.field::<u32>(RSEQ_CPU_ID).write(&cpu)?;
-    area.field::<u32>(RSEQ_NODE_ID).write(&0)?;
-    area.field::<u32>(RSEQ_MM_CID).write(&0)?;
-    thread.rseq.set((area.addr(), len, signature));
     Ok(0)
 }
 
@@ -211,13 +174,6 @@ fn options(flags: u32) -> Options {
     }
 }
 
-fn child_usage(report: &Report) -> Rusage {
-    let mut usage = Rusage::default();
-    let ticks = report.child.dead_threads_ticks.load(core::sync::atomic::Ordering::Relaxed);
-    usage.utime = super::identity::timeval(crate::time::ticks_to_ns(ticks));
-    usage
-}
-
 /// wait4(2).
 pub fn wait4(pid: i32, status: UserPtr<u32>, flags: u32, usage: UserPtr<Rusage>) -> SysResult {
     let known = WNOHANG | WSTOPPED | WCONTINUED | WNOTHREAD | WALL | WCLONE;
@@ -239,7 +195,7 @@ pub fn wait4(pid: i32, status: UserPtr<u32>, flags: u32, usage: UserPtr<Rusage>)
         status.write(&report.status)?;
     }
     if let Some(usage) = usage.non_null() {
-        usage.write(&child_usage(&report))?;
+        usage.write(&of_family(&report.child).into())?;
     }
     Ok(report.child.pid as usize)
 }
@@ -274,7 +230,7 @@ pub fn waitid(kind: i32, id: i32, info: UserPtr<SigInfo>, flags: u32, usage: Use
         info.write(&value)?;
     }
     if let (Some(report), Some(usage)) = (&report, usage.non_null()) {
-        usage.write(&child_usage(report))?;
+        usage.write(&of_family(&report.child).into())?;
     }
     Ok(0)
 }

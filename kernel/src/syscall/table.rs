@@ -3,8 +3,8 @@
 use super::args::{Arg, Fd, Path};
 use super::{Call, Support, encode};
 use super::{
-    attr, dir, epoll, fcntl, file, futex, identity, ioctl, memory, mount, pipe, poll, process, random,
-    signal, stat, time, timers, xattr,
+    attr, dir, epoll, fcntl, file, futex, identity, ioctl, limits, membarrier, memory, mount, pipe, poll,
+    process, random, sched, signal, stat, time, timers, xattr,
 };
 use crate::mm::UserPtr;
 use abi::OpenFlags;
@@ -187,10 +187,10 @@ syscalls! {
     94 => lchown(path: Path, owner: u32, group: u32) = attr::lchown, Full;
     95 => umask(mask: u32) = dir::umask, Full;
     96 => gettimeofday(tv: UserPtr<abi::Timeval>, tz: UserPtr<abi::Timezone>) = time::gettimeofday, Full;
-    97 => getrlimit(resource: u32, rlim: UserPtr<abi::Rlimit64>) = identity::getrlimit, Full;
-    98 => getrusage(who: i32, usage: UserPtr<abi::Rusage>) = identity::getrusage, Partial("system time, context switches, block counts");
+    97 => getrlimit(resource: u32, rlim: UserPtr<abi::Rlimit64>) = limits::getrlimit, Full;
+    98 => getrusage(who: i32, usage: UserPtr<abi::Rusage>) = limits::getrusage, Partial("all time is user time; no block counts");
     99 => sysinfo(info: UserPtr<abi::Sysinfo>) = identity::sysinfo, Partial("load averages");
-    100 => times(buf: UserPtr<abi::Tms>) = time::times, Partial("no system time");
+    100 => times(buf: UserPtr<abi::Tms>) = limits::times, Partial("all time is user time");
     102 => getuid() = identity::getuid, Full;
     104 => getgid() = identity::getgid, Full;
     105 => setuid(uid: u32) = identity::setuid, Full;
@@ -224,8 +224,15 @@ syscalls! {
     135 => personality(persona: u32) = identity::personality, Partial("the value is kept, not acted on");
     137 => statfs(path: Path, buf: UserPtr<abi::Statfs>) = stat::statfs, Full;
     138 => fstatfs(fd: Fd, buf: UserPtr<abi::Statfs>) = stat::fstatfs, Full;
-    140 => getpriority(which: i32, who: i32) = identity::getpriority, Partial("this process only");
-    141 => setpriority(which: i32, who: i32, prio: i32) = identity::setpriority, Partial("this process only; the scheduler does not weigh it");
+    140 => getpriority(which: i32, who: i32) = sched::getpriority, Full;
+    141 => setpriority(which: i32, who: i32, prio: i32) = sched::setpriority, Partial("the scheduler does not weigh it");
+    142 => sched_setparam(pid: i32, param: UserPtr<i32>) = sched::sched_setparam, Partial("priorities are kept, not acted on");
+    143 => sched_getparam(pid: i32, param: UserPtr<u32>) = sched::sched_getparam, Full;
+    144 => sched_setscheduler(pid: i32, policy: i32, param: UserPtr<i32>) = sched::sched_setscheduler, Partial("policies are kept, not acted on; no deadlines");
+    145 => sched_getscheduler(pid: i32) = sched::sched_getscheduler, Full;
+    146 => sched_get_priority_max(policy: i32) = sched::sched_get_priority_max, Full;
+    147 => sched_get_priority_min(policy: i32) = sched::sched_get_priority_min, Full;
+    148 => sched_rr_get_interval(pid: i32, interval: UserPtr<abi::Timespec>) = sched::sched_rr_get_interval, Full;
     149 => mlock(addr: usize, len: usize) = memory::mlock, Full;
     150 => munlock(addr: usize, len: usize) = memory::munlock, Full;
     151 => mlockall(flags: u32) = memory::mlockall, Partial("pages are not brought in ahead");
@@ -234,7 +241,7 @@ syscalls! {
     157 => prctl(option: i32, arg2: usize, arg3: usize, arg4: usize, arg5: usize) = identity::prctl, Partial("see identity.rs for the operations");
     158 => arch_prctl(code: i32, addr: usize) = identity::arch_prctl, Partial("FS and GS bases only");
     159 => adjtimex(buf: UserPtr<u8>) = time::adjtimex, Partial("reading only");
-    160 => setrlimit(resource: u32, rlim: UserPtr<abi::Rlimit64>) = identity::setrlimit, Full;
+    160 => setrlimit(resource: u32, rlim: UserPtr<abi::Rlimit64>) = limits::setrlimit, Full;
     161 => chroot(path: Path) = dir::chroot, Full;
     162 => sync() = file::sync, Full;
     164 => settimeofday(tv: UserPtr<abi::Timeval>, tz: UserPtr<abi::Timezone>) = time::settimeofday, Partial("no time zone");
@@ -281,6 +288,8 @@ syscalls! {
     234 => tgkill(tgid: i32, tid: i32, sig: i32) = signal::tgkill, Full;
     235 => utimes(path: Path, times: UserPtr<[abi::Timeval; 2]>) = attr::utimes, Full;
     247 => waitid(which: i32, id: i32, info: UserPtr<abi::SigInfo>, options: u32, rusage: UserPtr<abi::Rusage>) = process::waitid, Full;
+    251 => ioprio_set(which: i32, who: i32, ioprio: i32) = sched::ioprio_set, Full;
+    252 => ioprio_get(which: i32, who: i32) = sched::ioprio_get, Full;
     257 => openat(dirfd: Fd, path: Path, flags: OpenFlags, mode: u32) = file::openat, Full;
     258 => mkdirat(dirfd: Fd, path: Path, mode: u32) = dir::mkdirat, Full;
     259 => mknodat(dirfd: Fd, path: Path, mode: u32, dev: u32) = dir::mknodat, Full;
@@ -318,20 +327,23 @@ syscalls! {
     295 => preadv(fd: Fd, iov: UserPtr<abi::IoVec>, iovcnt: usize, offset: i64) = file::preadv, Full;
     296 => pwritev(fd: Fd, iov: UserPtr<abi::IoVec>, iovcnt: usize, offset: i64) = file::pwritev, Full;
     297 => rt_tgsigqueueinfo(tgid: i32, tid: i32, sig: i32, info: UserPtr<abi::SigInfo>) = signal::rt_tgsigqueueinfo, Full;
-    302 => prlimit64(pid: i32, resource: u32, new: UserPtr<abi::Rlimit64>, old: UserPtr<abi::Rlimit64>) = identity::prlimit64, Partial("this process only");
+    302 => prlimit64(pid: i32, resource: u32, new: UserPtr<abi::Rlimit64>, old: UserPtr<abi::Rlimit64>) = limits::prlimit64, Full;
     305 => clock_adjtime(clk_id: i32, buf: UserPtr<u8>) = time::clock_adjtime, Partial("reading only");
     306 => syncfs(fd: Fd) = file::syncfs, Full;
     309 => getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) = identity::getcpu, Full;
+    314 => sched_setattr(pid: i32, attr: UserPtr<u8>, flags: u32) = sched::sched_setattr, Partial("policies are kept, not acted on; no deadlines, no utilisation clamps");
+    315 => sched_getattr(pid: i32, attr: UserPtr<u8>, size: u32, flags: u32) = sched::sched_getattr, Full;
     316 => renameat2(olddirfd: Fd, oldpath: Path, newdirfd: Fd, newpath: Path, flags: u32) = dir::renameat2, Partial("no whiteouts");
     318 => getrandom(buf: UserPtr<u8>, len: usize, flags: u32) = random::getrandom, Full;
     319 => memfd_create(name: UserPtr<u8>, flags: u32) = file::memfd_create, Full;
     322 => execveat(dirfd: Fd, path: Path, argv: UserPtr<u64>, envp: UserPtr<u64>, flags: u32) = process::execveat, Full;
+    324 => membarrier(cmd: u32, flags: u32, cpu_id: i32) = membarrier::membarrier, Full;
     325 => mlock2(addr: usize, len: usize, flags: u32) = memory::mlock2, Full;
     326 => copy_file_range(fd_in: Fd, off_in: UserPtr<i64>, fd_out: Fd, off_out: UserPtr<i64>, len: usize, flags: u32) = pipe::copy_file_range, Full;
     327 => preadv2(fd: Fd, iov: UserPtr<abi::IoVec>, iovcnt: usize, offset: i64, offset_high: usize, flags: u32) = file::preadv2, Full;
     328 => pwritev2(fd: Fd, iov: UserPtr<abi::IoVec>, iovcnt: usize, offset: i64, offset_high: usize, flags: u32) = file::pwritev2, Full;
     332 => statx(dirfd: Fd, path: Path, flags: u32, mask: u32, statxbuf: UserPtr<abi::Statx>) = stat::statx, Full;
-    334 => rseq(area: UserPtr<u8>, len: u32, flags: u32, sig: u32) = process::rseq, Partial("critical sections are not aborted");
+    334 => rseq(area: UserPtr<u8>, len: u32, flags: u32, sig: u32) = process::rseq, Full;
     435 => clone3(args: UserPtr<u8>, size: usize) => stubs::clone3_entry, Partial("namespaces, cgroups, set_tid");
     436 => close_range(first: u32, last: u32, flags: u32) = file::close_range, Full;
     437 => openat2(dirfd: Fd, path: Path, how: UserPtr<abi::OpenHow>, size: usize) = file::openat2, Full;

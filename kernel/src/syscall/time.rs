@@ -1,10 +1,10 @@
 //! Clocks and sleeping: clock_gettime(2), nanosleep(2) and their relatives. Timers are in `timers.rs`.
 
-use abi::{Errno, Timespec, Timeval, Timezone, Tms};
+use abi::{Errno, Timespec, Timeval, Timezone};
 
 use super::{Restart, SysError, SysResult};
 use crate::mm::UserPtr;
-use crate::task::clock::{COARSE_NS, Clock, clock_ticks, id, process_cpu_ns};
+use crate::task::clock::{COARSE_NS, Clock, id};
 use crate::task::signal::{restart_with, timers};
 use crate::task::{WaitError, WaitQueue, current};
 use crate::time;
@@ -110,21 +110,6 @@ pub fn time(out: UserPtr<i64>) -> SysResult {
         out.write(&seconds)?;
     }
     Ok(seconds as usize)
-}
-
-/// times(2). All CPU time is the program's: the kernel doesn't measure its own.
-pub fn times(out: UserPtr<Tms>) -> SysResult {
-    if let Some(out) = out.non_null() {
-        let process = &current().process;
-        let children = process.children_ticks.load(core::sync::atomic::Ordering::Relaxed);
-        let tms = Tms {
-            utime: clock_ticks(process_cpu_ns(process)).cast_signed(),
-            cutime: clock_ticks(time::ticks_to_ns(children)).cast_signed(),
-            ..Tms::default()
-        };
-        out.write(&tms)?;
-    }
-    Ok(clock_ticks(time::monotonic_ns()) as usize)
 }
 
 /// Sleeps until a time of a clock. What is left comes back if a signal ends the sleep.

@@ -7,6 +7,7 @@ use abi::Errno;
 
 use super::process::{self, Process};
 use super::sched::current;
+use super::usage;
 
 /// Which children a wait means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,9 +112,7 @@ fn look(parent: &Process, which: Which, options: &Options) -> Result<Option<Repo
 }
 
 fn reap(parent: &Process, child: &Process) {
-    let ticks =
-        child.dead_threads_ticks.load(Ordering::Relaxed) + child.children_ticks.load(Ordering::Relaxed);
-    parent.children_ticks.fetch_add(ticks, Ordering::Relaxed);
+    parent.children_usage.lock().add(&usage::of_family(child));
     process::unregister(child.pid);
 }
 

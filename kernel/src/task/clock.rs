@@ -1,9 +1,7 @@
 //! The clocks that programs can name: those of the machine, and the CPU time of processes and threads.
 
-use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
-
 use abi::Errno;
+use alloc::sync::Arc;
 
 use super::process::{self, Process};
 use super::sched::current;
@@ -134,7 +132,7 @@ const MIN_CPU_CHECK_NS: u64 = 100_000;
 /// CPU time of a process's threads, those that ended among them, ns.
 pub fn process_cpu_ns(process: &Process) -> u64 {
     let live = process.threads.lock().iter().map(|thread| cpu_time_ticks(thread)).sum::<u64>();
-    time::ticks_to_ns(live + process.dead_threads_ticks.load(Ordering::Relaxed))
+    time::ticks_to_ns(live + process.usage.lock().run_ticks)
 }
 
 /// ns in the unit of times(2) and of SIGCHLD's times (`USER_HZ` 100).

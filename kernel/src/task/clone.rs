@@ -92,22 +92,36 @@ fn check(request: &Request) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Whether a user runs as many threads as RLIMIT_NPROC allows.
+#[cold]
+fn has_too_many(process: &Process, uid: u32) -> bool {
+    let count = |process: &Process| {
+        let same = process.cred.lock().uid == uid;
+        if same { process.threads.lock().len().max(1) } else { 0 }
+    };
+    let running: usize = process::all().iter().map(|process| count(process)).sum();
+    running as u64 >= process.limit(process::rlimit::NPROC)
+}
+
 /// Makes the child and lets it run. Returns its number, in the caller's view.
 pub fn clone(request: &Request) -> Result<u32, Errno> {
     check(request)?;
     let parent = sched::current();
     let flags = request.flags;
     let (_, threads) = process::counts();
-    let limit = parent.process.limit(process::rlimit::NPROC);
-    let privileged = parent.process.cred.lock().uid == 0;
-    if threads >= thread_limit() || (!privileged && threads as u64 >= limit) {
+    let uid = parent.process.cred.lock().uid;
+    if threads >= thread_limit() || (uid != 0 && has_too_many(&parent.process, uid)) {
         return Err(Errno::EAGAIN);
     }
     let tid = process::allocate_pid().ok_or(Errno::EAGAIN)?;
     let process = if flags.contains(CloneFlags::THREAD) {
         parent.process.clone()
     } else {
-        Arc::new(child_process(parent, tid, request)?)
+        let child = Arc::new(child_process(parent, tid, request)?);
+        if child.limit(process::rlimit::CPU) != process::UNLIMITED {
+            signal::timers::limit_cpu_time(&child);
+        }
+        child
     };
 
     let mut frame = *parent.frame();
@@ -124,6 +138,7 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
         crate::arch::x86_64::cpu::fs_base()
     });
     child.gs_base.set(crate::arch::x86_64::cpu::user_gs_base());
+    child.priorities.inherit(&parent.priorities);
     signal::inherit(parent, &child, !flags.contains(CloneFlags::THREAD));
     if flags.contains(CloneFlags::CHILD_CLEARTID) {
         child.clear_child_tid.set(request.child_tid);
@@ -199,7 +214,6 @@ fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Process
     child.dumpable.store(old.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
     child.no_new_privs.store(old.no_new_privs.load(Ordering::Relaxed), Ordering::Relaxed);
     child.personality.store(old.personality.load(Ordering::Relaxed), Ordering::Relaxed);
-    child.nice.store(old.nice.load(Ordering::Relaxed), Ordering::Relaxed);
     child.timer_slack_ns.store(old.timer_slack_ns.load(Ordering::Relaxed), Ordering::Relaxed);
     *child.cred.lock() = old.cred.lock().clone();
     *child.limits.lock() = old.limits.lock().clone();

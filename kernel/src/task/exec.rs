@@ -8,6 +8,7 @@ use abi::Errno;
 use loader::{Kind, script, stack};
 
 use super::process::{self, Process, rlimit};
+use super::rseq::Registration;
 use super::thread::{Thread, work};
 use super::{exit, sched, signal};
 use crate::arch::TrapFrame;
@@ -298,7 +299,7 @@ pub fn execute(dir: Fd, path: &[u8], at_flags: u32, arguments: Arguments) -> Sys
     process.has_execed.store(true, Ordering::Relaxed);
     thread.clear_child_tid.set(0);
     thread.robust_list.set(0);
-    thread.rseq.set((0, 0, 0));
+    thread.rseq.set(Registration::default());
     exit::leave_address_space(Some(image.space));
     exit::release_parent(process);
     let frame = TrapFrame::start(crate::mode(), image.entry as u64, image.stack as u64);
@@ -313,6 +314,7 @@ pub fn execute(dir: Fd, path: &[u8], at_flags: u32, arguments: Arguments) -> Sys
     // The new program's only thread has the process's number: another thread takes over, and this one goes without a trace.
     let state = fpu::State::initial().ok_or(Errno::ENOMEM)?;
     let leader = Thread::new(process.pid, process.clone(), frame, state).ok_or(Errno::ENOMEM)?;
+    leader.priorities.inherit(&thread.priorities);
     signal::inherit(thread, &leader, false);
     process::register_thread(&leader);
     process::unregister_thread(thread);

@@ -40,8 +40,7 @@ pub fn exit_thread(status: i32) -> ! {
     }
     leave_thread();
     super::signal::thread_exit();
-    let ticks = super::thread::cpu_time_ticks(thread);
-    process.dead_threads_ticks.fetch_add(ticks, Ordering::Relaxed);
+    process.usage.lock().add(&super::usage::of_thread(thread));
     if super::process::unregister_thread(thread) == 0 {
         process.ending.store(true, Ordering::Release);
         end_process();
@@ -132,6 +131,10 @@ pub fn leave_address_space(space: Option<Arc<AddressSpace>>) {
     let process = &current().process;
     current().forget_address_space();
     let old = process.set_space(space);
+    if let Some(old) = &old {
+        let mut usage = process.usage.lock();
+        usage.max_resident = usage.max_resident.max(old.resident().1);
+    }
     let root = process.page_table_root();
     #[expect(unsafe_code, reason = "leaves the address space before it is dropped")]
     // SAFETY: the boot table lives for ever, a new space as long as the process has it; both map the kernel.

@@ -9,11 +9,14 @@ pub mod exec;
 pub mod exit;
 pub mod futex;
 pub mod oom;
+pub mod priority;
 pub mod process;
+pub mod rseq;
 pub mod sched;
 pub mod signal;
 pub mod thread;
 pub mod trap;
+pub mod usage;
 pub mod wait;
 
 pub use process::{Cred, Process};

@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64,
 use super::sched;
 use super::signal::ProcessSignals;
 use super::thread::Thread;
+use super::usage::Usage;
 use super::wait::WaitQueue;
 use crate::fs;
 use crate::mm::AddressSpace;
@@ -33,6 +34,7 @@ const MIB: u64 = 1 << 20;
 
 /// Resource numbers (getrlimit(2)).
 pub mod rlimit {
+    pub const CPU: usize = 0;
     pub const FSIZE: usize = 1;
     pub const DATA: usize = 2;
     pub const STACK: usize = 3;
@@ -101,14 +103,12 @@ pub struct Process {
     pub dumpable: AtomicU32,
     pub no_new_privs: AtomicBool,
     pub personality: AtomicU32,
-    pub nice: AtomicI32,
     pub timer_slack_ns: AtomicU64,
     /// Wait status once the process is ending; threads see the flag and end themselves.
     pub ending: AtomicBool,
     pub exit_status: AtomicI32,
     /// TSC when it began.
     pub started: u64,
-    pub faults: AtomicU64,
     /// PR_SET_PDEATHSIG.
     pub death_signal: AtomicU32,
     /// The signal that the parent gets when this process ends; 0 for none.
@@ -124,9 +124,9 @@ pub struct Process {
     pub parent_release: WaitQueue,
     /// PR_SET_CHILD_SUBREAPER.
     pub subreaper: AtomicBool,
-    /// CPU time of threads that ended, and of children that were waited for, TSC ticks.
-    pub dead_threads_ticks: AtomicU64,
-    pub children_ticks: AtomicU64,
+    /// What threads that ended have used, and what children that were waited for have.
+    pub usage: SpinLock<Usage>,
+    pub children_usage: SpinLock<Usage>,
     /// Whether it has called exec since its fork (setpgid's EACCES).
     pub has_execed: AtomicBool,
     /// A stop or a continuation that the parent may wait for.
@@ -156,12 +156,10 @@ impl Process {
             dumpable: AtomicU32::new(1),
             no_new_privs: AtomicBool::new(false),
             personality: AtomicU32::new(0),
-            nice: AtomicI32::new(0),
             timer_slack_ns: AtomicU64::new(50_000),
             ending: AtomicBool::new(false),
             exit_status: AtomicI32::new(0),
             started: crate::arch::x86_64::tsc::read(),
-            faults: AtomicU64::new(0),
             death_signal: AtomicU32::new(0),
             exit_signal: AtomicU32::new(0),
             children: SpinLock::new(Vec::new()),
@@ -170,8 +168,8 @@ impl Process {
             holds_parent: AtomicBool::new(false),
             parent_release: WaitQueue::new(),
             subreaper: AtomicBool::new(false),
-            dead_threads_ticks: AtomicU64::new(0),
-            children_ticks: AtomicU64::new(0),
+            usage: SpinLock::new(Usage::default()),
+            children_usage: SpinLock::new(Usage::default()),
             has_execed: AtomicBool::new(false),
             stop_event: AtomicU32::new(0),
         }

@@ -119,6 +119,7 @@ fn switch_to(next: Arc<Thread>) {
     previous.check_stack();
     let cpu = per_cpu();
     let now = tsc::read();
+    previous.counters.note_switch(previous.state() == State::Sleeping);
     previous.run_time_ticks.fetch_add(now.saturating_sub(previous.run_since.get()), Ordering::Relaxed);
     next.run_since.set(now);
     // SAFETY: interrupts are off; `previous` runs here and `next` runs nowhere, so their registers and FPU areas are ours to save and load.

@@ -5,8 +5,11 @@ use alloc::sync::Arc;
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use super::priority::Priorities;
 use super::process::Process;
+use super::rseq::Registration;
 use super::signal::ThreadSignals;
+use super::usage::Counters;
 use crate::arch::TrapFrame;
 use crate::arch::x86_64::{fpu, switch};
 use crate::mm::{AddressSpace, frame};
@@ -95,11 +98,13 @@ pub struct Thread {
     pub ending: AtomicBool,
     /// The process's address space, without a count: the process keeps it while its threads run in it.
     space: Cell<*const AddressSpace>,
-    /// Registered rseq area: address, length and signature.
-    pub rseq: Cell<(usize, u32, u32)>,
+    /// What rseq(2) registered.
+    pub rseq: Cell<Registration>,
     /// CPU time used, TSC ticks, and when it last began to run.
     pub run_time_ticks: AtomicU64,
     pub run_since: Cell<u64>,
+    pub counters: Counters,
+    pub priorities: Priorities,
 }
 
 // SAFETY: the cells are used by the thread itself, or by the scheduler while the thread isn't running.
@@ -125,9 +130,11 @@ impl Thread {
             robust_list: Cell::new(0),
             ending: AtomicBool::new(false),
             space: Cell::new(core::ptr::null()),
-            rseq: Cell::new((0, 0, 0)),
+            rseq: Cell::new(Registration::default()),
             run_time_ticks: AtomicU64::new(0),
             run_since: Cell::new(0),
+            counters: Counters::default(),
+            priorities: Priorities::default(),
         }
     }
 

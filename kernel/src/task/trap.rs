@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 
 use abi::Signal;
 
+use super::rseq;
 use super::sched::{self, current};
 use super::signal::{self, Info};
 use super::thread::work;
@@ -180,6 +181,8 @@ extern "C" fn exit_to_user_work(frame: &mut TrapFrame) {
     }
     if thread.has_work(work::RESCHEDULE) {
         thread.clear_work(work::RESCHEDULE);
+        // Others may run now: what was begun may not be true any more.
+        thread.note_preemption();
         sched::yield_now();
     }
     if thread.has_work(work::SIGNAL) {
@@ -191,5 +194,8 @@ extern "C" fn exit_to_user_work(frame: &mut TrapFrame) {
     }
     if thread.has_work(work::RSEQ) {
         thread.clear_work(work::RSEQ);
+        if rseq::resume(thread, frame).is_err() {
+            signal::force_kernel(Signal::SIGSEGV);
+        }
     }
 }

@@ -14,9 +14,10 @@ use crate::fs::hooks;
 use crate::fs::inode::{FileKind, LinkTarget};
 use crate::fs::mount;
 use crate::mm::PAGE_SIZE;
+use crate::task::clock::process_cpu_ns;
 use crate::task::process::{UNLIMITED, rlimit};
 use crate::task::thread::State;
-use crate::task::{Process, current};
+use crate::task::{Process, current, usage};
 use crate::time;
 
 type Generate = fn(&Process, u32, &mut Text) -> Result<(), Errno>;
@@ -105,7 +106,7 @@ pub static ENTRIES: &[Entry] = &[
     }),
     shared("root", 0o777, What::Link(|process| Ok(LinkTarget::Jump(process.fs.lock().root.clone())))),
     text("schedstat", 0o444, |process, _, text| {
-        put!(text, "{} 0 1\n", cpu_time_ns(process));
+        put!(text, "{} 0 1\n", process_cpu_ns(process));
         Ok(())
     }),
     text("sessionid", 0o444, |_, _, text| {
@@ -160,13 +161,6 @@ pub fn find_entry(name: &[u8], is_process: bool) -> Option<usize> {
 fn constant(text: &mut Text, value: &str) -> Result<(), Errno> {
     put!(text, "{value}\n");
     Ok(())
-}
-
-/// CPU time of a process's threads, those that ended included, ns.
-pub fn cpu_time_ns(process: &Process) -> u64 {
-    let threads = process.threads.lock();
-    let running: u64 = threads.iter().map(|thread| crate::task::thread::cpu_time_ns(thread)).sum();
-    running + time::ticks_to_ns(process.dead_threads_ticks.load(Ordering::Relaxed))
 }
 
 /// Bytes of a process's memory. What isn't there any more is left out.
@@ -364,15 +358,19 @@ fn write_stat(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errno>
         process.parent.load(load),
         process.group.load(load),
         process.session.load(load),
-        process.faults.load(load)
+        usage::of_process(process).faults
     );
-    let used = ticks(cpu_time_ns(process));
-    let children = ticks(time::ticks_to_ns(process.children_ticks.load(load)));
-    let nice = process.nice.load(load);
+    let used = ticks(process_cpu_ns(process));
+    let children = ticks(time::ticks_to_ns(usage::of_children(process).run_ticks));
+    let thread = process.threads.lock().iter().find(|thread| thread.tid == tid).cloned();
+    let nice = thread.as_ref().map_or(0, |thread| thread.priorities.nice());
     let started = ticks(time::ticks_to_ns(process.started.saturating_sub(time::conversion().2)));
     let threads = process.threads.lock().len();
     let (total, resident, _) = sizes(process);
-    put!(text, "{used} 0 {children} 0 {} {nice} {threads} 0 {started} ", 20 + nice);
+    let policy = thread.map(|thread| thread.priorities.policy());
+    let realtime = policy.map_or(0, |policy| policy.priority);
+    let priority = if realtime > 0 { -1 - realtime.cast_signed() } else { 20 + nice };
+    put!(text, "{used} 0 {children} 0 {priority} {nice} {threads} 0 {started} ");
     let rss_limit = process.limits.lock().soft(5);
     let (args, env, brk, stack) = process.space().map_or((0..0, 0..0, 0, 0), |space| {
         space.with(|inner| {
@@ -383,12 +381,13 @@ fn write_stat(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errno>
     // Addresses of code, the stack and registers are shown as Linux shows them to others than a debugger: as 1 or 0.
     put!(
         text,
-        "{} {resident} {rss_limit} 1 1 {stack} 0 0 {} {} {} {} 0 0 0 17 0 0 0 0 0 0 0 0 {brk} {} {} {} {} {}\n",
+        "{} {resident} {rss_limit} 1 1 {stack} 0 0 {} {} {} {} 0 0 0 17 0 {realtime} {} 0 0 0 0 0 {brk} {} {} {} {} {}\n",
         total * PAGE_SIZE,
         masks.pending & 0x7fff_ffff,
         masks.blocked & 0x7fff_ffff,
         masks.ignored & 0x7fff_ffff,
         masks.caught & 0x7fff_ffff,
+        policy.map_or(0, |policy| policy.policy.0),
         args.start,
         args.end,
         env.start,
@@ -457,6 +456,8 @@ fn write_status(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errn
         u8::from(process.no_new_privs.load(load))
     );
     put!(text, "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\talways enabled\n");
+    let thread = process.threads.lock().iter().find(|thread| thread.tid == tid).cloned();
+    let switches = thread.map(|thread| usage::of_thread(&thread)).unwrap_or_default();
     let cpus = crate::arch::x86_64::cpu::online_count();
     let mask = u64::MAX >> (64 - cpus.clamp(1, 64));
     put!(text, "Cpus_allowed:\t{mask:x}\nCpus_allowed_list:\t");
@@ -467,7 +468,9 @@ fn write_status(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errn
     }
     put!(
         text,
-        "Mems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n"
+        "Mems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n",
+        switches.voluntary,
+        switches.involuntary
     );
     Ok(())
 }

@@ -132,7 +132,7 @@ pub fn swaps(text: &mut Text) -> Result<(), Errno> {
 fn busy_and_total() -> (u64, u64) {
     let mut busy = 0;
     for process in process::all() {
-        busy += super::process::cpu_time_ns(&process);
+        busy += crate::task::clock::process_cpu_ns(&process);
     }
     let total = time::monotonic_ns().saturating_mul(cpu::online_count() as u64);
     (ticks(busy), ticks(total))

@@ -12,6 +12,7 @@ use crate::mm::PAGE_SIZE;
 use crate::syscall::{self, Restart};
 use crate::task::exit;
 use crate::task::process::rlimit;
+use crate::task::rseq;
 use crate::task::sched::current;
 use crate::task::thread::Thread;
 
@@ -67,7 +68,7 @@ pub fn deliver(frame: &mut TrapFrame) {
                 if restart_of(frame).is_some() {
                     interrupt_call(frame, &delivery.action);
                 }
-                if frame::build(frame, thread, &delivery).is_err() {
+                if rseq::resume(thread, frame).is_err() || frame::build(frame, thread, &delivery).is_err() {
                     fail(thread, &delivery);
                     continue;
                 }

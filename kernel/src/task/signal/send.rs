@@ -212,6 +212,11 @@ pub fn force_fault(info: Info, context: FaultContext) {
     force(info, Insist::Handler);
 }
 
+/// A signal that the running thread brought upon itself, without an instruction that is to blame.
+pub fn force_kernel(signal: Signal) {
+    force(Info::kernel(signal), Insist::Handler);
+}
+
 /// How far a forced signal goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Insist {
@@ -250,7 +255,7 @@ pub fn child_info(child: &Process, status: u32) -> SigInfo {
         (signal, _) => (SigInfo::CLD_KILLED, signal),
     };
     let uid = child.cred.lock().uid;
-    let ticks = crate::time::ticks_to_ns(child.dead_threads_ticks.load(Ordering::Relaxed));
+    let ticks = crate::time::ticks_to_ns(child.usage.lock().run_ticks);
     SigInfo::child(code, child.pid, uid, value.cast_signed(), clock_ticks(ticks), 0)
 }
 

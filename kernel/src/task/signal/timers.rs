@@ -12,8 +12,9 @@ use sigstate::{Info, forward};
 
 use super::{send_to_process, send_to_thread};
 use crate::task::clock::Clock;
-use crate::task::process::{self, Process, rlimit};
+use crate::task::process::{self, Process, UNLIMITED, rlimit};
 use crate::task::sched::current;
+use crate::time::NS_PER_SEC;
 use crate::time::timer::{self, TimerId};
 
 /// Which timer of a process.
@@ -21,6 +22,8 @@ use crate::time::timer::{self, TimerId};
 pub enum Name {
     /// ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF: 0, 1, 2.
     Interval(u8),
+    /// RLIMIT_CPU.
+    Limit,
     /// `timer_t`.
     Posix(i32),
 }
@@ -149,6 +152,10 @@ fn expire(name: Name, process: &Arc<Process>) {
             timer.arm(name, process, 0);
             return;
         }
+        if name == Name::Limit {
+            drop(signals);
+            return limit_reached(process);
+        }
         timer.queued = true;
         if timer.interval == 0 {
             timer.expiry = None;
@@ -184,6 +191,43 @@ fn expire(name: Name, process: &Arc<Process>) {
         let not_before = crate::time::monotonic_ns() + IGNORED_PERIOD_NS;
         timer.go_on(name, process, not_before);
     }
+}
+
+/// RLIMIT_CPU was set: has the process told when its time comes.
+pub fn limit_cpu_time(process: &Arc<Process>) {
+    let soft = process.limit(rlimit::CPU);
+    let mut signals = process.signals.lock();
+    let timers = &mut signals.timers.timers;
+    if let Some(mut old) = timers.remove(&Name::Limit) {
+        old.disarm();
+    }
+    if soft != UNLIMITED {
+        let mut timer = Timer::new(Clock::Process(process.clone()), Notify::Kernel(Signal::SIGXCPU));
+        timer.start(
+            Name::Limit,
+            process,
+            Base::Clock,
+            Setting { value: soft.saturating_mul(NS_PER_SEC).max(1), interval: 0 },
+        );
+        timers.insert(Name::Limit, timer);
+    }
+}
+
+/// A process has used up its CPU time: SIGXCPU each second from the soft limit on, SIGKILL at the hard one.
+fn limit_reached(process: &Arc<Process>) {
+    let used = Clock::Process(process.clone()).now() / NS_PER_SEC;
+    let signal = {
+        let mut limits = process.limits.lock();
+        let Some((soft, hard)) = limits.0.get_mut(rlimit::CPU) else { return };
+        if used >= *hard {
+            Signal::SIGKILL
+        } else {
+            *soft = used.saturating_add(1);
+            Signal::SIGXCPU
+        }
+    };
+    super::send_kernel(process, u32::from(signal.number()));
+    limit_cpu_time(process);
 }
 
 impl Timers {
