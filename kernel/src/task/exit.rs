@@ -1,6 +1,5 @@
 //! The ends of threads, of processes, and of the machine's work.
 
-use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -12,7 +11,7 @@ use super::thread::work;
 use crate::arch::per_cpu;
 use crate::arch::x86_64::{cpu, paging};
 use crate::console;
-use crate::mm::{AddressSpace, UserPtr, frame};
+use crate::mm::{AddressSpace, UserPtr};
 
 /// How a process ended, as wait(2) reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
