@@ -77,6 +77,12 @@ pub struct Pipe {
     writable: PollHead,
 }
 
+/// What goes into a slot goes whole or not at all (pipe_write).
+#[inline]
+fn whole(moved: Result<usize, Errno>, wanted: usize) -> Result<usize, Errno> {
+    moved.and_then(|moved| if moved == wanted { Ok(moved) } else { Err(Errno::EFAULT) })
+}
+
 impl Pipe {
     fn new() -> Arc<Self> {
         Arc::new(Self {
@@ -156,10 +162,11 @@ impl Pipe {
                 None => break,
             };
             let wanted = len.min(dst.remaining());
+            // A slot that couldn't be copied whole stays as it was (pipe_read).
             let moved = match frame.copy_to(offset, wanted, dst) {
-                Ok(moved) => moved,
-                Err(_) if done > 0 => break,
-                Err(error) => return Some(Err(error)),
+                Ok(moved) if moved == wanted => moved,
+                _ if done > 0 => break,
+                _ => return Some(Err(Errno::EFAULT)),
             };
             drop(frame);
             done += moved;
@@ -175,7 +182,7 @@ impl Pipe {
                 slot.offset += moved;
                 slot.len -= moved;
             }
-            if moved < wanted || is_packet {
+            if is_packet {
                 break;
             }
         }
@@ -192,7 +199,7 @@ impl Pipe {
             }
             _ => return Ok(0),
         };
-        let moved = frame.copy_from(at, odd, src)?;
+        let moved = whole(frame.copy_from(at, odd, src), odd)?;
         if let Some(slot) = self.ring.lock().slots.back_mut() {
             slot.len += moved;
         }
@@ -208,7 +215,7 @@ impl Pipe {
             None => Frame::uninit()?,
         };
         let wanted = src.remaining().min(PAGE_SIZE);
-        match frame.copy_from(0, wanted, src) {
+        match whole(frame.copy_from(0, wanted, src), wanted) {
             Ok(len) => {
                 self.push_locked(Slot { frame, offset: 0, len, is_open: !is_packet, is_packet });
                 Ok(len)
