@@ -49,12 +49,18 @@ pub fn exit_thread(status: i32) -> ! {
 
 /// exit_group(2), or death by a signal: every thread of the process ends.
 pub fn exit_process(status: Status) -> ! {
+    end_on_return(status);
+    exit_thread(0)
+}
+
+/// The same in the middle of a system call: the caller's thread ends instead of returning to the program.
+pub fn end_on_return(status: Status) {
     let process = &current().process;
     if !process.ending.swap(true, Ordering::AcqRel) {
         process.exit_status.store(status.raw().cast_signed(), Ordering::Release);
         end_other_threads();
     }
-    exit_thread(0)
+    current().add_work(work::SIGNAL);
 }
 
 /// Tells the process's other threads to end; each does so on its way back to the program.
