@@ -74,10 +74,7 @@ impl ElfError {
     /// Whether Linux finds out only when the old program is gone: then the process ends by SIGSEGV.
     #[must_use]
     pub const fn is_late(self) -> bool {
-        matches!(
-            self,
-            Self::FileLargerThanMemory | Self::Misaligned | Self::OutOfRange | Self::NothingToLoad
-        )
+        matches!(self, Self::FileLargerThanMemory | Self::Misaligned | Self::OutOfRange | Self::NothingToLoad)
     }
 }
 
