@@ -263,8 +263,14 @@ static void files(void) {
 	(void)!ftruncate(fd, 4 * P);
 	touch("after growing", shared + 3 * P, 0);
 	(void)!ftruncate(fd, P);
+	touch("after shrinking", shared + P, 0);
+	touch("a private copy too", private + 2 * P, 0);
 	touch("what is left", shared + P - 1, 0);
 	(void)!ftruncate(fd, 4 * P);
+	printf("  zeros after growing again: %d\n", shared[P + 5]);
+	shared[3 * P] = 'H';
+	say("a hole", fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 3 * P, P));
+	printf("  zeros in it: %d\n", shared[3 * P]);
 	pid_t child = fork();
 	if (child == 0) {
 		shared[20] = 'C';

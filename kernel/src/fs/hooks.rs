@@ -1,11 +1,15 @@
 //! What the file layer asks of signals, sessions and mappings.
 
+use core::ops::Range;
+
 use abi::{Errno, SigSet};
 
 use super::inode::Inode;
 use super::tty::Reason;
+use crate::mm::PAGE_SIZE;
+use crate::mm::address_space::Copies;
 use crate::syscall::SysError;
-use crate::task::{Process, current, signal};
+use crate::task::{Process, current, process, signal};
 
 const SIGHUP: u32 = 1;
 const SIGINT: u32 = 2;
@@ -111,10 +115,22 @@ pub fn is_stopped(process: &Process) -> bool {
     signal::is_stopped(process)
 }
 
-/// A file became shorter: mappings of the rest must fault from now on.
+/// A file became shorter: mappings of the rest must fault from now on, private copies among them.
 pub fn unmap_beyond(inode: &Inode, size: u64) {
-    unmap_range(inode, size, u64::MAX);
+    drop_mapped(inode, &(size.div_ceil(PAGE_SIZE as u64)..u64::MAX), Copies::Drop);
 }
 
 /// Pages of a file were taken away: mappings of them must fault again.
-pub fn unmap_range(_inode: &Inode, _start: u64, _end: u64) {}
+pub fn unmap_range(inode: &Inode, start: u64, end: u64) {
+    drop_mapped(inode, &(start.div_ceil(PAGE_SIZE as u64)..end / PAGE_SIZE as u64), Copies::Keep);
+}
+
+fn drop_mapped(inode: &Inode, pages: &Range<u64>, copies: Copies) {
+    if !inode.was_mapped() || pages.is_empty() {
+        return;
+    }
+    let key = core::ptr::from_ref(inode).addr();
+    for space in process::all().iter().filter_map(|process| process.space()) {
+        space.drop_object_pages(key, pages, copies);
+    }
+}

@@ -150,6 +150,13 @@ fn frame_is_unshared(entry: Entry) -> bool {
     frame.ref_count() == 1
 }
 
+/// What becomes of private copies when a file's pages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copies {
+    Keep,
+    Drop,
+}
+
 impl AddressSpace {
     /// An empty address space.
     pub fn new(layout: Layout, stack_limit: usize) -> Result<Arc<Self>, OutOfMemory> {
@@ -607,6 +614,26 @@ impl AddressSpace {
             self.unmap_pages(range.start.max(region.start)..range.end.min(region.end));
         }
         if inner.regions.is_covered(range) { Ok(()) } else { Err(Errno::ENOMEM) }
+    }
+
+    /// Drops the mapped pages `pages` of the object with this key, which no longer has them; of private mappings too if `copies` says so.
+    pub fn drop_object_pages(&self, key: usize, pages: &Range<u64>, copies: Copies) {
+        let inner = self.inner.lock();
+        for region in inner.regions.overlapping(0..USER_TOP) {
+            let Backing::Object(object, first) = &region.backing else { continue };
+            let is_kept = copies == Copies::Keep && !region.flags.contains(RegionFlags::SHARED);
+            if is_kept || object.identity_key() != key {
+                continue;
+            }
+            let address = |page: u64| {
+                let distance = usize::try_from(page.saturating_sub(*first)).unwrap_or(usize::MAX);
+                region.start.saturating_add(distance.saturating_mul(PAGE_SIZE)).min(region.end)
+            };
+            let range = address(pages.start)..address(pages.end);
+            if !range.is_empty() {
+                self.unmap_pages(range);
+            }
+        }
     }
 
     /// brk(2): the new break if it could be had, else the old one.
