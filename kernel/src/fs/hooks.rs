@@ -46,7 +46,7 @@ pub fn signal_group(group: u32, reason: Reason) {
     if group == 0 {
         return;
     }
-    for process in crate::task::process::all() {
+    for process in process::all() {
         if process.group.load(core::sync::atomic::Ordering::Relaxed) == group {
             signal::send_kernel(&process, number);
         }
@@ -76,7 +76,7 @@ pub fn stop_background(group: u32, reason: Reason) -> Result<(), SysError> {
 /// Whether a process group belongs to a session. ESRCH if there is no such group.
 pub fn is_group_in_session(group: u32, session: u32) -> Result<bool, Errno> {
     let load = core::sync::atomic::Ordering::Relaxed;
-    let all = crate::task::process::all();
+    let all = process::all();
     let member = all.iter().find(|process| process.group.load(load) == group).ok_or(Errno::ESRCH)?;
     Ok(member.session.load(load) == session)
 }
