@@ -10,6 +10,8 @@ use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use crate::arch::x86_64::switch;
+
 /// A mutual-exclusion lock that spins.
 #[derive(Default)]
 pub struct SpinLock<T: ?Sized> {
@@ -37,7 +39,7 @@ impl<T: ?Sized> SpinLock<T> {
     #[inline(always)]
     pub fn lock(&self) -> SpinGuard<'_, T> {
         if self.held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            contend(&self.held);
+            switch::call_contend(&self.held);
         }
         SpinGuard { lock: self }
     }
@@ -48,10 +50,9 @@ impl<T: ?Sized> SpinLock<T> {
     }
 }
 
-/// Waits for a lock.
-#[cold]
-#[inline(never)]
-fn contend(held: &AtomicBool) {
+/// Waits for a lock, by way of `switch::call_contend`.
+#[unsafe(no_mangle)]
+extern "C" fn contend(held: &AtomicBool) {
     loop {
         while held.load(Ordering::Relaxed) {
             relax();

@@ -332,6 +332,7 @@ impl PageTable {
     /// Gives up the parts in page tables that others share, at the end of the address space: what is left is its own.
     pub fn leave_shared(&self) {
         let mut inventory = self.inventory.lock();
+        let _owners = SHARED.lock();
         inventory.spans.retain(|&start| {
             let Some(directory) = self.directory(start) else { return false };
             let slot = index(start, 1);
@@ -339,7 +340,6 @@ impl PageTable {
             if entry.contains(Entry::WRITABLE) {
                 return true;
             }
-            let _owners = SHARED.lock();
             // SAFETY: the reference that the entry holds; it goes back to it, or is dropped with it.
             let table = unsafe { Frame::from_raw(entry.address()) };
             if table.ref_count() == 1 {

@@ -25,8 +25,6 @@ use crate::time;
 pub const SLICE_NS: u64 = 4_000_000;
 /// What a sleeper may be behind the others in virtual time, TSC ticks: one or two milliseconds of a turn to catch up on.
 const CREDIT: u64 = 1 << 22;
-/// A turn lasts at least this long, TSC ticks.
-const SHORTEST_TURN: u64 = 1 << 20;
 /// Who sleeps so soon after waking another hands its CPU over, TSC ticks.
 const HAND_OVER: u64 = 1 << 17;
 
@@ -43,6 +41,9 @@ impl RunQueue {
 
     /// Enters a thread behind those that come before it or are its equals.
     fn insert(&mut self, thread: Arc<Thread>) {
+        if self.0.is_empty() {
+            return self.0.push_back(thread);
+        }
         let rank = thread.rank();
         let mut at = self.0.len();
         while at > 0 && self.0.get(at - 1).is_some_and(|other| other.rank() > rank) {
@@ -83,10 +84,6 @@ fn bit(cpu: &PerCpu) -> u64 {
     1 << (cpu.id.get() & 63)
 }
 
-fn is_idle(thread: &Thread) -> bool {
-    thread.stack_top() == 0
-}
-
 // ---- virtual time -----------------------------------------------------------------------------------------------------------
 
 /// Charges the running thread for its turn so far.
@@ -94,10 +91,14 @@ fn is_idle(thread: &Thread) -> bool {
 fn charge(cpu: &PerCpu, thread: &Thread) -> u64 {
     let now = tsc::read();
     let used = now.saturating_sub(cpu.charged_at.replace(now));
-    if !is_idle(thread) {
+    if !thread.is_idle() {
         let time = thread.virtual_time.load(Ordering::Relaxed);
         let time = time.wrapping_add(fair::virtual_ticks(used, thread.priorities.nice()));
         thread.virtual_time.store(time, Ordering::Relaxed);
+        // Who comes to a thread that was alone doesn't get the time that it spent alone.
+        if cpu.waiting.load(Ordering::Relaxed) == 0 && time > cpu.least.load(Ordering::Relaxed) {
+            cpu.least.store(time, Ordering::Relaxed);
+        }
     }
     now
 }
@@ -114,7 +115,9 @@ fn carry(thread: &Thread, from: &PerCpu, to: &PerCpu) {
 /// Puts a thread that runs nowhere on a CPU's queue, and sees to it that the CPU notices.
 fn enqueue_on(cpu: &'static PerCpu, thread: Arc<Thread>) {
     let me = per_cpu();
-    let is_here = core::ptr::eq(cpu, me);
+    if cpu::is_single() {
+        return enqueue_here(me, thread);
+    }
     let last = thread.cpu.load(Ordering::Relaxed) as usize;
     if last != cpu.id.get() as usize
         && let Some(last) = cpu::by_index(last)
@@ -122,33 +125,41 @@ fn enqueue_on(cpu: &'static PerCpu, thread: Arc<Thread>) {
         carry(&thread, last, cpu);
         thread.cpu.store(cpu.id.get(), Ordering::Relaxed);
     }
-    if is_here {
-        me.woke_at.set(charge(me, current()));
+    if core::ptr::eq(cpu, me) {
+        me.woke_at.set(tsc::read());
+        return enqueue_here(me, thread);
     }
-    let time = thread.virtual_time.load(Ordering::Relaxed);
-    let placed = fair::placed(time, cpu.least.load(Ordering::Relaxed), CREDIT);
-    thread.virtual_time.store(placed, Ordering::Relaxed);
     let is_urgent = thread.priorities.policy().is_realtime();
-    let waiting = {
-        let mut queue = cpu.queue.lock();
-        queue.0.try_reserve(1).expect("room on a run queue");
-        queue.insert(thread);
-        let waiting = queue.0.len();
-        cpu.waiting.store(waiting, Ordering::SeqCst);
-        waiting
-    };
-    if !is_here {
-        if waiting == 1 || is_urgent || IDLE.load(Ordering::SeqCst) & bit(cpu) != 0 {
-            apic::send_ipi(cpu);
-        }
-    } else if is_idle(current()) {
-        // The idle loop looks at the queue before it halts.
-    } else {
-        if is_urgent {
-            current().add_work(work::RESCHEDULE);
-        }
+    if insert(cpu, thread) == 1 || is_urgent || IDLE.load(Ordering::SeqCst) & bit(cpu) != 0 {
+        apic::send_ipi(cpu);
+    }
+}
+
+/// Enters a thread in a queue: sleepers aren't paid for their sleep. Returns how many wait there now.
+#[inline]
+fn insert(cpu: &PerCpu, thread: Arc<Thread>) -> usize {
+    let least = cpu.least.load(Ordering::Relaxed);
+    let time = thread.virtual_time.load(Ordering::Relaxed);
+    thread.virtual_time.store(fair::placed(time, least, CREDIT), Ordering::Relaxed);
+    let mut queue = cpu.queue.lock();
+    queue.insert(thread);
+    let waiting = queue.0.len();
+    cpu.waiting.store(waiting, Ordering::SeqCst);
+    waiting
+}
+
+/// As `enqueue_on`, for this CPU.
+#[inline]
+fn enqueue_here(me: &PerCpu, thread: Arc<Thread>) {
+    // The idle loop looks at the queue before it halts.
+    if !me.slice_armed.get() && !current().is_idle() {
+        charge(me, current());
         arm_slice(me);
     }
+    if thread.priorities.policy().is_realtime() {
+        current().add_work(work::RESCHEDULE);
+    }
+    insert(me, thread);
 }
 
 /// Somebody else wants this CPU: its thread gets a time slice.
@@ -180,8 +191,7 @@ fn choose(thread: &Thread, hands_over: bool) -> &'static PerCpu {
 pub fn enqueue(thread: Arc<Thread>) {
     let me = per_cpu();
     thread.cpu.store(me.id.get(), Ordering::Relaxed);
-    charge(me, current());
-    if !is_idle(current()) {
+    if !current().is_idle() {
         thread.virtual_time.store(current().virtual_time.load(Ordering::Relaxed), Ordering::Relaxed);
     }
     enqueue_on(choose(&thread, false), thread);
@@ -284,12 +294,11 @@ pub fn yield_now() {
         return;
     }
     let me = current();
-    charge(cpu, me);
-    if !is_idle(me) && !me.priorities.policy().is_realtime() {
-        // Behind everybody who waits now.
-        let last = cpu.queue.lock().0.back().map_or(0, |thread| thread.virtual_time.load(Ordering::Relaxed));
-        let time = me.virtual_time.load(Ordering::Relaxed).max(last);
-        me.virtual_time.store(time, Ordering::Relaxed);
+    // Behind everybody who waits now.
+    let last = cpu.queue.lock().0.back().map_or(0, |thread| thread.virtual_time.load(Ordering::Relaxed));
+    let time = me.virtual_time.load(Ordering::Relaxed);
+    if time < last {
+        me.virtual_time.store(last, Ordering::Relaxed);
     }
     if let Some(next) = pick(cpu) {
         switch_to(cpu, next);
@@ -393,14 +402,14 @@ fn switch_to(cpu: &'static PerCpu, next: Arc<Thread>) {
     cpu.woke_at.set(0);
     // SAFETY: interrupts are off; `previous` runs here and `next` runs nowhere, so their registers and FPU areas are ours to save and load.
     unsafe {
-        if !is_idle(previous) && !previous.sleeper.is_dead() {
+        if !previous.is_idle() && !previous.sleeper.is_dead() {
             if let Some(state) = previous.fpu_state() {
                 state.save();
             }
             previous.fs_base.set(cpu::fs_base());
             previous.gs_base.set(cpu::user_gs_base());
         }
-        if is_idle(&next) {
+        if next.is_idle() {
             // An idle CPU is in nobody's way: others needn't interrupt it for its translations.
             if !cpu::is_single() && !cpu.space.get().is_null() {
                 load_space(cpu, core::ptr::null());
@@ -431,14 +440,18 @@ fn finish_switch() {
     let cpu = per_cpu();
     // SAFETY: `switch_to` put the count of the thread that ran before there.
     let previous = unsafe { Arc::from_raw(cpu.previous.replace(core::ptr::null())) };
-    if is_idle(&previous) {
+    if previous.is_idle() {
         return;
     }
     match previous.sleeper.switched_out() {
         After::Parked | After::Dead => drop(previous),
         After::Enqueue => {
-            let may_stay = cpu::is_single() || previous.affinity.load(Ordering::Relaxed) & bit(cpu) != 0;
-            enqueue_on(if may_stay { cpu } else { choose(&previous, false) }, previous);
+            if cpu::is_single() || previous.affinity.load(Ordering::Relaxed) & bit(cpu) != 0 {
+                arm_slice(cpu);
+                insert(cpu, previous);
+            } else {
+                enqueue_on(choose(&previous, false), previous);
+            }
         }
     }
 }
@@ -476,14 +489,11 @@ pub fn idle_loop() -> ! {
 /// The timer's interrupt: the running thread's slice may be over, if others wait.
 pub fn tick() {
     let cpu = per_cpu();
-    if cpu.waiting.load(Ordering::Relaxed) == 0 || is_idle(current()) {
+    if cpu.waiting.load(Ordering::Relaxed) == 0 || current().is_idle() {
         cpu.slice_armed.set(false);
         return;
     }
-    let turn = tsc::read().saturating_sub(cpu.charged_at.get());
-    if turn >= SHORTEST_TURN {
-        current().add_work(work::RESCHEDULE);
-    }
+    current().add_work(work::RESCHEDULE);
     let idle = IDLE.load(Ordering::SeqCst);
     if idle != 0
         && let Some(helper) = cpu::by_index(idle.trailing_zeros() as usize)
@@ -498,7 +508,7 @@ pub fn tick() {
 pub fn interrupted() {
     crate::mm::shootdown::serve();
     let cpu = per_cpu();
-    if cpu.waiting.load(Ordering::SeqCst) == 0 || is_idle(current()) {
+    if cpu.waiting.load(Ordering::SeqCst) == 0 || current().is_idle() {
         return;
     }
     charge(cpu, current());

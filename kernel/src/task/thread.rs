@@ -242,6 +242,12 @@ impl Thread {
         self.frame_at
     }
 
+    /// Whether it is what a CPU does when there is nothing to do.
+    #[inline(always)]
+    pub fn is_idle(&self) -> bool {
+        self.frame_at == 0
+    }
+
     /// Where traps and system calls start to push.
     pub fn stack_top(&self) -> usize {
         self.stack.as_ref().map_or(0, KernelStack::top)
