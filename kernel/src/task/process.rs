@@ -125,6 +125,8 @@ pub struct Process {
     /// The thread that calls exec and ends the others (its number; 0 for none), and where it waits for that.
     pub exec_thread: AtomicU32,
     pub thread_ended: WaitQueue,
+    /// Whether it ever asked for SEM_UNDO.
+    pub has_undo: AtomicBool,
     /// PR_SET_CHILD_SUBREAPER.
     pub subreaper: AtomicBool,
     /// What threads that ended have used, and what children that were waited for have.
@@ -171,6 +173,7 @@ impl Process {
             parent_release: WaitQueue::new(),
             exec_thread: AtomicU32::new(0),
             thread_ended: WaitQueue::new(),
+            has_undo: AtomicBool::new(false),
             subreaper: AtomicBool::new(false),
             usage: SpinLock::new(Usage::default()),
             children_usage: SpinLock::new(Usage::default()),
@@ -297,6 +300,7 @@ pub fn register(process: &Arc<Process>) {
 pub fn unregister(pid: u32) {
     let process = REGISTRY.lock().processes.remove(&pid);
     drop(process);
+    fs::pidfd::notify_ended();
 }
 
 /// Makes a thread known by its number, and a member of its process.
@@ -309,6 +313,7 @@ pub fn register_thread(thread: &Arc<Thread>) {
 pub fn unregister_thread(thread: &Thread) -> usize {
     let own = REGISTRY.lock().threads.remove(&thread.tid);
     drop(own);
+    fs::pidfd::notify_ended();
     let mut threads = thread.process.threads.lock();
     let position = threads.iter().position(|other| other.tid == thread.tid);
     let removed = position.map(|at| threads.swap_remove(at));
