@@ -55,7 +55,7 @@ pub use pidfd::pidfd;
 pub use table::FileTable;
 
 use crate::config::Job;
-use crate::syscall::{Fd, SysError};
+use crate::syscall::{Failure, Fd};
 use crate::task::Process;
 use inode::{Device, FileKind, NewFile};
 use mount::Mount;
@@ -134,8 +134,10 @@ pub fn open_kernel(path: &[u8], flags: OpenFlags) -> Result<Arc<OpenFile>, Errno
     let how = How { flags, mode: 0, limits: Limits::default() };
     match open::open(Fd::CWD, path, &how) {
         Ok(file) => Ok(file),
-        Err(SysError::Errno(error)) => Err(error),
-        Err(SysError::Restart(_)) => Err(Errno::EINTR),
+        Err(error) => Err(match error.failure() {
+            Failure::Errno(errno) => errno,
+            Failure::Restart(_) => Errno::EINTR,
+        }),
     }
 }
 

@@ -61,7 +61,7 @@ impl RunQueue {
 #[inline(always)]
 pub fn current() -> &'static Thread {
     // SAFETY: `current` always names the thread that runs here, which holds one count of itself while it runs.
-    unsafe { &*per_cpu().current.load(Ordering::Relaxed) }
+    unsafe { &*cpu::current_thread() }
 }
 
 /// The running thread as an owner.
