@@ -564,6 +564,11 @@ impl MemoryObject for MappedFile {
         self.0.inode().size()
     }
 
+    fn resident_pages(&self) -> u64 {
+        const BLOCKS_PER_PAGE: u64 = 8;
+        self.0.inode().blocks() / BLOCKS_PER_PAGE
+    }
+
     fn identity(&self) -> (u64, u64) {
         (self.0.inode().fs.device, self.0.inode().number)
     }

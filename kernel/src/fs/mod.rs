@@ -23,6 +23,7 @@ pub mod inode;
 pub mod lock;
 pub mod memory;
 pub mod mount;
+pub mod mqueue;
 pub mod names;
 pub mod notify;
 pub mod open;

@@ -237,6 +237,7 @@ impl Peek<'_> {
 /// A descriptor of the file was closed: the process's record locks on it go, whichever descriptor they came through.
 #[inline]
 fn closed(file: &OpenFile) {
+    super::mqueue::note_closed(file);
     if !file.mode.contains(Mode::PATH)
         && let Some(advisory) = file.inode().advisory()
     {

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod membarrier;
 pub mod memory;
 pub mod mount;
+pub mod mqueue;
 pub mod pidfd;
 pub mod pipe;
 pub mod poll;
