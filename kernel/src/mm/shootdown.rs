@@ -61,16 +61,19 @@ fn flush_slowly(users: &CpuSet) {
 pub fn interrupt_and_wait(targets: u64) {
     let me = per_cpu().id.get();
     let targets = targets & !(1 << me) & cpu::online_mask();
-    let each =
-        || (0..cpu::MAX_CPUS).filter(move |&index| targets & 1 << index != 0).filter_map(cpu::by_index);
     let mut tickets = [0u64; cpu::MAX_CPUS];
-    for (target, ticket) in each().zip(tickets.iter_mut()) {
-        *ticket = target.flush.request();
-        apic::send_ipi(target);
+    let chosen = |index: usize| if targets >> index & 1 != 0 { cpu::by_index(index) } else { None };
+    for (index, ticket) in tickets.iter_mut().enumerate() {
+        if let Some(target) = chosen(index) {
+            *ticket = target.flush.request();
+            apic::send_ipi(target);
+        }
     }
-    for (target, ticket) in each().zip(tickets) {
-        while !target.flush.is_done(ticket) {
-            crate::sync::relax();
+    for (index, ticket) in tickets.into_iter().enumerate() {
+        if let Some(target) = chosen(index) {
+            while !target.flush.is_done(ticket) {
+                crate::sync::relax();
+            }
         }
     }
 }

@@ -136,6 +136,7 @@ pub fn release_parent(process: &Process) {
 
 /// A thread that ends has no need of its program's memory any more. Where there are several CPUs it says so before the process's last
 /// thread, on another one, may give that memory up.
+#[inline(never)]
 pub fn leave_early() {
     if !cpu::is_single() {
         current().forget_address_space();

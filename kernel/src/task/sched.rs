@@ -8,7 +8,6 @@
 //! Locks: a run queue's is the last one taken; two of them are never held together.
 #![expect(unsafe_code, reason = "switches stacks and address spaces")]
 
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,29 +30,91 @@ const HAND_OVER: u64 = 1 << 17;
 /// CPUs that have nothing to do.
 static IDLE: AtomicU64 = AtomicU64::new(0);
 
-/// Threads that wait for their turn on one CPU, the next one first.
-pub struct RunQueue(VecDeque<Arc<Thread>>);
+/// Threads that wait for their turn on one CPU, the next one first: a list through `Thread::queued_behind`, with a count of each thread.
+pub struct RunQueue {
+    first: *const Thread,
+    last: *const Thread,
+    len: usize,
+}
+
+// SAFETY: the queue owns counts of threads, which may be used anywhere.
+unsafe impl Send for RunQueue {}
 
 impl RunQueue {
     pub const fn new() -> Self {
-        Self(VecDeque::new())
+        Self { first: core::ptr::null(), last: core::ptr::null(), len: 0 }
+    }
+
+    fn first(&self) -> Option<&Thread> {
+        // SAFETY: the queue holds a count.
+        unsafe { self.first.as_ref() }
+    }
+
+    fn last(&self) -> Option<&Thread> {
+        // SAFETY: the queue holds a count.
+        unsafe { self.last.as_ref() }
     }
 
     /// Enters a thread behind those that come before it or are its equals.
+    #[inline]
     fn insert(&mut self, thread: Arc<Thread>) {
-        if self.0.is_empty() {
-            return self.0.push_back(thread);
-        }
+        let new = Arc::into_raw(thread);
+        // SAFETY: the count that was just given to the queue.
+        let thread = unsafe { &*new };
+        self.len += 1;
         let rank = thread.rank();
-        let mut at = self.0.len();
-        while at > 0 && self.0.get(at - 1).is_some_and(|other| other.rank() > rank) {
-            at -= 1;
+        let Some(last) = self.last() else {
+            thread.queued_behind.set(core::ptr::null());
+            (self.first, self.last) = (new, new);
+            return;
+        };
+        if last.rank() <= rank {
+            thread.queued_behind.set(core::ptr::null());
+            last.queued_behind.set(new);
+            self.last = new;
+            return;
         }
-        if at == self.0.len() {
-            self.0.push_back(thread);
-        } else {
-            self.0.insert(at, thread);
+        let mut before: Option<&Thread> = None;
+        let mut at = self.first;
+        // SAFETY: the queue holds a count of each; the last one stops the search.
+        while let Some(other) = unsafe { at.as_ref() }
+            && other.rank() <= rank
+        {
+            before = Some(other);
+            at = other.queued_behind.get();
         }
+        thread.queued_behind.set(at);
+        match before {
+            Some(before) => before.queued_behind.set(new),
+            None => self.first = new,
+        }
+    }
+
+    /// Takes the first thread that may run on one of these CPUs.
+    #[inline]
+    fn take(&mut self, cpus: u64) -> Option<Arc<Thread>> {
+        let mut before: Option<&Thread> = None;
+        let mut at = self.first;
+        // SAFETY: the queue holds a count of each.
+        while let Some(thread) = unsafe { at.as_ref() } {
+            let next = thread.queued_behind.get();
+            if thread.affinity.load(Ordering::Relaxed) & cpus == 0 {
+                before = Some(thread);
+                at = next;
+                continue;
+            }
+            match before {
+                Some(before) => before.queued_behind.set(next),
+                None => self.first = next,
+            }
+            if next.is_null() {
+                self.last = before.map_or(core::ptr::null(), core::ptr::from_ref);
+            }
+            self.len -= 1;
+            // SAFETY: the count that the queue held.
+            return Some(unsafe { Arc::from_raw(at) });
+        }
+        None
     }
 }
 
@@ -87,7 +148,7 @@ fn bit(cpu: &PerCpu) -> u64 {
 // ---- virtual time -----------------------------------------------------------------------------------------------------------
 
 /// Charges the running thread for its turn so far.
-#[inline]
+#[inline(never)]
 fn charge(cpu: &PerCpu, thread: &Thread) -> u64 {
     let now = tsc::read();
     let used = now.saturating_sub(cpu.charged_at.replace(now));
@@ -136,14 +197,14 @@ fn enqueue_on(cpu: &'static PerCpu, thread: Arc<Thread>) {
 }
 
 /// Enters a thread in a queue: sleepers aren't paid for their sleep. Returns how many wait there now.
-#[inline]
+#[inline(never)]
 fn insert(cpu: &PerCpu, thread: Arc<Thread>) -> usize {
     let least = cpu.least.load(Ordering::Relaxed);
     let time = thread.virtual_time.load(Ordering::Relaxed);
     thread.virtual_time.store(fair::placed(time, least, CREDIT), Ordering::Relaxed);
     let mut queue = cpu.queue.lock();
     queue.insert(thread);
-    let waiting = queue.0.len();
+    let waiting = queue.len;
     cpu.waiting.store(waiting, Ordering::SeqCst);
     waiting
 }
@@ -152,9 +213,8 @@ fn insert(cpu: &PerCpu, thread: Arc<Thread>) -> usize {
 #[inline]
 fn enqueue_here(me: &PerCpu, thread: Arc<Thread>) {
     // The idle loop looks at the queue before it halts.
-    if !me.slice_armed.get() && !current().is_idle() {
-        charge(me, current());
-        arm_slice(me);
+    if !me.slice_armed.get() {
+        begin_slice(me);
     }
     if thread.priorities.policy().is_realtime() {
         current().add_work(work::RESCHEDULE);
@@ -163,14 +223,19 @@ fn enqueue_here(me: &PerCpu, thread: Arc<Thread>) {
 }
 
 /// Somebody else wants this CPU: its thread gets a time slice.
-#[inline]
-fn arm_slice(cpu: &PerCpu) {
-    if !cpu.slice_armed.replace(true) {
+#[cold]
+#[inline(never)]
+fn begin_slice(cpu: &PerCpu) {
+    if !current().is_idle() {
+        charge(cpu, current());
+        cpu.slice_armed.set(true);
         time::ensure_tick(SLICE_NS);
     }
 }
 
 /// Chooses where a thread runs that was woken or was just made.
+#[cold]
+#[inline(never)]
 fn choose(thread: &Thread, hands_over: bool) -> &'static PerCpu {
     let me = per_cpu();
     if cpu::is_single() {
@@ -198,7 +263,7 @@ pub fn enqueue(thread: Arc<Thread>) {
 }
 
 /// Wakes a sleeping thread. A thread that isn't asleep (or no longer) is left alone. Whether it was.
-#[inline]
+#[inline(never)]
 pub fn wake(thread: &Arc<Thread>) -> bool {
     match thread.sleeper.wake() {
         Wake::Awake => false,
@@ -241,45 +306,41 @@ pub fn affinity_changed(thread: &Arc<Thread>) {
 
 /// Takes the next thread off this CPU's queue, or another's.
 fn pick(me: &'static PerCpu) -> Option<Arc<Thread>> {
-    if me.waiting.load(Ordering::Relaxed) != 0 {
-        loop {
-            let next = {
-                let mut queue = me.queue.lock();
-                let next = queue.0.pop_front();
-                me.waiting.store(queue.0.len(), Ordering::SeqCst);
-                next
-            };
-            let Some(next) = next else { break };
-            if next.affinity.load(Ordering::Relaxed) & bit(me) != 0 || cpu::is_single() {
-                let time = next.virtual_time.load(Ordering::Relaxed);
-                if time > me.least.load(Ordering::Relaxed) {
-                    me.least.store(time, Ordering::Relaxed);
-                }
-                return Some(next);
-            }
+    while me.waiting.load(Ordering::Relaxed) != 0
+        && let Some(next) = take(me, u64::MAX)
+    {
+        if !cpu::is_single() && next.affinity.load(Ordering::Relaxed) & bit(me) == 0 {
+            // It was to leave this CPU while it waited.
             enqueue_on(choose(&next, false), next);
+            continue;
         }
+        let time = next.virtual_time.load(Ordering::Relaxed);
+        if time > me.least.load(Ordering::Relaxed) {
+            me.least.store(time, Ordering::Relaxed);
+        }
+        return Some(next);
     }
     if cpu::is_single() { None } else { steal(me) }
+}
+
+/// Takes the first thread on a CPU's queue that may run on one of these CPUs.
+#[inline(always)]
+fn take(cpu: &PerCpu, cpus: u64) -> Option<Arc<Thread>> {
+    let mut queue = cpu.queue.lock();
+    let taken = queue.take(cpus);
+    cpu.waiting.store(queue.len, Ordering::SeqCst);
+    taken
 }
 
 /// Takes a thread that waits on another CPU and may run here.
 #[cold]
 #[inline(never)]
 fn steal(me: &'static PerCpu) -> Option<Arc<Thread>> {
-    for index in 0..cpu::online_count() {
-        let Some(other) = cpu::by_index(index) else { break };
-        if core::ptr::eq(other, me) || other.waiting.load(Ordering::SeqCst) == 0 {
-            continue;
-        }
-        let stolen = {
-            let mut queue = other.queue.lock();
-            let at = queue.0.iter().position(|t| t.affinity.load(Ordering::Relaxed) & bit(me) != 0);
-            let stolen = at.and_then(|at| queue.0.remove(at));
-            other.waiting.store(queue.0.len(), Ordering::SeqCst);
-            stolen
-        };
-        if let Some(thread) = stolen {
+    for other in (0..cpu::online_count()).filter_map(cpu::by_index) {
+        if !core::ptr::eq(other, me)
+            && other.waiting.load(Ordering::SeqCst) != 0
+            && let Some(thread) = take(other, bit(me))
+        {
             carry(&thread, other, me);
             return Some(thread);
         }
@@ -295,7 +356,7 @@ pub fn yield_now() {
     }
     let me = current();
     // Behind everybody who waits now.
-    let last = cpu.queue.lock().0.back().map_or(0, |thread| thread.virtual_time.load(Ordering::Relaxed));
+    let last = cpu.queue.lock().last().map_or(0, |thread| thread.virtual_time.load(Ordering::Relaxed));
     let time = me.virtual_time.load(Ordering::Relaxed);
     if time < last {
         me.virtual_time.store(last, Ordering::Relaxed);
@@ -313,7 +374,7 @@ pub fn reschedule() {
     let may_stay = cpu::is_single() || me.affinity.load(Ordering::Relaxed) & bit(cpu) != 0;
     if may_stay {
         let rank = me.rank();
-        let is_first = cpu.queue.lock().0.front().is_none_or(|next| next.rank() > rank);
+        let is_first = cpu.queue.lock().first().is_none_or(|next| next.rank() > rank);
         if is_first {
             return;
         }
@@ -355,6 +416,7 @@ pub fn die() -> ! {
 // ---- switching ----------------------------------------------------------------------------------------------------------------
 
 /// Loads an address space, or with null the kernel's own table, on this CPU.
+#[inline(never)]
 fn load_space(cpu: &PerCpu, space: *const AddressSpace) {
     let old = cpu.space.replace(space);
     // SAFETY: a space that stands in `cpu.space` isn't freed (every thread leaves it before it gives up its part in it), and `space` is
@@ -377,6 +439,7 @@ pub fn change_address_space(space: *const AddressSpace) {
     load_space(per_cpu(), space);
 }
 
+#[inline(never)]
 fn switch_to(cpu: &'static PerCpu, next: Arc<Thread>) {
     let previous = current();
     if core::ptr::eq(previous, Arc::as_ptr(&next)) {
@@ -447,7 +510,9 @@ fn finish_switch() {
         After::Parked | After::Dead => drop(previous),
         After::Enqueue => {
             if cpu::is_single() || previous.affinity.load(Ordering::Relaxed) & bit(cpu) != 0 {
-                arm_slice(cpu);
+                if !cpu.slice_armed.get() {
+                    begin_slice(cpu);
+                }
                 insert(cpu, previous);
             } else {
                 enqueue_on(choose(&previous, false), previous);
@@ -512,15 +577,17 @@ pub fn interrupted() {
         return;
     }
     charge(cpu, current());
+    if !cpu.slice_armed.get() {
+        begin_slice(cpu);
+    }
     let least = current().virtual_time.load(Ordering::Relaxed);
     if current().rank() >= super::thread::FIRST_FAIR_RANK
         && least.saturating_sub(CREDIT) > cpu.least.load(Ordering::Relaxed)
     {
         cpu.least.store(least - CREDIT, Ordering::Relaxed);
     }
-    let next = cpu.queue.lock().0.front().map_or(u64::MAX, |next| next.rank());
+    let next = cpu.queue.lock().first().map_or(u64::MAX, |next| next.rank());
     if next.saturating_add(CREDIT) < current().rank() || next < super::thread::FIRST_FAIR_RANK {
         current().add_work(work::RESCHEDULE);
     }
-    arm_slice(cpu);
 }

@@ -129,6 +129,8 @@ pub struct Thread {
     pub ran_on: Cell<u32>,
     /// CPUs on which it may run, as a bit mask.
     pub affinity: AtomicU64,
+    /// The next thread on the run queue, under its lock.
+    pub queued_behind: Cell<*const Thread>,
     /// 0 to 3: how often it sleeps right after waking somebody.
     pub hands_over: Cell<u8>,
     pub counters: Counters,
@@ -141,6 +143,7 @@ unsafe impl Send for Thread {}
 unsafe impl Sync for Thread {}
 
 impl Thread {
+    #[inline(never)]
     fn build(tid: u32, process: Arc<Process>, stack: Option<KernelStack>) -> Self {
         Self {
             work: AtomicU32::new(0),
@@ -164,6 +167,7 @@ impl Thread {
             cpu: AtomicU32::new(0),
             ran_on: Cell::new(u32::MAX),
             affinity: AtomicU64::new(u64::MAX),
+            queued_behind: Cell::new(core::ptr::null()),
             hands_over: Cell::new(0),
             counters: Counters::default(),
             priorities: Priorities::default(),
@@ -171,6 +175,8 @@ impl Thread {
     }
 
     /// The thread that a CPU boots on and idles in: it lives on the boot stack.
+    #[cold]
+    #[inline(never)]
     pub fn idle(process: Arc<Process>) -> Arc<Self> {
         Arc::new(Self::build(0, process, None))
     }

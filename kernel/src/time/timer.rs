@@ -28,19 +28,19 @@ pub struct TimerId {
 pub struct Timers {
     pending: BTreeMap<TimerId, Action>,
     serial: u64,
-    /// When the next interrupt comes, `u64::MAX` for never.
+    /// When the next interrupt comes, 0 for never: a CPU's data is all zeros at first and takes no room in the kernel's file.
     armed: u64,
 }
 
 impl Timers {
     pub const fn new() -> Self {
-        Self { pending: BTreeMap::new(), serial: 0, armed: u64::MAX }
+        Self { pending: BTreeMap::new(), serial: 0, armed: 0 }
     }
 
     /// On the CPU that the timers are of.
     fn arm(&mut self, deadline: u64) {
-        if deadline < self.armed {
-            self.armed = deadline;
+        if self.armed == 0 || deadline < self.armed {
+            self.armed = deadline.max(1);
             apic::arm_timer(deadline.saturating_sub(super::monotonic_ns()).max(1));
         }
     }
@@ -81,7 +81,7 @@ pub fn ensure_interrupt_by(deadline: u64) {
 pub fn interrupt() {
     super::refresh();
     let cpu = per_cpu();
-    cpu.timers.lock().armed = u64::MAX;
+    cpu.timers.lock().armed = 0;
     loop {
         let action = {
             let mut timers = cpu.timers.lock();

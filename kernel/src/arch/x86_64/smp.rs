@@ -132,7 +132,7 @@ static AP_NEXT: AtomicU32 = AtomicU32::new(1);
 static AP_PRIVATE: [AtomicPtr<Private>; MAX_CPUS] =
     [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
 
-/// Processors of this machine. QEMU says it by its configuration device; other monitors leave a table of the MultiProcessor Specification.
+/// Processors of this machine, as QEMU says it by its configuration device. Elsewhere the boot CPU stays alone.
 fn count() -> usize {
     const SELECTOR: u16 = 0x510;
     const DATA: u16 = 0x511;
@@ -143,40 +143,7 @@ fn count() -> usize {
         port::write16(SELECTOR, CPUS);
         return usize::from(u16::from_le_bytes([0; 2].map(|_: u8| port::read8(DATA))));
     }
-    count_in_table().unwrap_or(1)
-}
-
-/// A byte of the first MiB.
-fn low_byte(at: usize) -> u8 {
-    let address = core::ptr::with_exposed_provenance::<u8>(direct((at & 0xf_ffff) as u64));
-    // SAFETY: the first MiB is in the direct map.
-    unsafe { address.read_volatile() }
-}
-
-/// Enabled processors in the MultiProcessor Specification's configuration table (version 1.4, chapter 4), where it lies in the first MiB.
-fn count_in_table() -> Option<usize> {
-    const PROCESSOR: u8 = 0;
-    const PROCESSOR_LEN: usize = 20;
-    const OTHER_LEN: usize = 8;
-    const HEADER_LEN: usize = 44;
-    let is = |at: usize, text: &[u8]| text.iter().zip(at..).all(|(&byte, at)| low_byte(at) == byte);
-    let pointer = (0x9fc00..0xa0000).chain(0xf0000..0xf_fff0).step_by(16).find(|&at| is(at, b"_MP_"))?;
-    let word = |at: usize| usize::from(u16::from_le_bytes([low_byte(at), low_byte(at + 1)]));
-    let table = word(pointer + 4) | word(pointer + 6) << 16;
-    if table >= 1 << 20 || !is(table, b"PCMP") {
-        return None;
-    }
-    let mut at = table + HEADER_LEN;
-    let mut found = 0;
-    for _ in 0..word(table + 34) {
-        if low_byte(at) == PROCESSOR {
-            found += usize::from(low_byte(at + 3) & 1);
-            at += PROCESSOR_LEN;
-        } else {
-            at += OTHER_LEN;
-        }
-    }
-    Some(found)
+    1
 }
 
 /// Finds the other processors and starts them. `prepare` gives each what it needs besides (an idle thread).
