@@ -82,6 +82,18 @@ pub(crate) fn test(args: &TestArgs) -> Result<u8> {
         }
     }
     let kernel = build::build(Policy::new(args.no_install))?;
+    if !args.guest_only && args.filter.is_none() {
+        match crate::bench::same_twice(kernel.stripped.clone()) {
+            Ok(count) => {
+                println!("bench: {count} figures the same to the digit in two runs");
+                passed += 1;
+            }
+            Err(error) => {
+                println!("FAILED bench: {error:#}");
+                failed += 1;
+            }
+        }
+    }
     let guest = tests::run(&tests::Options {
         kernel: kernel.stripped,
         project: build::project(),
