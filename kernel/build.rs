@@ -12,6 +12,8 @@ fn main() {
         "-Wl,-z,noexecstack",
         "-Wl,--build-id=none",
         "-Wl,--gc-sections",
+        // Functions that came out the same are kept once: monomorphised copies, mostly.
+        "-Wl,--icf=all",
         "-Wl,--no-eh-frame-hdr",
         "-Wl,--icf=all",
     ] {

@@ -67,13 +67,16 @@ extern "C" fn kernel_main(protocol: u32, info: u64) -> ! {
     debug::init(&boot);
     cpu::detect_features();
     fpu::init();
-    arch::x86_64::vdso::init_cpu(task::clock::COARSE_NS);
+    arch::x86_64::vdso::init(task::clock::COARSE_NS);
     mm::frame::init(boot.usable(), boot::BootInfo::kernel_end(), core::slice::from_ref(&boot.initrd));
     for range in boot.usable() {
         mm::page_table::map_direct_ram(range.clone());
     }
     if boot.option("mode") == Some("guarded") {
         MODE.store(1, Ordering::Relaxed);
+        if cpu::features().contains(cpu::Features::SMAP) {
+            arch::x86_64::usercopy::enable_smap_windows();
+        }
         cpu::protect_kernel();
     }
     mm::page_table::protect_image();

@@ -1,5 +1,107 @@
 //! Locks. Kernel code runs with interrupts off, so a spin lock needs to mask nothing; it must not be held across anything that may sleep
 //! or copy to or from a program.
+//!
+//! A CPU that waits for a lock answers what other CPUs ask of it meanwhile (`mm::shootdown`), since their interrupts don't reach it: a lock's
+//! holder may itself be waiting for such an answer.
+#![expect(unsafe_code, reason = "the lock gives out references to what it guards")]
+
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use crate::arch::x86_64::switch;
 
 /// A mutual-exclusion lock that spins.
-pub type SpinLock<T> = spin::mutex::SpinMutex<T>;
+#[derive(Default)]
+pub struct SpinLock<T: ?Sized> {
+    held: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the lock hands the value to one CPU at a time.
+unsafe impl<T: ?Sized + Send> Send for SpinLock<T> {}
+// SAFETY: as above.
+unsafe impl<T: ?Sized + Send> Sync for SpinLock<T> {}
+
+/// Gives the lock back when dropped.
+pub struct SpinGuard<'a, T: ?Sized> {
+    lock: &'a SpinLock<T>,
+}
+
+impl<T> SpinLock<T> {
+    pub const fn new(value: T) -> Self {
+        Self { held: AtomicBool::new(false), value: UnsafeCell::new(value) }
+    }
+}
+
+impl<T: ?Sized> SpinLock<T> {
+    #[inline(always)]
+    pub fn lock(&self) -> SpinGuard<'_, T> {
+        if self.held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            switch::call_contend(&self.held);
+        }
+        SpinGuard { lock: self }
+    }
+
+    /// Where the value is, for those who know by other means that nobody changes it meanwhile.
+    #[inline(always)]
+    pub fn as_mut_ptr(&self) -> *mut T {
+        self.value.get()
+    }
+
+    /// The value, when nobody else can have the lock.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+}
+
+/// Waits for a lock, by way of `switch::call_contend`.
+#[unsafe(no_mangle)]
+extern "C" fn contend(held: &AtomicBool) {
+    loop {
+        while held.load(Ordering::Relaxed) {
+            relax();
+        }
+        if held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+            return;
+        }
+    }
+}
+
+/// One turn of a loop that waits for another CPU: answers what is asked of this one.
+pub fn relax() {
+    crate::mm::shootdown::serve();
+    core::hint::spin_loop();
+}
+
+impl<T: ?Sized> Deref for SpinGuard<'_, T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: the guard holds the lock.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T: ?Sized> DerefMut for SpinGuard<'_, T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the guard holds the lock.
+        unsafe { &mut *self.lock.value.get() }
+    }
+}
+
+impl<T: ?Sized> Drop for SpinGuard<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.lock.held.store(false, Ordering::Release);
+    }
+}
+
+impl<T: ?Sized> fmt::Debug for SpinLock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SpinLock")
+    }
+}

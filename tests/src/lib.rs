@@ -65,12 +65,14 @@ const MEMORY: u64 = 1 << 30;
 /// For one boot's cases together. A busy host takes several times as long as a quiet one.
 const BOOT_LIMIT: Duration = Duration::from_secs(900);
 
-/// Modes and machine types, by name.
-const MATRIX: [(&str, Mode, Board); 4] = [
-    ("flat/microvm", Mode::Flat, Board::Microvm),
-    ("guarded/microvm", Mode::Guarded, Board::Microvm),
-    ("flat/q35", Mode::Flat, Board::Q35),
-    ("guarded/q35", Mode::Guarded, Board::Q35),
+/// Modes, machine types and numbers of CPUs, by name.
+const MATRIX: [(&str, Mode, Board, u32); 6] = [
+    ("flat/microvm", Mode::Flat, Board::Microvm, 1),
+    ("guarded/microvm", Mode::Guarded, Board::Microvm, 1),
+    ("flat/microvm-smp2", Mode::Flat, Board::Microvm, 2),
+    ("guarded/microvm-smp2", Mode::Guarded, Board::Microvm, 2),
+    ("flat/q35", Mode::Flat, Board::Q35, 1),
+    ("guarded/q35", Mode::Guarded, Board::Q35, 1),
 ];
 
 fn directory_of(index: usize) -> String {
@@ -112,14 +114,15 @@ pub fn run(options: &Options) -> Result<Summary> {
     let mut passed = 0;
     let chosen =
         |name: &str| options.on.is_empty() || options.on.iter().any(|part| name.contains(part.as_str()));
-    for (name, mode, board) in MATRIX.into_iter().filter(|(name, ..)| chosen(name)) {
+    for (name, mode, board, cpus) in MATRIX.into_iter().filter(|(name, ..)| chosen(name)) {
         let wanted: Vec<usize> = (0..cases.len())
             .filter(|&index| expected.get(index).is_some_and(Option::is_some))
             .filter(|&index| {
                 cases.get(index).is_some_and(|c| c.scope == Scope::Everywhere || mode == Mode::Guarded)
             })
             .collect();
-        let machine = Machine { mode, board, memory_bytes: MEMORY, ..Machine::new(options.kernel.clone()) };
+        let machine =
+            Machine { mode, board, cpus, memory_bytes: MEMORY, ..Machine::new(options.kernel.clone()) };
         let mut good = 0;
         let outcomes = run_in_guest(&machine, &root, &cases, &wanted)?;
         for &index in &wanted {

@@ -6,7 +6,7 @@ use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use crate::task::WaitQueue;
-use crate::task::wait::wait_killable;
+use crate::task::wait::wait_quietly;
 
 const FREE: u8 = 0;
 const HELD: u8 = 1;
@@ -45,10 +45,7 @@ impl SleepLock {
     fn wait(&self) {
         // Whoever slept can't know whether others still do.
         let take = || (self.state.swap(WANTED, Ordering::Acquire) == FREE).then_some(());
-        while wait_killable(self.queue(), take).is_none() {
-            // A process that is being killed still leaves in good order.
-            crate::task::sched::yield_now();
-        }
+        wait_quietly(self.queue(), take);
     }
 
     #[cold]

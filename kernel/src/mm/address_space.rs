@@ -15,6 +15,7 @@ use super::fault::{Access, FaultError};
 use super::frame::{Frame, OutOfMemory};
 use super::page_table::PageTable;
 use super::regions::{Backing, LOWEST, Region, RegionFlags, Regions, STACK_GAP};
+use super::shootdown::{self, CpuSet};
 use super::{PAGE_SIZE, USER_TOP, page_ceil, page_floor};
 use crate::arch::x86_64::paging::{self, Entry, Table};
 use crate::sync::SpinLock;
@@ -86,16 +87,23 @@ fn zero_page() -> u64 {
 }
 
 /// Frames taken out of the page table: freed after the translations are gone.
-struct Gather {
+struct Gather<'a> {
+    users: &'a CpuSet,
     frames: [MaybeUninit<u64>; GATHER],
     count: usize,
     pages: usize,
     first: usize,
 }
 
-impl Gather {
-    fn new() -> Self {
-        Self { frames: [const { MaybeUninit::uninit() }; GATHER], count: 0, pages: 0, first: 0 }
+impl<'a> Gather<'a> {
+    fn new(table: &'a PageTable) -> Self {
+        Self {
+            users: table.users(),
+            frames: [const { MaybeUninit::uninit() }; GATHER],
+            count: 0,
+            pages: 0,
+            first: 0,
+        }
     }
 
     /// Notes a page that was taken out.
@@ -128,6 +136,9 @@ impl Gather {
         } else if self.pages == 1 {
             paging::flush_page(self.first);
         }
+        if self.pages > 0 {
+            shootdown::flush_others(self.users);
+        }
         self.pages = 0;
         for physical in self.frames.get(..self.count).unwrap_or_default() {
             // SAFETY: the first `count` slots are written, each with the reference that a page-table entry held.
@@ -137,7 +148,7 @@ impl Gather {
     }
 }
 
-impl Drop for Gather {
+impl Drop for Gather<'_> {
     fn drop(&mut self) {
         self.flush();
     }
@@ -187,6 +198,11 @@ impl AddressSpace {
         self.table.root()
     }
 
+    /// CPUs on which it is loaded.
+    pub fn users(&self) -> &CpuSet {
+        self.table.users()
+    }
+
     /// Looks at the regions under the lock.
     pub fn with<T>(&self, look: impl FnOnce(&mut Inner) -> T) -> T {
         look(&mut self.inner.lock())
@@ -218,13 +234,17 @@ impl AddressSpace {
     // ---- faults -------------------------------------------------------------------------------------------------------------
 
     /// Makes one page accessible, as its region allows.
+    #[inline]
     pub fn fault(&self, address: usize, access: Access) -> Result<(), FaultError> {
-        let mut inner = self.inner.lock();
+        self.fault_locked(&mut self.inner.lock(), address, access)
+    }
+
+    fn fault_locked(&self, inner: &mut Inner, address: usize, access: Access) -> Result<(), FaultError> {
         let page = page_floor(address);
         let region = match inner.regions.find(address) {
             Some(region) => region,
             None => {
-                Self::grow_stack(&mut inner, address)?;
+                Self::grow_stack(inner, address)?;
                 inner.regions.find(address).ok_or(FaultError::NotMapped)?
             }
         };
@@ -302,6 +322,8 @@ impl AddressSpace {
             } else if entry.contains(Entry::UNCOUNTED) && entry.address() == zero_page() {
                 let frame = Frame::zeroed()?;
                 table.set(slot, Entry::new(frame.into_raw(), base));
+                // The other threads see the page of zeros no more.
+                shootdown::flush_others(self.users());
             } else if entry.contains(Entry::UNCOUNTED) {
                 return Err(FaultError::NotAllowed);
             } else {
@@ -314,6 +336,7 @@ impl AddressSpace {
                         Ok(copy) => {
                             table.set(slot, Entry::new(copy.into_raw(), base));
                             paging::flush_page(page);
+                            shootdown::flush_others(self.users());
                             drop(old);
                             return Ok(());
                         }
@@ -398,7 +421,7 @@ impl AddressSpace {
 
     /// Takes pages of a range out of the page table.
     fn unmap_pages(&self, range: Range<usize>) {
-        let mut gather = Gather::new();
+        let mut gather = Gather::new(&self.table);
         let mut removed = 0;
         let result = self.table.update(range.clone(), |address, entry| {
             gather.add(address, entry);
@@ -570,6 +593,7 @@ impl AddressSpace {
             if new != entry {
                 table.set(slot, new);
                 paging::flush_page(range.start);
+                shootdown::flush_others(self.users());
             }
             return Ok(());
         }
@@ -578,7 +602,7 @@ impl AddressSpace {
 
     #[inline(never)]
     fn protect_pages(&self, range: Range<usize>, access: RegionFlags) -> Result<(), OutOfMemory> {
-        let mut gather = Gather::new();
+        let mut gather = Gather::new(&self.table);
         self.table.update(range, |address, entry| {
             let new = Self::protected(entry, access);
             if new != entry {
@@ -669,7 +693,7 @@ impl AddressSpace {
     /// Moves the pages of one range to another place (mremap), entry by entry.
     fn move_pages(&self, from: Range<usize>, to: usize) -> Result<(), OutOfMemory> {
         let mut failed = false;
-        let mut gather = Gather::new();
+        let mut gather = Gather::new(&self.table);
         self.table.update(from.clone(), |address, entry| {
             match self.table.find_or_create(to + (address - from.start)) {
                 Ok((table, slot)) => {
@@ -795,8 +819,10 @@ impl AddressSpace {
                 regions.remove(range.clone(), |_| {})?;
             }
         }
-        let table = self.table.fork(crate::mode(), &excluded)?;
+        let table = self.table.fork(crate::mode(), &excluded);
         paging::flush_all();
+        shootdown::flush_others(self.users());
+        let table = table?;
         regions.rebind_for_child();
         for region in regions.iter() {
             note_writable(region, region.pages());
@@ -820,17 +846,30 @@ impl AddressSpace {
         }))
     }
 
+    /// Does something with the frame of a page, brought in first, while nobody can take it away.
+    fn with_frame<T>(
+        &self,
+        address: usize,
+        access: Access,
+        act: impl FnOnce(&Frame) -> T,
+    ) -> Result<T, FaultError> {
+        let mut inner = self.inner.lock();
+        self.fault_locked(&mut inner, address, access)?;
+        // SAFETY: the entry's reference stays with the entry: the handle is forgotten.
+        let frame = unsafe { Frame::from_raw(self.table.get(page_floor(address)).address()) };
+        let result = act(&frame);
+        frame.into_raw();
+        Ok(result)
+    }
+
     /// Writes bytes into a program that isn't running yet (exec), whatever its rights.
     pub fn write_initial(&self, address: usize, bytes: &[u8]) -> Result<(), FaultError> {
         let mut done = 0;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
             let at = address + done;
             let len = (PAGE_SIZE - at % PAGE_SIZE).min(rest.len());
-            self.fault(at, Access::Write)?;
-            // SAFETY: the entry's reference stays with the entry: the handle is forgotten.
-            let frame = unsafe { Frame::from_raw(self.table.get(page_floor(at)).address()) };
-            frame.write(at % PAGE_SIZE, rest.get(..len).unwrap_or_default());
-            frame.into_raw();
+            let piece = rest.get(..len).unwrap_or_default();
+            self.with_frame(at, Access::Write, |frame| frame.write(at % PAGE_SIZE, piece))?;
             done += len;
         }
         Ok(())
@@ -889,13 +928,9 @@ impl AddressSpace {
 
     /// Zeroes part of one page of a program that isn't running yet (the tail of .bss).
     pub fn zero_initial(&self, address: usize, len: usize) -> Result<(), FaultError> {
-        self.fault(address, Access::Write)?;
-        // SAFETY: as in `write_initial`.
-        let frame = unsafe { Frame::from_raw(self.table.get(page_floor(address)).address()) };
         let within = address % PAGE_SIZE;
-        frame.zero_range(within..(within + len).min(PAGE_SIZE));
-        frame.into_raw();
-        Ok(())
+        let range = within..(within + len).min(PAGE_SIZE);
+        self.with_frame(address, Access::Write, |frame| frame.zero_range(range))
     }
 }
 
@@ -917,6 +952,7 @@ fn note_writable(region: &Region, pages: i64) -> bool {
 
 impl Drop for AddressSpace {
     fn drop(&mut self) {
+        self.table.leave_shared();
         for region in self.inner.get_mut().regions.iter() {
             self.table.release(region.range());
             note_writable(region, region.pages().wrapping_neg());

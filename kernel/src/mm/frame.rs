@@ -15,6 +15,7 @@ use abi::Errno;
 use super::PAGE_SIZE;
 use super::user::{Sink, Source};
 use crate::arch::per_cpu;
+use crate::arch::x86_64::cpu;
 use crate::arch::x86_64::paging::direct;
 use crate::arch::x86_64::usercopy;
 use crate::sync::SpinLock;
@@ -146,7 +147,10 @@ pub struct Usage {
 }
 
 pub fn usage() -> Usage {
-    let cached = per_cpu().frames.count.get();
+    let cached = (0..cpu::online_count())
+        .filter_map(cpu::by_index)
+        .map(|cpu| cpu.frames.count.load(Ordering::Relaxed))
+        .sum::<usize>();
     Usage { total: TOTAL.load(Ordering::Relaxed), free: FREE.load(Ordering::Relaxed) + cached }
 }
 
@@ -264,7 +268,8 @@ impl Zone {
 /// A CPU's own free frames.
 pub struct CpuCache {
     slots: [Cell<u32>; CpuCache::SIZE],
-    count: Cell<usize>,
+    /// Only the CPU itself changes it; others read it for statistics.
+    count: AtomicUsize,
 }
 
 impl CpuCache {
@@ -272,23 +277,23 @@ impl CpuCache {
     const BATCH_ORDER: usize = 5;
 
     pub const fn new() -> Self {
-        Self { slots: [const { Cell::new(0) }; Self::SIZE], count: Cell::new(0) }
+        Self { slots: [const { Cell::new(0) }; Self::SIZE], count: AtomicUsize::new(0) }
     }
 
     #[inline]
     fn pop(&self) -> Option<u32> {
-        let count = self.count.get();
+        let count = self.count.load(Ordering::Relaxed);
         let slot = self.slots.get(count.wrapping_sub(1))?;
-        self.count.set(count - 1);
+        self.count.store(count - 1, Ordering::Relaxed);
         Some(slot.get())
     }
 
     #[inline]
     fn push(&self, frame: u32) -> bool {
-        let count = self.count.get();
+        let count = self.count.load(Ordering::Relaxed);
         let Some(slot) = self.slots.get(count) else { return false };
         slot.set(frame);
-        self.count.set(count + 1);
+        self.count.store(count + 1, Ordering::Relaxed);
         true
     }
 }

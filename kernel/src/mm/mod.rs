@@ -9,6 +9,7 @@ pub mod heap;
 pub mod object;
 pub mod page_table;
 pub mod regions;
+pub mod shootdown;
 pub mod user;
 
 pub use address_space::AddressSpace;

@@ -1,4 +1,7 @@
 //! Page tables: the kernel's half, which all share, and the program's half, which each address space owns.
+//!
+//! A table of the last level that a fork made shared belongs to address spaces with different locks. Who gives his part in one up, or makes
+//! it his own, holds `SHARED`: so exactly one of them finds that it is the last, and disposes of the frames.
 #![expect(unsafe_code, reason = "owns page tables")]
 
 use alloc::vec::Vec;
@@ -6,6 +9,7 @@ use core::ops::Range;
 
 use super::PAGE_SIZE;
 use super::frame::{Frame, OutOfMemory};
+use super::shootdown::{self, CpuSet};
 use crate::arch::x86_64::cpu::{Features, features};
 use crate::arch::x86_64::paging::{self, Entry, KERNEL_BASE, Table, index};
 use crate::sync::SpinLock;
@@ -112,9 +116,14 @@ pub fn protect_image() {
     }
 }
 
+/// Held while the owners of a shared table are counted and one leaves. Below the address space's lock.
+static SHARED: SpinLock<()> = SpinLock::new(());
+
 /// The program's half of one address space.
 pub struct PageTable {
     root: Table,
+    /// CPUs that have it in CR3.
+    users: CpuSet,
     /// Bits of every entry that points to a table: user in guarded mode.
     link: Entry,
     /// What the tables consist of, so that neither fork nor the end has to search them.
@@ -138,7 +147,12 @@ impl PageTable {
         }
         let mut link = Entry::PRESENT | Entry::WRITABLE | Entry::ACCESSED;
         link.set(Entry::USER, mode == crate::Mode::Guarded);
-        Ok(Self { root, link, inventory: SpinLock::new(Inventory::default()) })
+        Ok(Self { root, users: CpuSet::default(), link, inventory: SpinLock::new(Inventory::default()) })
+    }
+
+    /// CPUs that have it in CR3.
+    pub fn users(&self) -> &CpuSet {
+        &self.users
     }
 
     /// Physical address for CR3.
@@ -233,6 +247,7 @@ impl PageTable {
     /// owner more, so private pages lose write access in both tables and are copied on the next write.
     fn unshare(&self, directory: Table, slot: usize) -> Result<Table, OutOfMemory> {
         let shared = directory.get(slot);
+        let _owners = SHARED.lock();
         // SAFETY: the reference that the entry holds; it is given back or dropped below.
         let old = unsafe { Frame::from_raw(shared.address()) };
         if old.ref_count() == 1 {
@@ -248,7 +263,10 @@ impl PageTable {
         };
         Self::copy_entries(Table(old.physical()), new, 0..512);
         directory.set(slot, Entry::new(new.0, self.link));
+        // Processors cache the way to the old table, which isn't ours from here on.
         paging::flush_all();
+        shootdown::flush_others(&self.users);
+        drop(old);
         Ok(new)
     }
 
@@ -318,7 +336,29 @@ impl PageTable {
         Ok(child)
     }
 
-    /// Frees the pages of a range at the end of the address space, but those in tables that others still share. The entries stay.
+    /// Gives up the parts in page tables that others share, at the end of the address space: what is left is its own.
+    pub fn leave_shared(&self) {
+        let mut inventory = self.inventory.lock();
+        let _owners = SHARED.lock();
+        inventory.spans.retain(|&start| {
+            let Some(directory) = self.directory(start) else { return false };
+            let slot = index(start, 1);
+            let entry = directory.get(slot);
+            if entry.contains(Entry::WRITABLE) {
+                return true;
+            }
+            // SAFETY: the reference that the entry holds; it goes back to it, or is dropped with it.
+            let table = unsafe { Frame::from_raw(entry.address()) };
+            if table.ref_count() == 1 {
+                table.into_raw();
+                return true;
+            }
+            directory.set(slot, Entry::empty());
+            false
+        });
+    }
+
+    /// Frees the pages of a range at the end of the address space, after `leave_shared`. The entries stay.
     pub fn release(&self, range: Range<usize>) {
         let mut at = range.start;
         while at < range.end {
@@ -328,17 +368,11 @@ impl PageTable {
             };
             let stop = ((at & !(TWO_MIB as usize - 1)) + TWO_MIB as usize).min(range.end);
             if let Some(table) = directory.next(index(at, 1)) {
-                // SAFETY: looks at the count; the entry keeps its reference.
-                let frame = unsafe { Frame::from_raw(table.0) };
-                let is_own = frame.ref_count() == 1;
-                frame.into_raw();
-                if is_own {
-                    for slot in index(at, 0)..index(at, 0) + (stop - at) / PAGE_SIZE {
-                        let entry = table.get(slot);
-                        if entry != Entry::empty() && !entry.contains(Entry::UNCOUNTED) {
-                            // SAFETY: the reference that the entry held; nothing looks at the entry again.
-                            drop(unsafe { Frame::from_raw(entry.address()) });
-                        }
+                for slot in index(at, 0)..index(at, 0) + (stop - at) / PAGE_SIZE {
+                    let entry = table.get(slot);
+                    if entry != Entry::empty() && !entry.contains(Entry::UNCOUNTED) {
+                        // SAFETY: the reference that the entry held; nothing looks at the entry again.
+                        drop(unsafe { Frame::from_raw(entry.address()) });
                     }
                 }
             }
@@ -409,22 +443,29 @@ impl PageTable {
     pub fn free_tables(&self, floor: usize, ceiling: usize) {
         let mut inventory = self.inventory.lock();
         let spans = &mut inventory.spans;
-        let mut at = 0;
-        while let Some(&start) = spans.get(at) {
-            if start < floor || start + TWO_MIB as usize > ceiling {
-                at += 1;
-                continue;
+        let is_inside = |start: usize| start >= floor && start + TWO_MIB as usize <= ceiling;
+        for &start in spans.iter().filter(|&&start| is_inside(start)) {
+            if let Some(directory) = self.directory(start) {
+                let slot = index(start, 1);
+                directory.set(slot, directory.get(slot).difference(Entry::PRESENT));
             }
-            spans.swap_remove(at);
+        }
+        // Processors may have cached the way to a table that is about to be freed.
+        paging::flush_all();
+        shootdown::flush_others(&self.users);
+        spans.retain(|&start| {
+            if !is_inside(start) {
+                return true;
+            }
             if let Some(directory) = self.directory(start) {
                 let entry = directory.get(index(start, 1));
                 directory.set(index(start, 1), Entry::empty());
+                let _owners = SHARED.lock();
                 // SAFETY: the reference that the entry held.
                 drop(unsafe { Frame::from_raw(entry.address()) });
             }
-        }
-        // The processor may have cached the path to a freed table.
-        paging::flush_all();
+            false
+        });
     }
 }
 

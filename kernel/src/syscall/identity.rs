@@ -443,36 +443,6 @@ pub fn getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) -> SysResult {
     Ok(0)
 }
 
-fn is_me(pid: i32) -> bool {
-    pid == 0 || pid as u32 == current().tid || pid as u32 == current().process.pid
-}
-
-/// sched_getaffinity(2): the CPUs there are. Returns the size of the kernel's mask.
-pub fn sched_getaffinity(pid: i32, len: usize, mask: UserPtr<u8>) -> SysResult {
-    if len.saturating_mul(8) < cpu::online_count() || !len.is_multiple_of(8) {
-        return Err(Errno::EINVAL.into());
-    }
-    if !is_me(pid) {
-        return Err(Errno::ESRCH.into());
-    }
-    let bits: u64 = if cpu::online_count() >= 64 { u64::MAX } else { (1 << cpu::online_count()) - 1 };
-    mask.write_bytes(&bits.to_le_bytes())?;
-    Ok(8)
-}
-
-/// sched_setaffinity(2): EINVAL when no CPU would be left.
-pub fn sched_setaffinity(pid: i32, len: usize, mask: UserPtr<u8>) -> SysResult {
-    let mut bytes = [0; 8];
-    mask.read_bytes(bytes.get_mut(..len.min(8)).unwrap_or_default())?;
-    if !is_me(pid) {
-        return Err(Errno::ESRCH.into());
-    }
-    if u64::from_le_bytes(bytes) & ((1 << cpu::online_count()) - 1) == 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    Ok(0)
-}
-
 pub fn sched_yield() -> SysResult {
     crate::task::sched::yield_now();
     Ok(0)

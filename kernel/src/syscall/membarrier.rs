@@ -5,6 +5,7 @@ use core::sync::atomic::{Ordering, fence};
 use abi::Errno;
 
 use super::SysResult;
+use crate::arch::x86_64::cpu;
 use crate::task::current;
 
 /// Commands (linux/membarrier.h), which are bits as well.
@@ -26,9 +27,12 @@ mod command {
 /// MEMBARRIER_CMD_FLAG_CPU: only that CPU.
 const FLAG_CPU: u32 = 1;
 
-/// Puts a barrier on every CPU. A thread that doesn't run has passed one: whatever switches threads takes locks.
-fn barrier_everywhere() {
+/// Puts a barrier on each of these CPUs. A thread that doesn't run has passed one: whatever switches threads takes locks.
+fn barrier_on(cpus: u64) {
     fence(Ordering::SeqCst);
+    if !cpu::is_single() {
+        crate::mm::shootdown::interrupt_and_wait(cpus);
+    }
 }
 
 pub fn membarrier(cmd: u32, flags: u32, _cpu: i32) -> SysResult {
@@ -40,7 +44,7 @@ pub fn membarrier(cmd: u32, flags: u32, _cpu: i32) -> SysResult {
     let registered = &space.membarrier;
     match cmd {
         QUERY => return Ok(ALL as usize),
-        GLOBAL | GLOBAL_EXPEDITED => barrier_everywhere(),
+        GLOBAL | GLOBAL_EXPEDITED => barrier_on(u64::MAX),
         REGISTER_GLOBAL_EXPEDITED
         | REGISTER_PRIVATE_EXPEDITED
         | REGISTER_PRIVATE_EXPEDITED_SYNC_CORE
@@ -53,7 +57,7 @@ pub fn membarrier(cmd: u32, flags: u32, _cpu: i32) -> SysResult {
             if registered.load(Ordering::Acquire) & cmd << 1 == 0 {
                 return Err(Errno::EPERM.into());
             }
-            barrier_everywhere();
+            barrier_on(space.users().bits());
         }
         GET_REGISTRATIONS => {
             let mut bits = registered.load(Ordering::Acquire);

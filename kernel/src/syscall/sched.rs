@@ -1,4 +1,4 @@
-//! How urgent threads are: nice values, scheduling policies, I/O priorities. Affinity is in `identity.rs`.
+//! How urgent threads are: nice values, scheduling policies, I/O priorities. And on which CPUs they may run.
 
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering;
 use abi::{Errno, SchedAttr, SchedPolicy, Timespec};
 
 use super::SysResult;
+use crate::arch::x86_64::cpu;
 use crate::mm::UserPtr;
 use crate::task::priority::Policy;
 use crate::task::process::{self, rlimit};
@@ -405,4 +406,34 @@ pub fn ioprio_get(which: i32, who: i32) -> SysResult {
         best = Some(best.map_or(found, |best| best.min(found)));
     });
     Ok(best.ok_or(Errno::ESRCH)? as usize)
+}
+
+/// Bytes of a CPU mask.
+const MASK_SIZE: usize = 8;
+
+/// sched_getaffinity(2): the CPUs on which a thread may run. Returns the size of the kernel's mask. EINVAL, ESRCH, EFAULT.
+pub fn sched_getaffinity(tid: i32, len: usize, mask: UserPtr<u8>) -> SysResult {
+    if len.saturating_mul(8) < cpu::online_count() || !len.is_multiple_of(MASK_SIZE) {
+        return Err(Errno::EINVAL.into());
+    }
+    let bits = thread_of(tid)?.affinity.load(Ordering::Relaxed) & cpu::online_mask();
+    mask.write_bytes(&bits.to_le_bytes())?;
+    Ok(MASK_SIZE)
+}
+
+/// sched_setaffinity(2): EFAULT, ESRCH, EPERM; EINVAL when no CPU would be left. The thread has left the others when it is next in its program.
+pub fn sched_setaffinity(tid: i32, len: usize, mask: UserPtr<u8>) -> SysResult {
+    let mut bytes = [0; MASK_SIZE];
+    mask.read_bytes(bytes.get_mut(..len.min(MASK_SIZE)).unwrap_or_default())?;
+    let thread = thread_of(tid)?;
+    if !is_same_owner(&thread.process) && !is_root() {
+        return Err(Errno::EPERM.into());
+    }
+    let bits = u64::from_le_bytes(bytes) & cpu::online_mask();
+    if bits == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    thread.affinity.store(bits, Ordering::SeqCst);
+    sched::affinity_changed(&thread);
+    Ok(0)
 }

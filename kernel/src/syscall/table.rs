@@ -293,8 +293,8 @@ syscalls! {
     200 => tkill(tid: i32, sig: i32) = signal::tkill, Full;
     201 => time(tloc: UserPtr<i64>) = time::time, Full;
     202 => futex(uaddr: UserPtr<u32>, op: u32, val: u32, timeout: usize, uaddr2: UserPtr<u32>, val3: u32) = futex::futex, Partial("priority inheritance");
-    203 => sched_setaffinity(pid: i32, len: usize, mask: UserPtr<u8>) = identity::sched_setaffinity, Partial("one CPU");
-    204 => sched_getaffinity(pid: i32, len: usize, mask: UserPtr<u8>) = identity::sched_getaffinity, Full;
+    203 => sched_setaffinity(pid: i32, len: usize, mask: UserPtr<u8>) = sched::sched_setaffinity, Full;
+    204 => sched_getaffinity(pid: i32, len: usize, mask: UserPtr<u8>) = sched::sched_getaffinity, Full;
     213 => epoll_create(size: i32) = epoll::epoll_create, Full;
     217 => getdents64(fd: Fd, dirp: UserPtr<u8>, count: u32) = dir::getdents64, Full;
     218 => set_tid_address(tidptr: UserPtr<u32>) = process::set_tid_address, Full;

@@ -160,6 +160,7 @@ pub fn announce_death(dead: &Arc<Process>) {
         Some(parent) => notify(&parent, dead),
         None => process::unregister(dead.pid),
     }
+    super::exit::note_death();
 }
 
 /// Tells a parent of a child's end: by its signal, and by waking its waits. A parent that ignores SIGCHLD never sees a zombie.

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 use abi::Errno;
 
 use super::process::{self, Process};
-use super::thread::Thread;
+use super::thread::{Thread, work};
 use super::{sched, signal};
 use crate::mm::user::UserPtr;
 use crate::mm::{USER_TOP, address_space::AddressSpace};
@@ -143,6 +143,7 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
     });
     child.gs_base.set(crate::arch::x86_64::cpu::user_gs_base());
     child.priorities.inherit(&parent.priorities);
+    child.affinity.store(parent.affinity.load(Ordering::Relaxed), Ordering::Relaxed);
     signal::inherit(parent, &child, !flags.contains(CloneFlags::THREAD));
     if flags.contains(CloneFlags::CHILD_CLEARTID) {
         child.clear_child_tid.set(request.child_tid);
@@ -167,6 +168,10 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
         parent_of(parent, flags).children.lock().push(process.clone());
     }
     process::register_thread(&child);
+    // Whoever ends or stops all threads of the process may have missed this one.
+    if parent.has_work(work::SIGNAL) || process.ending.load(Ordering::SeqCst) {
+        child.add_work(work::SIGNAL);
+    }
     if flags.contains(CloneFlags::VFORK) {
         process.holds_parent.store(true, Ordering::Release);
     }

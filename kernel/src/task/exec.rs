@@ -335,7 +335,10 @@ pub fn execute(dir: Fd, path: &[u8], at_flags: u32, arguments: Arguments) -> Sys
     };
 
     // From here on nothing fails: the other threads end, and the process becomes the new program.
-    exit::become_single_threaded();
+    if !exit::become_single_threaded() {
+        drop(image);
+        exit::exit_thread(0);
+    }
     process.files_unshare_for_exec();
     signal::exec_reset();
     process.set_name(&image.filename);
@@ -359,8 +362,10 @@ pub fn execute(dir: Fd, path: &[u8], at_flags: u32, arguments: Arguments) -> Sys
     let state = fpu::State::initial().ok_or(Errno::ENOMEM)?;
     let leader = Thread::new(process.pid, process.clone(), frame, state).ok_or(Errno::ENOMEM)?;
     leader.priorities.inherit(&thread.priorities);
+    leader.affinity.store(thread.affinity.load(Ordering::Relaxed), Ordering::Relaxed);
     signal::inherit(thread, &leader, false);
     process::register_thread(&leader);
+    exit::leave_early();
     process::unregister_thread(thread);
     sched::enqueue(leader);
     sched::die()

@@ -2,14 +2,14 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::futex::{self, Key, Scope};
 use super::process::Process;
 use super::sched::{self, current};
 use super::thread::work;
-use crate::arch::per_cpu;
-use crate::arch::x86_64::{cpu, paging};
+use super::wait::WaitQueue;
+use crate::arch::x86_64::cpu;
 use crate::console;
 use crate::mm::{AddressSpace, UserPtr};
 
@@ -40,7 +40,12 @@ pub fn exit_thread(status: i32) -> ! {
     leave_thread();
     super::signal::thread_exit();
     process.usage.lock().add(&super::usage::of_thread(thread));
-    if super::process::unregister_thread(thread) == 0 {
+    leave_early();
+    let left = super::process::unregister_thread(thread);
+    if thread.ending.load(Ordering::Acquire) {
+        process.thread_ended.wake_all();
+    }
+    if left == 0 {
         process.ending.store(true, Ordering::Release);
         end_process();
     }
@@ -70,32 +75,35 @@ pub fn end_other_threads() {
     for thread in &others {
         if thread.tid != me.tid {
             thread.add_work(work::SIGNAL);
-            sched::wake(thread);
+            sched::nudge(thread);
         }
     }
 }
 
-/// exec in a process with several threads: the others end first. Returns when the caller is alone, or doesn't if another thread execs too.
-pub fn become_single_threaded() {
+/// exec in a process with several threads: the others end first. Whether the caller is alone now; it isn't, and has
+/// to end, if another thread execs too or the process is ending.
+#[must_use]
+pub fn become_single_threaded() -> bool {
     let me = current();
     let process = &me.process;
-    loop {
-        if process.ending.load(Ordering::Acquire) {
-            exit_thread(0);
+    if process.exec_thread.compare_exchange(0, me.tid, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        return false;
+    }
+    super::wait::wait_quietly(&process.thread_ended, || {
+        if process.ending.load(Ordering::SeqCst) {
+            return Some(());
         }
         let others =
             process.threads.lock().iter().filter(|thread| thread.tid != me.tid).cloned().collect::<Vec<_>>();
-        if others.is_empty() {
-            return;
-        }
         for thread in &others {
-            thread.ending.store(true, Ordering::Release);
+            thread.ending.store(true, Ordering::SeqCst);
             thread.add_work(work::SIGNAL);
-            sched::wake(thread);
+            sched::nudge(thread);
         }
-        drop(others);
-        sched::yield_now();
-    }
+        others.is_empty().then_some(())
+    });
+    process.exec_thread.store(0, Ordering::Release);
+    !process.ending.load(Ordering::Acquire)
 }
 
 /// Death by a signal that nobody handles.
@@ -131,6 +139,16 @@ pub fn release_parent(process: &Process) {
     }
 }
 
+/// A thread that ends has no need of its program's memory any more. Where there are several CPUs it says so before the process's last
+/// thread, on another one, may give that memory up.
+#[inline(never)]
+pub fn leave_early() {
+    if !cpu::is_single() {
+        current().forget_address_space();
+        sched::change_address_space(core::ptr::null());
+    }
+}
+
 /// Leaves the address space, on the way to another or to none.
 pub fn leave_address_space(space: Option<Arc<AddressSpace>>) {
     let process = &current().process;
@@ -140,14 +158,8 @@ pub fn leave_address_space(space: Option<Arc<AddressSpace>>) {
         let mut usage = process.usage.lock();
         usage.max_resident = usage.max_resident.max(old.resident().1);
     }
-    let root = process.page_table_root();
-    #[expect(unsafe_code, reason = "leaves the address space before it is dropped")]
-    // SAFETY: the boot table lives for ever, a new space as long as the process has it; both map the kernel.
-    unsafe {
-        paging::load_table(root);
-    }
-    per_cpu().page_table.set(root);
     current().adopt_address_space();
+    sched::change_address_space(current().space_pointer());
     drop(old);
 }
 
@@ -170,10 +182,22 @@ fn end_process() {
     }
 }
 
+/// Where the end of a first process waits for the others', and whether one does.
+static DEATHS: WaitQueue = WaitQueue::new();
+static CLEARING: AtomicBool = AtomicBool::new(false);
+
+/// A process has become a zombie, or is gone.
+pub fn note_death() {
+    if CLEARING.load(Ordering::SeqCst) {
+        DEATHS.wake_all();
+    }
+}
+
 /// The first process has ended: the others are killed, and waited for.
 fn end_everybody_else(first: &Process) {
     const SIGKILL: u32 = 9;
-    loop {
+    CLEARING.store(true, Ordering::SeqCst);
+    super::wait::wait_quietly(&DEATHS, || {
         let mut left = 0;
         for process in super::process::all() {
             if process.pid == first.pid {
@@ -186,23 +210,20 @@ fn end_everybody_else(first: &Process) {
             left += 1;
             super::signal::send_kernel(&process, SIGKILL);
         }
-        if left == 0 {
-            break;
-        }
-        sched::yield_now();
-    }
+        (left == 0).then_some(())
+    });
+    CLEARING.store(false, Ordering::SeqCst);
 }
 
 /// Says what is left, and powers off.
 pub fn shut_down() -> ! {
-    let unknown = per_cpu().unknown_syscalls.load(Ordering::Relaxed);
-    if unknown > 0 {
-        log::warn!(
-            "{unknown} system calls with unknown numbers, the last one {}",
-            per_cpu().last_unknown_syscall.load(Ordering::Relaxed)
-        );
+    for cpu in (0..cpu::online_count()).filter_map(cpu::by_index) {
+        let unknown = cpu.unknown_syscalls.load(Ordering::Relaxed);
+        if unknown > 0 {
+            let last = cpu.last_unknown_syscall.load(Ordering::Relaxed);
+            log::warn!("{unknown} system calls with unknown numbers, the last one {last}");
+        }
     }
     console::all_done();
-    let _ = cpu::MAX_CPUS;
     crate::arch::x86_64::power::off(crate::arch::x86_64::power::End::Normal)
 }

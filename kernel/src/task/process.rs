@@ -10,6 +10,7 @@ use super::signal::ProcessSignals;
 use super::thread::Thread;
 use super::usage::Usage;
 use super::wait::WaitQueue;
+use crate::arch::x86_64::smp;
 use crate::fs;
 use crate::mm::AddressSpace;
 use crate::sync::SpinLock;
@@ -80,7 +81,6 @@ pub struct Process {
     pub group: AtomicU32,
     pub session: AtomicU32,
     space: SpinLock<Option<Arc<AddressSpace>>>,
-    page_table_root: AtomicU64,
     /// The descriptor table in use, and all that there ever were: the last one is in use.
     files: AtomicPtr<fs::FileTable>,
     tables: SpinLock<Vec<Arc<fs::FileTable>>>,
@@ -117,6 +117,9 @@ pub struct Process {
     /// Cleared when a vfork child execs or ends.
     pub holds_parent: AtomicBool,
     pub parent_release: WaitQueue,
+    /// The thread that calls exec and ends the others (its number; 0 for none), and where it waits for that.
+    pub exec_thread: AtomicU32,
+    pub thread_ended: WaitQueue,
     /// Whether it ever asked for SEM_UNDO.
     pub has_undo: AtomicBool,
     /// PR_SET_CHILD_SUBREAPER.
@@ -141,7 +144,6 @@ impl Process {
             group: AtomicU32::new(pid),
             session: AtomicU32::new(pid),
             space: SpinLock::new(None),
-            page_table_root: AtomicU64::new(0),
             files: AtomicPtr::new(Arc::as_ptr(&files).cast_mut()),
             tables: SpinLock::new(alloc::vec![files]),
             fs,
@@ -167,6 +169,8 @@ impl Process {
             zombie: AtomicBool::new(false),
             holds_parent: AtomicBool::new(false),
             parent_release: WaitQueue::new(),
+            exec_thread: AtomicU32::new(0),
+            thread_ended: WaitQueue::new(),
             has_undo: AtomicBool::new(false),
             subreaper: AtomicBool::new(false),
             usage: SpinLock::new(Usage::default()),
@@ -231,15 +235,7 @@ impl Process {
 
     /// Puts the process into another address space (exec) or none (exit). The old one comes back, to be dropped when CR3 has left it.
     pub fn set_space(&self, space: Option<Arc<AddressSpace>>) -> Option<Arc<AddressSpace>> {
-        let root = space.as_ref().map_or_else(idle_root, |space| space.root());
-        self.page_table_root.store(root, Ordering::Release);
         core::mem::replace(&mut *self.space.lock(), space)
-    }
-
-    /// What CR3 holds while one of its threads runs.
-    #[inline]
-    pub fn page_table_root(&self) -> u64 {
-        self.page_table_root.load(Ordering::Acquire)
     }
 
     /// The soft limit of a resource.
@@ -266,11 +262,6 @@ impl Process {
         }
         *self.name.lock() = name;
     }
-}
-
-/// The boot page table, which maps only the kernel.
-fn idle_root() -> u64 {
-    crate::mm::page_table::boot_root_address()
 }
 
 /// `kernel.pid_max` of a small machine.
@@ -371,5 +362,7 @@ pub fn init() {
     let context = Arc::new(SpinLock::new(fs::FsContext::root()));
     let process = Process::new(0, 0, files, context);
     process.set_space(None);
-    sched::init(Thread::idle(Arc::new(process)));
+    let process = Arc::new(process);
+    sched::init(crate::arch::per_cpu(), Thread::idle(process.clone()));
+    smp::start(|cpu| sched::init(cpu, Thread::idle(process.clone())));
 }

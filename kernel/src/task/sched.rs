@@ -1,35 +1,127 @@
-//! The scheduler: who runs next, and the switch to it.
+//! The scheduler: who runs next and where, and the switch to it.
 //!
-//! Threads are taken in turn. A thread that wakes another and then sleeps hands the CPU over without the idle loop in between.
+//! Each CPU has a run queue, ordered by virtual time (`smp::fair`), real-time threads before all others. A thread stands in at most one queue,
+//! and only while its registers are saved (`smp::Sleeper`). A thread that wakes another and then sleeps hands its CPU over without the idle
+//! loop in between. A CPU without work takes from the others' queues before it halts; a busy one with threads waiting is interrupted at the end
+//! of time slices, a busy one without isn't interrupted at all.
+//!
+//! Locks: a run queue's is the last one taken; two of them are never held together.
 #![expect(unsafe_code, reason = "switches stacks and address spaces")]
 
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::thread::{State, Thread, work};
+use smp::{After, Wake, fair, place};
+
+use super::thread::{Thread, work};
 use crate::arch::per_cpu;
-use crate::arch::x86_64::{cpu, paging, switch, tsc};
-use crate::sync::SpinLock;
+use crate::arch::x86_64::cpu::PerCpu;
+use crate::arch::x86_64::{apic, cpu, paging, switch, tsc};
+use crate::mm::AddressSpace;
 use crate::time;
 
 /// Time slice while others wait, ns.
 pub const SLICE_NS: u64 = 4_000_000;
+/// What a sleeper may be behind the others in virtual time, TSC ticks: one or two milliseconds of a turn to catch up on.
+const CREDIT: u64 = 1 << 22;
+/// Who sleeps so soon after waking another hands its CPU over, TSC ticks.
+const HAND_OVER: u64 = 1 << 17;
 
-struct RunQueue {
-    ready: VecDeque<Arc<Thread>>,
-    /// Keeps the thread that was switched away from alive until the switch is over.
-    previous: Option<Arc<Thread>>,
-    idle: Option<Arc<Thread>>,
+/// CPUs that have nothing to do.
+static IDLE: AtomicU64 = AtomicU64::new(0);
+
+/// Threads that wait for their turn on one CPU, the next one first: a list through `Thread::queued_behind`, with a count of each thread.
+pub struct RunQueue {
+    first: *const Thread,
+    last: *const Thread,
+    len: usize,
 }
 
-static QUEUE: SpinLock<RunQueue> =
-    SpinLock::new(RunQueue { ready: VecDeque::new(), previous: None, idle: None });
+// SAFETY: the queue owns counts of threads, which may be used anywhere.
+unsafe impl Send for RunQueue {}
+
+impl RunQueue {
+    pub const fn new() -> Self {
+        Self { first: core::ptr::null(), last: core::ptr::null(), len: 0 }
+    }
+
+    fn first(&self) -> Option<&Thread> {
+        // SAFETY: the queue holds a count.
+        unsafe { self.first.as_ref() }
+    }
+
+    fn last(&self) -> Option<&Thread> {
+        // SAFETY: the queue holds a count.
+        unsafe { self.last.as_ref() }
+    }
+
+    /// Enters a thread behind those that come before it or are its equals.
+    #[inline]
+    fn insert(&mut self, thread: Arc<Thread>) {
+        let new = Arc::into_raw(thread);
+        // SAFETY: the count that was just given to the queue.
+        let thread = unsafe { &*new };
+        self.len += 1;
+        let rank = thread.rank();
+        let Some(last) = self.last() else {
+            thread.queued_behind.set(core::ptr::null());
+            (self.first, self.last) = (new, new);
+            return;
+        };
+        if last.rank() <= rank {
+            thread.queued_behind.set(core::ptr::null());
+            last.queued_behind.set(new);
+            self.last = new;
+            return;
+        }
+        let mut before: Option<&Thread> = None;
+        let mut at = self.first;
+        // SAFETY: the queue holds a count of each; the last one stops the search.
+        while let Some(other) = unsafe { at.as_ref() }
+            && other.rank() <= rank
+        {
+            before = Some(other);
+            at = other.queued_behind.get();
+        }
+        thread.queued_behind.set(at);
+        match before {
+            Some(before) => before.queued_behind.set(new),
+            None => self.first = new,
+        }
+    }
+
+    /// Takes the first thread that may run on one of these CPUs.
+    #[inline]
+    fn take(&mut self, cpus: u64) -> Option<Arc<Thread>> {
+        let mut before: Option<&Thread> = None;
+        let mut at = self.first;
+        // SAFETY: the queue holds a count of each.
+        while let Some(thread) = unsafe { at.as_ref() } {
+            let next = thread.queued_behind.get();
+            if thread.affinity.load(Ordering::Relaxed) & cpus == 0 {
+                before = Some(thread);
+                at = next;
+                continue;
+            }
+            match before {
+                Some(before) => before.queued_behind.set(next),
+                None => self.first = next,
+            }
+            if next.is_null() {
+                self.last = before.map_or(core::ptr::null(), core::ptr::from_ref);
+            }
+            self.len -= 1;
+            // SAFETY: the count that the queue held.
+            return Some(unsafe { Arc::from_raw(at) });
+        }
+        None
+    }
+}
 
 /// The running thread.
 #[inline(always)]
 pub fn current() -> &'static Thread {
-    // SAFETY: this CPU's `current` always names the thread that runs here, which the run queue's owner keeps alive while it runs.
+    // SAFETY: `current` always names the thread that runs here, which holds one count of itself while it runs.
     unsafe { &*cpu::current_thread() }
 }
 
@@ -43,121 +135,390 @@ pub fn current_arc() -> Arc<Thread> {
     }
 }
 
-/// Makes the boot context the idle thread.
-pub fn init(idle: Arc<Thread>) {
-    let pointer = Arc::into_raw(idle.clone());
-    per_cpu().current.store(pointer.cast_mut(), Ordering::Relaxed);
-    QUEUE.lock().idle = Some(idle);
+/// Makes a thread a CPU's idle thread, and the one that runs there now.
+pub fn init(cpu: &PerCpu, idle: Arc<Thread>) {
+    cpu.idle.set(Arc::into_raw(idle.clone()));
+    cpu.current.store(Arc::into_raw(idle).cast_mut(), Ordering::Relaxed);
 }
 
-/// Puts a thread where it will be run.
-pub fn enqueue(thread: Arc<Thread>) {
-    let mut queue = QUEUE.lock();
-    queue.ready.push_back(thread);
-    // Somebody else wants to run now: the running thread gets a time slice.
-    if queue.ready.len() == 1 {
-        drop(queue);
+fn bit(cpu: &PerCpu) -> u64 {
+    1 << (cpu.id.get() & 63)
+}
+
+// ---- virtual time -----------------------------------------------------------------------------------------------------------
+
+/// Charges the running thread for its turn so far.
+#[inline(never)]
+fn charge(cpu: &PerCpu, thread: &Thread) -> u64 {
+    let now = tsc::read();
+    let used = now.saturating_sub(cpu.charged_at.replace(now));
+    if !thread.is_idle() {
+        let time = thread.virtual_time.load(Ordering::Relaxed);
+        let time = time.wrapping_add(fair::virtual_ticks(used, thread.priorities.nice()));
+        thread.virtual_time.store(time, Ordering::Relaxed);
+        // Who comes to a thread that was alone doesn't get the time that it spent alone.
+        if cpu.waiting.load(Ordering::Relaxed) == 0 && time > cpu.least.load(Ordering::Relaxed) {
+            cpu.least.store(time, Ordering::Relaxed);
+        }
+    }
+    now
+}
+
+/// Virtual time as it counts on another CPU.
+fn carry(thread: &Thread, from: &PerCpu, to: &PerCpu) {
+    let time = thread.virtual_time.load(Ordering::Relaxed);
+    let ahead = time.saturating_sub(from.least.load(Ordering::Relaxed)).min(CREDIT);
+    thread.virtual_time.store(to.least.load(Ordering::Relaxed) + ahead, Ordering::Relaxed);
+}
+
+// ---- enqueueing ---------------------------------------------------------------------------------------------------------------
+
+/// Puts a thread that runs nowhere on a CPU's queue, and sees to it that the CPU notices.
+fn enqueue_on(cpu: &'static PerCpu, thread: Arc<Thread>) {
+    let me = per_cpu();
+    if cpu::is_single() {
+        return enqueue_here(me, thread);
+    }
+    let last = thread.cpu.load(Ordering::Relaxed) as usize;
+    if last != cpu.id.get() as usize
+        && let Some(last) = cpu::by_index(last)
+    {
+        carry(&thread, last, cpu);
+        thread.cpu.store(cpu.id.get(), Ordering::Relaxed);
+    }
+    if core::ptr::eq(cpu, me) {
+        me.woke_at.set(tsc::read());
+        return enqueue_here(me, thread);
+    }
+    let is_urgent = thread.priorities.policy().is_realtime();
+    if insert(cpu, thread) == 1 || is_urgent || IDLE.load(Ordering::SeqCst) & bit(cpu) != 0 {
+        apic::send_ipi(cpu);
+    }
+}
+
+/// Enters a thread in a queue: sleepers aren't paid for their sleep. Returns how many wait there now.
+#[inline(never)]
+fn insert(cpu: &PerCpu, thread: Arc<Thread>) -> usize {
+    let least = cpu.least.load(Ordering::Relaxed);
+    let time = thread.virtual_time.load(Ordering::Relaxed);
+    thread.virtual_time.store(fair::placed(time, least, CREDIT), Ordering::Relaxed);
+    let mut queue = cpu.queue.lock();
+    queue.insert(thread);
+    let waiting = queue.len;
+    cpu.waiting.store(waiting, Ordering::SeqCst);
+    waiting
+}
+
+/// As `enqueue_on`, for this CPU.
+#[inline]
+fn enqueue_here(me: &PerCpu, thread: Arc<Thread>) {
+    // The idle loop looks at the queue before it halts.
+    if !me.slice_armed.get() {
+        begin_slice(me);
+    }
+    if thread.priorities.policy().is_realtime() {
+        current().add_work(work::RESCHEDULE);
+    }
+    insert(me, thread);
+}
+
+/// Somebody else wants this CPU: its thread gets a time slice.
+#[cold]
+#[inline(never)]
+fn begin_slice(cpu: &PerCpu) {
+    if !current().is_idle() {
+        charge(cpu, current());
+        cpu.slice_armed.set(true);
         time::ensure_tick(SLICE_NS);
     }
 }
 
-/// Wakes a sleeping thread. A thread that isn't asleep (or no longer) is left alone.
-pub fn wake(thread: &Arc<Thread>) {
-    if thread.try_wake() {
-        enqueue(thread.clone());
+/// Chooses where a thread runs that was woken or was just made.
+#[cold]
+#[inline(never)]
+fn choose(thread: &Thread, hands_over: bool) -> &'static PerCpu {
+    let me = per_cpu();
+    if cpu::is_single() {
+        return me;
+    }
+    let chosen = place::choose(&place::Situation {
+        here: me.id.get() as usize,
+        last: thread.cpu.load(Ordering::Relaxed) as usize,
+        allowed: thread.affinity.load(Ordering::Relaxed),
+        idle: IDLE.load(Ordering::SeqCst),
+        present: cpu::online_mask(),
+        hands_over,
+    });
+    cpu::by_index(chosen).unwrap_or(me)
+}
+
+/// Puts a new thread where it will be run.
+pub fn enqueue(thread: Arc<Thread>) {
+    let me = per_cpu();
+    thread.cpu.store(me.id.get(), Ordering::Relaxed);
+    if !current().is_idle() {
+        thread.virtual_time.store(current().virtual_time.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+    enqueue_on(choose(&thread, false), thread);
+}
+
+/// Wakes a sleeping thread. A thread that isn't asleep (or no longer) is left alone. Whether it was.
+#[inline(never)]
+pub fn wake(thread: &Arc<Thread>) -> bool {
+    match thread.sleeper.wake() {
+        Wake::Awake => false,
+        Wake::Early => true,
+        Wake::Enqueue => {
+            let hands_over =
+                current().hands_over.get() >= 2 && per_cpu().waiting.load(Ordering::Relaxed) == 0;
+            enqueue_on(choose(thread, hands_over), thread.clone());
+            true
+        }
     }
 }
 
-/// Gives others a turn; returns at once when there are none.
-pub fn yield_now() {
-    let next = {
-        let mut queue = QUEUE.lock();
-        let Some(next) = queue.ready.pop_front() else { return };
-        if current().stack_top() != 0 {
-            queue.ready.push_back(current_arc());
+/// After work bits were added to a thread: wakes it, or interrupts it in the program, so that it looks at them.
+pub fn nudge(thread: &Arc<Thread>) {
+    if !wake(thread) && !cpu::is_single() {
+        interrupt_if_running(thread);
+    }
+}
+
+/// Interrupts a thread that runs on another CPU. If it comes to run only now, it looks at its work bits by itself.
+fn interrupt_if_running(thread: &Thread) {
+    if let Some(cpu) = cpu::by_index(thread.cpu.load(Ordering::SeqCst) as usize)
+        && !core::ptr::eq(cpu, per_cpu())
+        && core::ptr::eq(cpu.current.load(Ordering::SeqCst), thread)
+    {
+        apic::send_ipi(cpu);
+    }
+}
+
+/// The CPUs on which a thread may run were changed.
+pub fn affinity_changed(thread: &Arc<Thread>) {
+    thread.add_work(work::RESCHEDULE);
+    if !core::ptr::eq(Arc::as_ptr(thread), current()) {
+        interrupt_if_running(thread);
+    }
+}
+
+// ---- taking -------------------------------------------------------------------------------------------------------------------
+
+/// Takes the next thread off this CPU's queue, or another's.
+fn pick(me: &'static PerCpu) -> Option<Arc<Thread>> {
+    while me.waiting.load(Ordering::Relaxed) != 0
+        && let Some(next) = take(me, u64::MAX)
+    {
+        if !cpu::is_single() && next.affinity.load(Ordering::Relaxed) & bit(me) == 0 {
+            // It was to leave this CPU while it waited.
+            enqueue_on(choose(&next, false), next);
+            continue;
         }
-        next
-    };
-    switch_to(next);
+        let time = next.virtual_time.load(Ordering::Relaxed);
+        if time > me.least.load(Ordering::Relaxed) {
+            me.least.store(time, Ordering::Relaxed);
+        }
+        return Some(next);
+    }
+    if cpu::is_single() { None } else { steal(me) }
 }
 
-/// Whether another thread is ready to run.
-pub fn others_ready() -> bool {
-    !QUEUE.lock().ready.is_empty()
+/// Takes the first thread on a CPU's queue that may run on one of these CPUs.
+#[inline(always)]
+fn take(cpu: &PerCpu, cpus: u64) -> Option<Arc<Thread>> {
+    let mut queue = cpu.queue.lock();
+    let taken = queue.take(cpus);
+    cpu.waiting.store(queue.len, Ordering::SeqCst);
+    taken
 }
 
-/// Sleeps if the thread is still in state `Sleeping`; returns when it has been woken.
-pub fn sleep() {
-    let next = {
-        let mut queue = QUEUE.lock();
-        if current().state() == State::Runnable {
+/// Takes a thread that waits on another CPU and may run here.
+#[cold]
+#[inline(never)]
+fn steal(me: &'static PerCpu) -> Option<Arc<Thread>> {
+    for other in (0..cpu::online_count()).filter_map(cpu::by_index) {
+        if !core::ptr::eq(other, me)
+            && other.waiting.load(Ordering::SeqCst) != 0
+            && let Some(thread) = take(other, bit(me))
+        {
+            carry(&thread, other, me);
+            return Some(thread);
+        }
+    }
+    None
+}
+
+/// Gives others a turn; returns at once when there are none (sched_yield(2)).
+pub fn yield_now() {
+    let cpu = per_cpu();
+    if cpu.waiting.load(Ordering::Relaxed) == 0 {
+        return;
+    }
+    let me = current();
+    // Behind everybody who waits now.
+    let last = cpu.queue.lock().last().map_or(0, |thread| thread.virtual_time.load(Ordering::Relaxed));
+    let time = me.virtual_time.load(Ordering::Relaxed);
+    if time < last {
+        me.virtual_time.store(last, Ordering::Relaxed);
+    }
+    if let Some(next) = pick(cpu) {
+        switch_to(cpu, next);
+    }
+}
+
+/// The running thread's turn may be over, or it may no longer run on this CPU.
+pub fn reschedule() {
+    let cpu = per_cpu();
+    let me = current();
+    charge(cpu, me);
+    let may_stay = cpu::is_single() || me.affinity.load(Ordering::Relaxed) & bit(cpu) != 0;
+    if may_stay {
+        let rank = me.rank();
+        let is_first = cpu.queue.lock().first().is_none_or(|next| next.rank() > rank);
+        if is_first {
             return;
         }
-        match queue.ready.pop_front() {
-            Some(next) => next,
-            None => match &queue.idle {
-                Some(idle) => idle.clone(),
-                None => return,
-            },
-        }
-    };
-    switch_to(next);
+    }
+    me.note_preemption();
+    match pick(cpu) {
+        Some(next) => switch_to(cpu, next),
+        None if may_stay => {}
+        None => switch_to(cpu, idle_of(cpu)),
+    }
+}
+
+fn idle_of(cpu: &PerCpu) -> Arc<Thread> {
+    let idle = cpu.idle.get();
+    // SAFETY: set from `Arc::into_raw` in `init`, and never given back.
+    unsafe {
+        Arc::increment_strong_count(idle);
+        Arc::from_raw(idle)
+    }
+}
+
+/// Sleeps if the thread was not woken since it prepared to; returns when it has been.
+pub fn sleep() {
+    if current().sleeper.is_runnable() {
+        return;
+    }
+    let cpu = per_cpu();
+    let next = pick(cpu).unwrap_or_else(|| idle_of(cpu));
+    switch_to(cpu, next);
 }
 
 /// Ends the running thread for good.
 pub fn die() -> ! {
-    current().set_state(State::Dead);
+    current().sleeper.die();
     sleep();
     unreachable!("a dead thread ran");
 }
 
-fn switch_to(next: Arc<Thread>) {
+// ---- switching ----------------------------------------------------------------------------------------------------------------
+
+/// Loads an address space, or with null the kernel's own table, on this CPU.
+#[inline(never)]
+fn load_space(cpu: &PerCpu, space: *const AddressSpace) {
+    let old = cpu.space.replace(space);
+    // SAFETY: a space that stands in `cpu.space` isn't freed (every thread leaves it before it gives up its part in it), and `space` is
+    // that of a thread which is about to run.
+    let (old, space) = unsafe { (old.as_ref(), space.as_ref()) };
+    let shares = !cpu::is_single();
+    if shares && let Some(space) = space {
+        space.users().enter(cpu.id.get());
+    }
+    let root = space.map_or_else(crate::mm::page_table::boot_root_address, AddressSpace::root);
+    // SAFETY: every table maps the kernel, and this one stays while it is in use, as said above.
+    unsafe { paging::load_table(root) };
+    if shares && let Some(old) = old {
+        old.users().leave(cpu.id.get());
+    }
+}
+
+/// The running thread goes to the address space that its process has now: after exec, and to none at its end.
+pub fn change_address_space(space: *const AddressSpace) {
+    load_space(per_cpu(), space);
+}
+
+#[inline(never)]
+fn switch_to(cpu: &'static PerCpu, next: Arc<Thread>) {
     let previous = current();
     if core::ptr::eq(previous, Arc::as_ptr(&next)) {
         return;
     }
     previous.check_stack();
-    let cpu = per_cpu();
-    let now = tsc::read();
-    previous.counters.note_switch(previous.state() == State::Sleeping);
-    previous.run_time_ticks.fetch_add(now.saturating_sub(previous.run_since.get()), Ordering::Relaxed);
-    next.run_since.set(now);
+    let now = charge(cpu, previous);
+    let sleeps = !previous.sleeper.is_runnable();
+    previous.counters.note_switch(sleeps);
+    previous.run_clock.stop(now);
+    next.run_clock.start(now);
+    if !cpu::is_single() {
+        if sleeps && cpu.woke_at.get() != 0 {
+            previous.note_hand_over(now.saturating_sub(cpu.woke_at.get()) < HAND_OVER);
+        }
+        if next.cpu.load(Ordering::Relaxed) != cpu.id.get() {
+            next.cpu.store(cpu.id.get(), Ordering::Relaxed);
+        }
+        if next.ran_on.replace(cpu.id.get()) != cpu.id.get() {
+            next.note_preemption();
+        }
+    }
+    cpu.woke_at.set(0);
     // SAFETY: interrupts are off; `previous` runs here and `next` runs nowhere, so their registers and FPU areas are ours to save and load.
     unsafe {
-        if previous.stack_top() != 0 && previous.state() != State::Dead {
+        if !previous.is_idle() && !previous.sleeper.is_dead() {
             if let Some(state) = previous.fpu_state() {
                 state.save();
             }
             previous.fs_base.set(cpu::fs_base());
             previous.gs_base.set(cpu::user_gs_base());
         }
-        if next.stack_top() != 0 {
+        if next.is_idle() {
+            // An idle CPU is in nobody's way: others needn't interrupt it for its translations.
+            if !cpu::is_single() && !cpu.space.get().is_null() {
+                load_space(cpu, core::ptr::null());
+            }
+        } else {
             if let Some(state) = next.fpu_state() {
                 state.restore();
             }
             cpu::set_fs_base(next.fs_base.get());
             cpu::set_user_gs_base(next.gs_base.get());
-            let root = next.process.page_table_root();
-            if root != cpu.page_table.get() {
-                paging::load_table(root);
-                cpu.page_table.set(root);
+            if next.space_pointer() != cpu.space.get() {
+                load_space(cpu, next.space_pointer());
             }
         }
         cpu.kernel_stack_top.set(next.stack_top());
         let resume = *next.saved_rsp();
         let raw = Arc::into_raw(next);
-        let old = cpu.current.swap(raw.cast_mut(), Ordering::Relaxed);
-        // The count that `current` held goes to `previous`, dropped after the switch.
-        QUEUE.lock().previous = Some(Arc::from_raw(old.cast_const()));
+        // The count that `current` held goes to `previous`, which the other side of the switch takes care of.
+        cpu.previous.set(cpu.current.swap(raw.cast_mut(), Ordering::SeqCst));
         switch::switch_stacks(previous.saved_rsp(), resume);
     }
     finish_switch();
 }
 
-/// The second half of a switch, on the new stack.
+/// The second half of a switch, on the new stack: from here on the thread that was switched away from can be run elsewhere. The CPU isn't
+/// the one on which this thread's `switch_to` began.
 fn finish_switch() {
-    let previous = QUEUE.lock().previous.take();
-    drop(previous);
+    let cpu = per_cpu();
+    // SAFETY: `switch_to` put the count of the thread that ran before there.
+    let previous = unsafe { Arc::from_raw(cpu.previous.replace(core::ptr::null())) };
+    if previous.is_idle() {
+        return;
+    }
+    match previous.sleeper.switched_out() {
+        After::Parked | After::Dead => drop(previous),
+        After::Enqueue => {
+            if cpu::is_single() || previous.affinity.load(Ordering::Relaxed) & bit(cpu) != 0 {
+                if !cpu.slice_armed.get() {
+                    begin_slice(cpu);
+                }
+                insert(cpu, previous);
+            } else {
+                enqueue_on(choose(&previous, false), previous);
+            }
+        }
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -165,20 +526,68 @@ extern "C" fn finish_first_switch() {
     finish_switch();
 }
 
-/// The boot context's last act: runs what is ready, and sleeps between interrupts.
+/// A CPU's boot context's last act: runs what is ready, and sleeps between interrupts.
 pub fn idle_loop() -> ! {
     loop {
-        yield_now();
-        if !others_ready() {
+        let cpu = per_cpu();
+        if let Some(next) = pick(cpu) {
+            switch_to(cpu, next);
+            continue;
+        }
+        if cpu::is_single() {
             cpu::idle_once();
+            continue;
+        }
+        // Whoever enqueues something here after this sees the bit, or is seen by the second look.
+        IDLE.fetch_or(bit(cpu), Ordering::SeqCst);
+        let next = pick(cpu);
+        if next.is_none() {
+            cpu::idle_once();
+        }
+        IDLE.fetch_and(!bit(cpu), Ordering::SeqCst);
+        if let Some(next) = next {
+            switch_to(cpu, next);
         }
     }
 }
 
-/// Called from the timer: the running thread's slice is over if others wait.
+/// The timer's interrupt: the running thread's slice may be over, if others wait.
 pub fn tick() {
-    if others_ready() {
+    let cpu = per_cpu();
+    if cpu.waiting.load(Ordering::Relaxed) == 0 || current().is_idle() {
+        cpu.slice_armed.set(false);
+        return;
+    }
+    current().add_work(work::RESCHEDULE);
+    let idle = IDLE.load(Ordering::SeqCst);
+    if idle != 0
+        && let Some(helper) = cpu::by_index(idle.trailing_zeros() as usize)
+    {
+        apic::send_ipi(helper);
+    }
+    cpu.slice_armed.set(true);
+    time::ensure_tick(SLICE_NS);
+}
+
+/// Another CPU's interrupt: what it asked for is done, and what it put on the queue gets its turn.
+pub fn interrupted() {
+    crate::mm::shootdown::serve();
+    let cpu = per_cpu();
+    if cpu.waiting.load(Ordering::SeqCst) == 0 || current().is_idle() {
+        return;
+    }
+    charge(cpu, current());
+    if !cpu.slice_armed.get() {
+        begin_slice(cpu);
+    }
+    let least = current().virtual_time.load(Ordering::Relaxed);
+    if current().rank() >= super::thread::FIRST_FAIR_RANK
+        && least.saturating_sub(CREDIT) > cpu.least.load(Ordering::Relaxed)
+    {
+        cpu.least.store(least - CREDIT, Ordering::Relaxed);
+    }
+    let next = cpu.queue.lock().first().map_or(u64::MAX, |next| next.rank());
+    if next.saturating_add(CREDIT) < current().rank() || next < super::thread::FIRST_FAIR_RANK {
         current().add_work(work::RESCHEDULE);
-        time::ensure_tick(SLICE_NS);
     }
 }

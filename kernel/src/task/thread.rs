@@ -6,6 +6,8 @@ use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::priority::Priorities;
+use smp::Sleeper;
+
 use super::process::Process;
 use super::rseq::Registration;
 use super::signal::ThreadSignals;
@@ -34,16 +36,35 @@ pub mod work {
     pub const MEMORY: u32 = 16;
 }
 
-/// Where a thread is in its life.
-#[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Running, or on a run queue.
-    Runnable = 0,
-    /// About to sleep: a wake-up turns it back.
-    Sleeping = 1,
-    /// Never to run again.
-    Dead = 2,
+/// Ranks below this are real-time priorities.
+pub const FIRST_FAIR_RANK: u64 = 128;
+
+/// CPU time used, TSC ticks, readable from any CPU while the thread runs: one word says whether it runs, and either the sum or what the
+/// TSC has to be added to for it.
+#[derive(Debug, Default)]
+pub struct RunClock(AtomicU64);
+
+impl RunClock {
+    const RUNNING: u64 = 1 << 63;
+
+    /// The thread begins to run.
+    pub fn start(&self, now: u64) {
+        let sum = self.0.load(Ordering::Relaxed);
+        self.0.store(sum.wrapping_sub(now) & !Self::RUNNING | Self::RUNNING, Ordering::Relaxed);
+    }
+
+    /// The thread stops running.
+    pub fn stop(&self, now: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(now) & !Self::RUNNING, Ordering::Relaxed);
+    }
+
+    fn ticks(&self) -> u64 {
+        let word = self.0.load(Ordering::Relaxed);
+        if word & Self::RUNNING == 0 {
+            return word;
+        }
+        word.wrapping_add(crate::arch::x86_64::tsc::read()) & !Self::RUNNING
+    }
 }
 
 struct KernelStack {
@@ -80,7 +101,8 @@ impl Drop for KernelStack {
 pub struct Thread {
     /// Work bits; read by the entry assembly.
     pub work: AtomicU32,
-    state: AtomicU32,
+    /// Whether it runs, sleeps, or is on its way to either.
+    pub sleeper: Sleeper,
     pub tid: u32,
     pub process: Arc<Process>,
     pub signals: ThreadSignals,
@@ -100,9 +122,19 @@ pub struct Thread {
     space: Cell<*const AddressSpace>,
     /// What rseq(2) registered.
     pub rseq: Cell<Registration>,
-    /// CPU time used, TSC ticks, and when it last began to run.
-    pub run_time_ticks: AtomicU64,
-    pub run_since: Cell<u64>,
+    /// CPU time used.
+    pub run_clock: RunClock,
+    /// CPU time divided by the thread's weight: whose turn it is.
+    pub virtual_time: AtomicU64,
+    /// The CPU on which it runs, waits, or ran last; and the one that its program knows of.
+    pub cpu: AtomicU32,
+    pub ran_on: Cell<u32>,
+    /// CPUs on which it may run, as a bit mask.
+    pub affinity: AtomicU64,
+    /// The next thread on the run queue, under its lock.
+    pub queued_behind: Cell<*const Thread>,
+    /// 0 to 3: how often it sleeps right after waking somebody.
+    pub hands_over: Cell<u8>,
     pub counters: Counters,
     pub priorities: Priorities,
 }
@@ -113,10 +145,11 @@ unsafe impl Send for Thread {}
 unsafe impl Sync for Thread {}
 
 impl Thread {
+    #[inline(never)]
     fn build(tid: u32, process: Arc<Process>, stack: Option<KernelStack>) -> Self {
         Self {
             work: AtomicU32::new(0),
-            state: AtomicU32::new(State::Runnable as u32),
+            sleeper: Sleeper::new(),
             tid,
             process,
             signals: ThreadSignals::default(),
@@ -131,14 +164,21 @@ impl Thread {
             ending: AtomicBool::new(false),
             space: Cell::new(core::ptr::null()),
             rseq: Cell::new(Registration::default()),
-            run_time_ticks: AtomicU64::new(0),
-            run_since: Cell::new(0),
+            run_clock: RunClock::default(),
+            virtual_time: AtomicU64::new(0),
+            cpu: AtomicU32::new(0),
+            ran_on: Cell::new(u32::MAX),
+            affinity: AtomicU64::new(u64::MAX),
+            queued_behind: Cell::new(core::ptr::null()),
+            hands_over: Cell::new(0),
             counters: Counters::default(),
             priorities: Priorities::default(),
         }
     }
 
     /// The thread that a CPU boots on and idles in: it lives on the boot stack.
+    #[cold]
+    #[inline(never)]
     pub fn idle(process: Arc<Process>) -> Arc<Self> {
         Arc::new(Self::build(0, process, None))
     }
@@ -172,6 +212,28 @@ impl Thread {
         unsafe { self.space.get().as_ref() }
     }
 
+    /// As an address, for comparison; null for none.
+    pub fn space_pointer(&self) -> *const AddressSpace {
+        self.space.get()
+    }
+
+    /// Where the thread stands among those that want a CPU: the least is next. Real-time threads come before all others.
+    #[inline(always)]
+    pub fn rank(&self) -> u64 {
+        let policy = self.priorities.policy();
+        if policy.is_realtime() {
+            u64::from(100u32.saturating_sub(policy.priority))
+        } else {
+            self.virtual_time.load(Ordering::Relaxed).saturating_add(FIRST_FAIR_RANK)
+        }
+    }
+
+    /// The thread sleeps, after it woke somebody; `soon` says whether right after.
+    pub fn note_hand_over(&self, soon: bool) {
+        let count = self.hands_over.get();
+        self.hands_over.set(if soon { (count + 1).min(3) } else { count.saturating_sub(1) });
+    }
+
     /// Takes the process's address space as this thread's.
     pub fn adopt_address_space(&self) {
         let space = self.process.space();
@@ -186,6 +248,12 @@ impl Thread {
     #[inline(always)]
     fn frame_address(&self) -> usize {
         self.frame_at
+    }
+
+    /// Whether it is what a CPU does when there is nothing to do.
+    #[inline(always)]
+    pub fn is_idle(&self) -> bool {
+        self.frame_at == 0
     }
 
     /// Where traps and system calls start to push.
@@ -214,30 +282,6 @@ impl Thread {
         self.work.load(Ordering::Acquire) & bits != 0
     }
 
-    pub fn state(&self) -> State {
-        match self.state.load(Ordering::Acquire) {
-            0 => State::Runnable,
-            1 => State::Sleeping,
-            _ => State::Dead,
-        }
-    }
-
-    pub(super) fn set_state(&self, state: State) {
-        self.state.store(state as u32, Ordering::Release);
-    }
-
-    /// Sleeping → Runnable; whether this call made the change.
-    pub(super) fn try_wake(&self) -> bool {
-        self.state
-            .compare_exchange(
-                State::Sleeping as u32,
-                State::Runnable as u32,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            )
-            .is_ok()
-    }
-
     pub(super) fn saved_rsp(&self) -> *mut usize {
         self.saved_rsp.get()
     }
@@ -259,11 +303,7 @@ impl Thread {
 
 /// CPU time that a thread has used, TSC ticks.
 pub fn cpu_time_ticks(thread: &Thread) -> u64 {
-    let mut ticks = thread.run_time_ticks.load(Ordering::Relaxed);
-    if core::ptr::eq(thread, super::current()) {
-        ticks += crate::arch::x86_64::tsc::read().saturating_sub(thread.run_since.get());
-    }
-    ticks
+    thread.run_clock.ticks()
 }
 
 /// CPU time that a thread has used, ns.

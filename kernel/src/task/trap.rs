@@ -147,7 +147,10 @@ fn interrupt(vector: u8) {
             time::timer::interrupt();
             sched::tick();
         }
-        idt::IPI_WAKE => apic::end_of_interrupt(),
+        idt::IPI => {
+            apic::end_of_interrupt();
+            sched::interrupted();
+        }
         idt::APIC_SPURIOUS => {}
         _ => {
             drivers::interrupt(vector);
@@ -181,9 +184,7 @@ extern "C" fn exit_to_user_work(frame: &mut TrapFrame) {
     }
     if thread.has_work(work::RESCHEDULE) {
         thread.clear_work(work::RESCHEDULE);
-        // Others may run now: what was begun may not be true any more.
-        thread.note_preemption();
-        sched::yield_now();
+        sched::reschedule();
     }
     if thread.has_work(work::SIGNAL) {
         thread.clear_work(work::SIGNAL);

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::sched;
-use super::thread::{State, Thread};
+use super::thread::Thread;
 use crate::sync::SpinLock;
 use crate::time;
 
@@ -31,9 +31,7 @@ impl WaitQueue {
     pub fn wake_one(&self) {
         let mut waiters = self.0.lock();
         while let Some(thread) = waiters.pop_front() {
-            if thread.try_wake() {
-                drop(waiters);
-                sched::enqueue(thread);
+            if sched::wake(&thread) {
                 return;
             }
         }
@@ -71,13 +69,13 @@ impl WaitQueue {
         }
         let me = sched::current_arc();
         loop {
-            me.set_state(State::Sleeping);
+            me.sleeper.prepare();
             self.add(me.clone());
             let outcome = match condition() {
                 Some(value) => Some(Ok(value)),
                 None => sleep_interruptibly(&me, deadline).err().map(Err),
             };
-            me.set_state(State::Runnable);
+            me.sleeper.cancel();
             self.remove(&me);
             match outcome {
                 Some(Ok(value)) => return Ok(value),
@@ -113,9 +111,9 @@ fn sleep_interruptibly(me: &Arc<Thread>, deadline: Option<u64>) -> Result<(), Wa
 pub fn sleep_while(deadline: Option<u64>, condition: impl Fn() -> bool) -> Result<(), WaitError> {
     let me = sched::current_arc();
     loop {
-        me.set_state(State::Sleeping);
+        me.sleeper.prepare();
         let result = if condition() { sleep_interruptibly(&me, deadline) } else { Ok(()) };
-        me.set_state(State::Runnable);
+        me.sleeper.cancel();
         if !condition() {
             return Ok(());
         }
@@ -130,18 +128,35 @@ pub fn wait_killable<T>(queue: &WaitQueue, mut condition: impl FnMut() -> Option
         if let Some(value) = condition() {
             return Some(value);
         }
-        if me.process.ending.load(core::sync::atomic::Ordering::Acquire) {
-            return None;
+        me.sleeper.prepare();
+        queue.add(me.clone());
+        let value = condition();
+        // Looked at after the preparation: whoever ends the process wakes its threads after setting the flag.
+        let ends = me.process.ending.load(core::sync::atomic::Ordering::SeqCst);
+        if value.is_none() && !ends {
+            sched::sleep();
         }
-        me.set_state(State::Sleeping);
+        me.sleeper.cancel();
+        queue.remove(&me);
+        if value.is_some() || ends {
+            return value;
+        }
+    }
+}
+
+/// Waits on a queue for what comes soon and whatever happens: nothing interrupts it.
+pub fn wait_quietly<T>(queue: &WaitQueue, mut condition: impl FnMut() -> Option<T>) -> T {
+    let me = sched::current_arc();
+    loop {
+        me.sleeper.prepare();
         queue.add(me.clone());
         let value = condition();
         if value.is_none() {
             sched::sleep();
         }
-        me.set_state(State::Runnable);
+        me.sleeper.cancel();
         queue.remove(&me);
-        if value.is_some() {
+        if let Some(value) = value {
             return value;
         }
     }
@@ -166,7 +181,7 @@ impl PollWaiter {
 
     /// Before the first look.
     pub fn prepare(&self) {
-        self.thread.set_state(State::Sleeping);
+        self.thread.sleeper.prepare();
     }
 
     /// Sleeps until a queue woke this thread since `prepare`, a signal came, or the deadline passed.
@@ -178,7 +193,7 @@ impl PollWaiter {
 impl Drop for PollWaiter {
     #[expect(unsafe_code, reason = "queues are kept alive by the poller's file references")]
     fn drop(&mut self) {
-        self.thread.set_state(State::Runnable);
+        self.thread.sleeper.cancel();
         for &queue in self.queues.lock().iter() {
             // SAFETY: `register`'s contract: the queue is still there.
             unsafe { (*queue).remove(&self.thread) };

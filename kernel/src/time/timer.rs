@@ -1,11 +1,13 @@
-//! Timers: an ordered map of deadlines, and the one-shot interrupt armed for the first of them. No timer, no interrupt.
+//! Timers: each CPU has an ordered map of deadlines, and the one-shot interrupt armed for the first of them. No timer, no interrupt.
+//!
+//! A timer belongs to the CPU that set it. Its lock is held neither while threads are woken nor while functions are called.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
-use crate::arch::x86_64::apic;
-use crate::sync::SpinLock;
+use crate::arch::per_cpu;
+use crate::arch::x86_64::{apic, cpu};
 use crate::task::{Thread, sched};
 
 /// What happens at a deadline.
@@ -14,77 +16,89 @@ enum Action {
     Call(Box<dyn FnOnce() + Send>),
 }
 
-/// Names an armed timer: its deadline and a serial number.
+/// Names an armed timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TimerId(u64, u64);
+pub struct TimerId {
+    deadline: u64,
+    serial: u64,
+    cpu: u32,
+}
 
-struct Timers {
+/// One CPU's timers.
+pub struct Timers {
     pending: BTreeMap<TimerId, Action>,
     serial: u64,
-    /// When the next interrupt comes, `u64::MAX` for never.
+    /// When the next interrupt comes, 0 for never: a CPU's data is all zeros at first and takes no room in the kernel's file.
     armed: u64,
 }
 
-static TIMERS: SpinLock<Timers> =
-    SpinLock::new(Timers { pending: BTreeMap::new(), serial: 0, armed: u64::MAX });
-
 impl Timers {
-    fn insert(&mut self, deadline: u64, action: Action) -> TimerId {
-        self.serial += 1;
-        let id = TimerId(deadline, self.serial);
-        self.pending.insert(id, action);
-        self.arm(deadline);
-        id
+    pub const fn new() -> Self {
+        Self { pending: BTreeMap::new(), serial: 0, armed: 0 }
     }
 
+    /// On the CPU that the timers are of.
     fn arm(&mut self, deadline: u64) {
-        if deadline < self.armed {
-            self.armed = deadline;
+        if self.armed == 0 || deadline < self.armed {
+            self.armed = deadline.max(1);
             apic::arm_timer(deadline.saturating_sub(super::monotonic_ns()).max(1));
         }
     }
 }
 
+fn insert(deadline: u64, action: Action) -> TimerId {
+    let cpu = per_cpu();
+    let mut timers = cpu.timers.lock();
+    timers.serial += 1;
+    let id = TimerId { deadline, serial: timers.serial, cpu: cpu.id.get() };
+    timers.pending.insert(id, action);
+    timers.arm(deadline);
+    id
+}
+
 /// Wakes a thread at a time of the monotonic clock, ns.
 pub fn wake_at(deadline: u64, thread: Arc<Thread>) -> TimerId {
-    TIMERS.lock().insert(deadline, Action::Wake(thread))
+    insert(deadline, Action::Wake(thread))
 }
 
 /// Calls a function, in interrupt context, at a time of the monotonic clock, ns.
 pub fn call_at(deadline: u64, function: Box<dyn FnOnce() + Send>) -> TimerId {
-    TIMERS.lock().insert(deadline, Action::Call(function))
+    insert(deadline, Action::Call(function))
 }
 
 /// Takes a timer back. Whether it was still to come.
 pub fn cancel(id: TimerId) -> bool {
-    let action = TIMERS.lock().pending.remove(&id);
+    let action = cpu::by_index(id.cpu as usize).and_then(|cpu| cpu.timers.lock().pending.remove(&id));
     action.is_some()
 }
 
-/// Makes an interrupt come at or before this time.
+/// Makes an interrupt come on this CPU at or before this time.
 pub fn ensure_interrupt_by(deadline: u64) {
-    TIMERS.lock().arm(deadline);
+    per_cpu().timers.lock().arm(deadline);
 }
 
-/// The timer interrupt: everything that is due happens, then the next deadline is armed.
+/// The timer interrupt: everything that is due on this CPU happens, then the next deadline is armed.
 pub fn interrupt() {
     super::refresh();
-    TIMERS.lock().armed = u64::MAX;
+    let cpu = per_cpu();
+    cpu.timers.lock().armed = 0;
     loop {
         let action = {
-            let mut timers = TIMERS.lock();
+            let mut timers = cpu.timers.lock();
             let now = super::monotonic_ns();
             match timers.pending.first_key_value() {
-                Some((&id, _)) if id.0 <= now => timers.pending.remove(&id),
-                Some((&TimerId(deadline, _), _)) => {
-                    timers.arm(deadline);
+                Some((&id, _)) if id.deadline <= now => timers.pending.remove(&id),
+                Some((&id, _)) => {
+                    timers.arm(id.deadline);
                     None
                 }
                 None => None,
             }
         };
         match action {
-            Some(Action::Wake(thread)) => sched::wake(&thread),
+            Some(Action::Wake(thread)) => {
+                sched::wake(&thread);
+            }
             Some(Action::Call(function)) => function(),
             None => break,
         }

@@ -14,6 +14,8 @@ const LOCAL_BASE: u64 = 0xfee0_0000;
 const REG_ID: usize = 0x20;
 const REG_EOI: usize = 0xb0;
 const REG_SPURIOUS: usize = 0xf0;
+const REG_COMMAND: usize = 0x300;
+const REG_COMMAND_TARGET: usize = 0x310;
 const REG_TIMER: usize = 0x320;
 const REG_TIMER_INITIAL: usize = 0x380;
 const REG_TIMER_CURRENT: usize = 0x390;
@@ -23,6 +25,42 @@ const DIVIDE_BY_ONE: u32 = 0b1011;
 /// The timer's rate, kHz. QEMU (TCG) and KVM run it at 1 GHz; CPUID leaf 0x4000_0010 says otherwise where a hypervisor has it.
 static TIMER_KHZ: AtomicU32 = AtomicU32::new(1_000_000);
 static LOCAL: Once<Mmio> = Once::new();
+
+/// Turns this CPU's APIC on.
+fn enable(window: Mmio) {
+    window.write32(REG_SPURIOUS, 0x100 | u32::from(idt::APIC_SPURIOUS));
+    window.write32(REG_TIMER_DIVIDE, DIVIDE_BY_ONE);
+    window.write32(REG_TIMER, u32::from(idt::APIC_TIMER));
+}
+
+/// Turns on the APIC of a CPU that isn't the first, and notes its number. Each CPU sees its own at the same address.
+pub fn init_other_cpu() {
+    enable(local());
+    cpu::per_cpu().apic_id.store(id(), Ordering::Release);
+}
+
+/// Interrupts a CPU, so that it looks at its run queue, its work bits and its flush requests.
+///
+/// The register that says when a message was taken isn't waited for: on virtual machines it is at once.
+pub fn send_ipi(target: &cpu::PerCpu) {
+    let window = local();
+    window.write32(REG_COMMAND_TARGET, target.apic_id.load(Ordering::Acquire) << 24);
+    window.write32(REG_COMMAND, LEVEL_ASSERT | u32::from(idt::IPI));
+}
+
+const LEVEL_ASSERT: u32 = 1 << 14;
+
+/// Resets all other CPUs and starts them in real mode at a page below 1 MiB (Intel SDM volume 3, 9.4.4). No delays: virtual CPUs take
+/// both messages in order.
+pub fn start_other_cpus(page: u8) {
+    const ALL_BUT_SELF: u32 = 0b11 << 18;
+    const INIT: u32 = 0b101 << 8;
+    const STARTUP: u32 = 0b110 << 8;
+    let window = local();
+    cpu::per_cpu().apic_id.store(id(), Ordering::Release);
+    window.write32(REG_COMMAND, ALL_BUT_SELF | LEVEL_ASSERT | INIT);
+    window.write32(REG_COMMAND, ALL_BUT_SELF | LEVEL_ASSERT | STARTUP | u32::from(page));
+}
 
 fn local() -> Mmio {
     *LOCAL.call_once(|| {
@@ -35,9 +73,7 @@ fn local() -> Mmio {
                 TIMER_KHZ.store(apic_khz, Ordering::Relaxed);
             }
         }
-        window.write32(REG_SPURIOUS, 0x100 | u32::from(idt::APIC_SPURIOUS));
-        window.write32(REG_TIMER_DIVIDE, DIVIDE_BY_ONE);
-        window.write32(REG_TIMER, u32::from(idt::APIC_TIMER));
+        enable(window);
         window
     })
 }

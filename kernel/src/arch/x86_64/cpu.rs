@@ -2,12 +2,18 @@
 
 use core::arch::asm;
 use core::cell::Cell;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use x86_64::registers::control::{Cr4, Cr4Flags};
 use x86_64::registers::model_specific::Msr;
 
+use smp::FlushGate;
+
+use crate::mm::AddressSpace;
+use crate::sync::SpinLock;
 use crate::task::Thread;
+use crate::task::sched::RunQueue;
+use crate::time::timer::Timers;
 
 /// Model-specific registers used here (Intel SDM volume 4).
 pub const MSR_STAR: u32 = 0xc000_0081;
@@ -39,20 +45,36 @@ pub struct PerCpu {
     pub id: Cell<u32>,
     /// Not 0 while `syscall` goes through the traced entry.
     pub traced: Cell<u8>,
-    pub online: AtomicU32,
+    /// The local APIC's number.
+    pub apic_id: AtomicU32,
     /// Free lists of the kernel heap.
     pub heap: crate::mm::heap::CpuCache,
     /// Free single frames.
     pub frames: crate::mm::frame::CpuCache,
-    /// PML4 that CR3 holds.
-    pub page_table: Cell<u64>,
+    /// The address space that CR3 holds, null for the kernel's own table. It isn't freed while it stands here (`mm::shootdown`).
+    pub space: Cell<*const AddressSpace>,
+    /// What other CPUs want of this one's translations.
+    pub flush: FlushGate,
+    /// The idle thread, and the thread that is being switched away from: each with a count.
+    pub idle: Cell<*const Thread>,
+    pub previous: Cell<*const Thread>,
+    /// TSC up to which the running thread's turn is charged, and when this CPU last woke somebody.
+    pub charged_at: Cell<u64>,
+    pub woke_at: Cell<u64>,
+    /// The timer will interrupt for the end of a time slice.
+    pub slice_armed: Cell<bool>,
+    /// Threads in `queue`, and the virtual time below which none of them should be.
+    pub waiting: AtomicUsize,
+    pub least: AtomicU64,
+    pub queue: SpinLock<RunQueue>,
+    pub timers: SpinLock<Timers>,
 }
 
-// SAFETY: a PerCpu's Cell fields are only used by the CPU that owns it, with interrupts off; the rest are atomics.
+// SAFETY: a PerCpu's Cell fields are only used by the CPU that owns it, with interrupts off; the rest are atomics and locks.
 unsafe impl Sync for PerCpu {}
 
 impl PerCpu {
-    const fn new() -> Self {
+    pub const fn new() -> Self {
         Self {
             this: Cell::new(core::ptr::null()),
             current: AtomicPtr::new(core::ptr::null_mut()),
@@ -62,15 +84,29 @@ impl PerCpu {
             last_unknown_syscall: AtomicU64::new(0),
             id: Cell::new(0),
             traced: Cell::new(0),
-            online: AtomicU32::new(0),
+            apic_id: AtomicU32::new(0),
             heap: crate::mm::heap::CpuCache::new(),
             frames: crate::mm::frame::CpuCache::new(),
-            page_table: Cell::new(0),
+            space: Cell::new(core::ptr::null()),
+            flush: FlushGate::new(),
+            idle: Cell::new(core::ptr::null()),
+            previous: Cell::new(core::ptr::null()),
+            charged_at: Cell::new(0),
+            woke_at: Cell::new(0),
+            slice_armed: Cell::new(false),
+            waiting: AtomicUsize::new(0),
+            least: AtomicU64::new(0),
+            queue: SpinLock::new(RunQueue::new()),
+            timers: SpinLock::new(Timers::new()),
         }
     }
 }
 
 static BOOT_CPU: PerCpu = PerCpu::new();
+/// The other CPUs' data, by number.
+static OTHERS: [AtomicPtr<PerCpu>; MAX_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
+/// How many CPUs there are, whether they run already or are about to: settled before the first program.
+static COUNT: AtomicUsize = AtomicUsize::new(1);
 
 /// This CPU's data. Callers run with interrupts off, so they stay on this CPU until they give it up.
 #[inline(always)]
@@ -97,10 +133,34 @@ pub fn current_thread() -> *const Thread {
 
 /// Points GS at the boot CPU's data. First thing in `kernel_main`.
 pub fn init_boot_cpu() {
-    BOOT_CPU.this.set(&raw const BOOT_CPU);
-    BOOT_CPU.online.store(1, Ordering::Relaxed);
-    write_msr(MSR_GS_BASE, (&raw const BOOT_CPU).addr() as u64);
+    use_data(&BOOT_CPU);
+}
+
+/// Points GS at this CPU's data.
+pub fn use_data(data: &'static PerCpu) {
+    data.this.set(data);
+    write_msr(MSR_GS_BASE, core::ptr::from_ref(data).addr() as u64);
     write_msr(MSR_KERNEL_GS_BASE, 0);
+}
+
+/// The data of the CPU with a number, if there is one.
+#[inline]
+pub fn by_index(index: usize) -> Option<&'static PerCpu> {
+    if index == 0 {
+        return Some(&BOOT_CPU);
+    }
+    // SAFETY: what `add` stored lives for ever.
+    unsafe { OTHERS.get(index)?.load(Ordering::Acquire).as_ref() }
+}
+
+/// Makes another CPU known under the next number. Only the boot CPU does this, before the first program.
+pub fn add(data: &'static PerCpu) {
+    let index = COUNT.load(Ordering::Relaxed);
+    if let Some(slot) = OTHERS.get(index) {
+        data.id.set(index as u32);
+        slot.store(core::ptr::from_ref(data).cast_mut(), Ordering::Release);
+        COUNT.store(index + 1, Ordering::Release);
+    }
 }
 
 pub fn write_msr(register: u32, value: u64) {
@@ -182,9 +242,6 @@ pub fn protect_kernel() {
     cr4.set(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, found.contains(Features::SMEP));
     cr4.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, found.contains(Features::SMAP));
     cr4.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, found.contains(Features::UMIP));
-    if found.contains(Features::SMAP) {
-        super::usercopy::enable_smap_windows();
-    }
     // SAFETY: set only where CPUID offers them; the kernel touches program memory through `usercopy`, which opens SMAP windows.
     unsafe { Cr4::update(|value| *value |= cr4) };
 }
@@ -243,6 +300,19 @@ pub fn rdrand() -> Option<u64> {
 }
 
 /// Processors that run threads.
+#[inline(always)]
 pub fn online_count() -> usize {
-    1
+    COUNT.load(Ordering::Relaxed)
+}
+
+/// Whether there is only this one.
+#[inline(always)]
+pub fn is_single() -> bool {
+    online_count() == 1
+}
+
+/// The CPUs as a bit mask.
+#[inline]
+pub fn online_mask() -> u64 {
+    u64::MAX >> (MAX_CPUS - online_count())
 }

@@ -33,8 +33,9 @@ struct TaskStateSegment {
     io_map_base: u16,
 }
 
+/// One CPU's tables and small interrupt stacks.
 #[repr(C, align(64))]
-struct Tables {
+pub struct Tables {
     gdt: [u64; 10],
     tss: TaskStateSegment,
     normal: [u64; SMALL_STACK / 8],
@@ -52,31 +53,37 @@ static FAULT_STACK: FatalStack = FatalStack(UnsafeCell::new([0; FATAL_STACK]));
 struct Boot(UnsafeCell<Tables>);
 // SAFETY: written once by the boot CPU before it is loaded, then only read by the processor.
 unsafe impl Sync for Boot {}
-static BOOT: Boot = Boot(UnsafeCell::new(Tables {
-    gdt: [
-        0,
-        0,
-        0x00af_9b00_0000_ffff, // 0x10 kernel code
-        0x00cf_9300_0000_ffff, // 0x18 kernel data
-        0x00cf_fb00_0000_ffff, // 0x20 32-bit user code (SYSRET's base; never loaded)
-        0x00cf_f300_0000_ffff, // 0x28 user data
-        0x00af_fb00_0000_ffff, // 0x30 user code
-        0,
-        0,
-        0,
-    ],
-    tss: TaskStateSegment {
-        _reserved0: 0,
-        rsp: [0; 3],
-        _reserved1: 0,
-        ist: [0; 7],
-        _reserved2: 0,
-        _reserved3: 0,
-        io_map_base: 0,
-    },
-    normal: [0; SMALL_STACK / 8],
-    debug: [0; SMALL_STACK / 8],
-}));
+static BOOT: Boot = Boot(UnsafeCell::new(Tables::new()));
+
+impl Tables {
+    pub const fn new() -> Self {
+        Self {
+            gdt: [
+                0,
+                0,
+                0x00af_9b00_0000_ffff, // 0x10 kernel code
+                0x00cf_9300_0000_ffff, // 0x18 kernel data
+                0x00cf_fb00_0000_ffff, // 0x20 32-bit user code (SYSRET's base; never loaded)
+                0x00cf_f300_0000_ffff, // 0x28 user data
+                0x00af_fb00_0000_ffff, // 0x30 user code
+                0,
+                0,
+                0,
+            ],
+            tss: TaskStateSegment {
+                _reserved0: 0,
+                rsp: [0; 3],
+                _reserved1: 0,
+                ist: [0; 7],
+                _reserved2: 0,
+                _reserved3: 0,
+                io_map_base: 0,
+            },
+            normal: [0; SMALL_STACK / 8],
+            debug: [0; SMALL_STACK / 8],
+        }
+    }
+}
 
 #[repr(C, packed)]
 struct Pointer {
@@ -90,21 +97,21 @@ fn stack_top(stack: &FatalStack) -> u64 {
 
 /// Loads the boot CPU's tables.
 pub fn init_boot_cpu() {
-    let tables = BOOT.0.get();
-    // SAFETY: nothing else refers to the tables before this runs, and the descriptors describe flat 64-bit segments.
+    // SAFETY: the tables are nobody else's, and live for ever as the stacks do.
+    unsafe { load(BOOT.0.get(), stack_top(&NMI_STACK), stack_top(&FAULT_STACK)) };
+}
+
+/// Loads a CPU's tables on that CPU. The two addresses are the ends of its stacks for NMIs, and for double faults and machine checks.
+///
+/// # Safety
+/// The tables are this CPU's alone, and live for ever as the stacks do.
+pub unsafe fn load(tables: *mut Tables, nmi_stack: u64, fault_stack: u64) {
+    // SAFETY: the caller's promise; the descriptors describe flat 64-bit segments.
     unsafe {
         let t = &mut *tables;
         let normal_top = ((&raw const t.normal).addr() + SMALL_STACK) as u64;
         let debug_top = ((&raw const t.debug).addr() + SMALL_STACK) as u64;
-        t.tss.ist = [
-            normal_top,
-            stack_top(&NMI_STACK),
-            stack_top(&FAULT_STACK),
-            stack_top(&FAULT_STACK),
-            debug_top,
-            0,
-            0,
-        ];
+        t.tss.ist = [normal_top, nmi_stack, fault_stack, fault_stack, debug_top, 0, 0];
         t.tss.io_map_base = size_of::<TaskStateSegment>() as u16;
         let base = (&raw const t.tss).addr() as u64;
         let limit = size_of::<TaskStateSegment>() as u64 - 1;

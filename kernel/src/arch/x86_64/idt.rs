@@ -16,7 +16,8 @@ pub const PAGE_FAULT: u8 = 14;
 pub const MACHINE_CHECK: u8 = 18;
 pub const FIRST_IRQ: u8 = 32;
 pub const APIC_TIMER: u8 = 0xef;
-pub const IPI_WAKE: u8 = 0xf0;
+/// From another CPU: look at the run queue, the work bits and the flush requests.
+pub const IPI: u8 = 0xf0;
 pub const APIC_SPURIOUS: u8 = 0xff;
 
 struct Table(UnsafeCell<[[u64; 2]; 256]>);

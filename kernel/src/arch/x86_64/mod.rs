@@ -16,6 +16,7 @@ pub mod port;
 pub mod power;
 pub mod serial;
 pub mod sigframe;
+pub mod smp;
 pub mod switch;
 pub mod tsc;
 pub mod usercopy;

@@ -20,3 +20,17 @@ pub fn read32(port: u16) -> u32 {
     unsafe { asm!("in eax, dx", in("dx") port, out("eax") value, options(nomem, nostack, preserves_flags)) };
     value
 }
+
+/// Writes a word. Only for ports whose devices can't harm memory by it.
+pub fn write16(port: u16, value: u16) {
+    // SAFETY: used to select an item of QEMU's configuration device, which is read by port.
+    unsafe { asm!("out dx, ax", in("dx") port, in("ax") value, options(nomem, nostack, preserves_flags)) };
+}
+
+/// Reads a byte.
+pub fn read8(port: u16) -> u8 {
+    let value;
+    // SAFETY: as above.
+    unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags)) };
+    value
+}

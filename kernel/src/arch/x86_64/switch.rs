@@ -24,6 +24,31 @@ switch_stacks:
     pop rbx
     ret
 
+    /* Keeps every register but RDI, so that a lock costs its taker none of them. */
+    .globl contend_entry
+    .balign 16
+contend_entry:
+    push rax
+    push rcx
+    push rdx
+    push rsi
+    push rdi
+    push r8
+    push r9
+    push r10
+    push r11
+    call contend
+    pop r11
+    pop r10
+    pop r9
+    pop r8
+    pop rdi
+    pop rsi
+    pop rdx
+    pop rcx
+    pop rax
+    ret
+
     .globl new_thread_entry
 new_thread_entry:
     call finish_first_switch
@@ -35,6 +60,14 @@ unsafe extern "C" {
     /// Saves the callee-saved registers and RSP at `*save`, and goes on where the stack `next` was left.
     pub fn switch_stacks(save: *mut usize, next: usize);
     fn new_thread_entry();
+}
+
+/// Waits for a lock (`sync::contend`), by a call that the caller's registers survive: taking a lock that is free then makes no function save
+/// registers for the case that it isn't.
+#[inline(always)]
+pub fn call_contend(held: &core::sync::atomic::AtomicBool) {
+    // SAFETY: the entry keeps all registers and calls an ordinary function; the stack may be used, since `nostack` isn't said.
+    unsafe { core::arch::asm!("call contend_entry", in("rdi") held) };
 }
 
 /// What `switch_stacks` pops.

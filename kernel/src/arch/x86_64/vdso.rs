@@ -56,10 +56,13 @@ impl MemoryObject for ImagePage {
     }
 }
 
-/// Tells this processor's number to RDPID and RDTSCP, and to programs whether there is such an instruction.
-///
-/// `coarse_ns` is the resolution of the coarse clocks.
-pub fn init_cpu(coarse_ns: u64) {
+/// Tells programs whether there is an instruction that says the processor's number; `coarse_ns` is the resolution of the coarse clocks.
+pub fn init(coarse_ns: u64) {
+    VVAR.set_constants(init_cpu(), coarse_ns);
+}
+
+/// Tells this processor's number to RDPID and RDTSCP.
+pub fn init_cpu() -> CpuSource {
     let source = if cpu::features().contains(Features::RDPID) {
         CpuSource::Rdpid
     } else if cpu::features().contains(Features::RDTSCP) {
@@ -70,7 +73,7 @@ pub fn init_cpu(coarse_ns: u64) {
     if source != CpuSource::SystemCall {
         cpu::write_msr(cpu::MSR_TSC_AUX, u64::from(cpu::per_cpu().id.get()));
     }
-    VVAR.set_constants(source, coarse_ns);
+    source
 }
 
 /// Gives programs a new base, and the clock as it is from now on.

@@ -16,7 +16,6 @@ use crate::fs::mount;
 use crate::mm::PAGE_SIZE;
 use crate::task::clock::process_cpu_ns;
 use crate::task::process::{UNLIMITED, rlimit};
-use crate::task::thread::State;
 use crate::task::{Process, current, usage};
 use crate::time;
 
@@ -324,9 +323,9 @@ fn state(process: &Process, tid: u32) -> (char, &'static str) {
         return ('T', "stopped");
     }
     let threads = process.threads.lock();
-    match threads.iter().find(|thread| thread.tid == tid).map(|thread| thread.state()) {
-        Some(State::Runnable) => ('R', "running"),
-        Some(State::Sleeping) => ('S', "sleeping"),
+    match threads.iter().find(|thread| thread.tid == tid).map(|thread| &thread.sleeper) {
+        Some(sleeper) if sleeper.is_asleep() => ('S', "sleeping"),
+        Some(sleeper) if !sleeper.is_dead() => ('R', "running"),
         _ => ('X', "dead"),
     }
 }
@@ -370,6 +369,7 @@ fn write_stat(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errno>
     let started = ticks(time::ticks_to_ns(process.started.saturating_sub(time::conversion().2)));
     let threads = process.threads.lock().len();
     let (total, resident, _) = sizes(process);
+    let processor = thread.as_ref().map_or(0, |thread| thread.cpu.load(load));
     let policy = thread.map(|thread| thread.priorities.policy());
     let realtime = policy.map_or(0, |policy| policy.priority);
     let priority = if realtime > 0 { -1 - realtime.cast_signed() } else { 20 + nice };
@@ -384,7 +384,7 @@ fn write_stat(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errno>
     // Addresses of code, the stack and registers are shown as Linux shows them to others than a debugger: as 1 or 0.
     put!(
         text,
-        "{} {resident} {rss_limit} 1 1 {stack} 0 0 {} {} {} {} 0 0 0 17 0 {realtime} {} 0 0 0 0 0 {brk} {} {} {} {} {}\n",
+        "{} {resident} {rss_limit} 1 1 {stack} 0 0 {} {} {} {} 0 0 0 17 {processor} {realtime} {} 0 0 0 0 0 {brk} {} {} {} {} {}\n",
         total * PAGE_SIZE,
         masks.pending & 0x7fff_ffff,
         masks.blocked & 0x7fff_ffff,
@@ -460,15 +460,22 @@ fn write_status(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errn
     );
     put!(text, "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\talways enabled\n");
     let thread = process.threads.lock().iter().find(|thread| thread.tid == tid).cloned();
-    let switches = thread.map(|thread| usage::of_thread(&thread)).unwrap_or_default();
-    let cpus = crate::arch::x86_64::cpu::online_count();
-    let mask = u64::MAX >> (64 - cpus.clamp(1, 64));
-    put!(text, "Cpus_allowed:\t{mask:x}\nCpus_allowed_list:\t");
-    if cpus > 1 {
-        put!(text, "0-{}\n", cpus - 1);
-    } else {
-        put!(text, "0\n");
+    let switches = thread.as_ref().map(|thread| usage::of_thread(thread)).unwrap_or_default();
+    let all = crate::arch::x86_64::cpu::online_mask();
+    let allowed = thread.as_ref().map_or(all, |thread| thread.affinity.load(load) & all);
+    put!(text, "Cpus_allowed:\t{allowed:x}\nCpus_allowed_list:\t");
+    let mut at = 0;
+    let mut separator = "";
+    while at < u64::BITS && allowed >> at != 0 {
+        let first = at + (allowed >> at).trailing_zeros();
+        at = first + (allowed >> first).trailing_ones();
+        put!(text, "{separator}{first}");
+        if at - 1 > first {
+            put!(text, "-{}", at - 1);
+        }
+        separator = ",";
     }
+    put!(text, "\n");
     put!(
         text,
         "Mems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n",

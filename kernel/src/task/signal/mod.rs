@@ -273,7 +273,7 @@ fn hand_over(process: &Process, signals: SigSet) {
         let opens = !signals.difference(thread.signals.mask()).is_empty();
         if opens && !thread.ending.load(Ordering::Acquire) {
             thread.add_work(work::SIGNAL);
-            sched::wake(thread);
+            sched::nudge(thread);
         }
     }
 }

@@ -154,7 +154,7 @@ fn notify(
         signals.stopped = None;
         for thread in threads {
             thread.add_work(work::SIGNAL);
-            sched::wake(thread);
+            sched::nudge(thread);
         }
         return;
     }
@@ -162,7 +162,7 @@ fn notify(
     if !core::ptr::eq(target, current())
         && let Some(target) = threads.iter().find(|thread| thread.tid == target.tid)
     {
-        sched::wake(target);
+        sched::nudge(target);
     }
 }
 

@@ -11,7 +11,7 @@ use super::{ProcessSignals, compact, send_to_process};
 use crate::task::children::event;
 use crate::task::process::{self, Process};
 use crate::task::sched::{self, current};
-use crate::task::thread::{State, Thread, work};
+use crate::task::thread::{Thread, work};
 
 /// What SIGCONT and the stop signals do when they are sent, whether or not they are blocked or handled: each undoes the other. Returns
 /// what the parent is to be told.
@@ -26,7 +26,7 @@ pub(super) fn prepare(signals: &mut ProcessSignals, threads: &[Arc<Thread>], sig
             // What came meanwhile is looked at as well.
             for thread in threads {
                 thread.add_work(work::SIGNAL);
-                sched::wake(thread);
+                sched::nudge(thread);
             }
             return (signal == Signal::SIGCONT).then_some(event::CONTINUED);
         }
@@ -46,7 +46,7 @@ pub(super) fn stop(signal: Signal) {
         process.signals.lock().stopped = Some(signal);
         for thread in threads.iter().filter(|thread| thread.tid != current().tid) {
             thread.add_work(work::SIGNAL);
-            sched::wake(thread);
+            sched::nudge(thread);
         }
     }
     tell_parent(process, event::STOPPED | u32::from(signal.number()));
@@ -57,12 +57,12 @@ pub(super) fn stop(signal: Signal) {
 pub(super) fn wait_while_stopped() {
     let me = current();
     loop {
-        me.set_state(State::Sleeping);
+        me.sleeper.prepare();
         let stopped = me.process.signals.lock().stopped.is_some();
         if stopped && !me.process.ending.load(Ordering::Acquire) {
             sched::sleep();
         }
-        me.set_state(State::Runnable);
+        me.sleeper.cancel();
         if !stopped || me.process.ending.load(Ordering::Acquire) {
             return;
         }

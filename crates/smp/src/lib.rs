@@ -1,0 +1,19 @@
+//! What several processors agree on, without a kernel: how a thread falls asleep while another CPU wakes it (`Sleeper`), how one CPU has
+//! others forget translations (`FlushGate`), whose turn it is (`fair`), and where a thread is to run (`place`).
+//!
+//! The tests run the first two under `loom`, which tries every order in which two CPUs can go through them.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod fair;
+mod flush;
+pub mod place;
+mod sleeper;
+
+pub use flush::FlushGate;
+pub use sleeper::{After, Sleeper, Wake};
+
+#[cfg(not(test))]
+use core::sync::atomic;
+#[cfg(test)]
+use loom::sync::atomic;
