@@ -8,6 +8,7 @@ pub mod clone;
 pub mod exec;
 pub mod exit;
 pub mod futex;
+pub mod futex_pi;
 pub mod priority;
 pub mod process;
 pub mod rseq;
