@@ -15,6 +15,7 @@ mod debug;
 mod drivers;
 mod entropy;
 mod fs;
+mod ipc;
 mod mm;
 mod sync;
 mod syscall;

@@ -11,6 +11,7 @@ mod flags;
 mod fpstate;
 mod futex;
 mod inode;
+pub mod ipc;
 mod macros;
 mod memory;
 mod poll;

@@ -143,7 +143,16 @@ impl<O: Copy + Eq> LockList<O> {
         if let Some(tail) = tail {
             self.locks.push(tail);
         }
-        self.locks.sort_by_key(|lock| lock.first);
+        // Hardly anything is out of place, and the library's sorts are large.
+        for end in 1..self.locks.len() {
+            let mut at = end;
+            while let Some([before, after]) = at.checked_sub(1).and_then(|from| self.locks.get_mut(from..=at))
+                && before.first > after.first
+            {
+                core::mem::swap(before, after);
+                at -= 1;
+            }
+        }
     }
 }
 

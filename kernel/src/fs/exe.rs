@@ -8,6 +8,7 @@ use namei::Follow;
 use super::file::{InodeFile, MappedFile, Mode, OpenFile};
 use super::inode::FileKind;
 use super::mount::flag;
+use super::notify::{self, event};
 use super::path::{Path, resolve, start_at};
 use super::perm::{self, Want};
 use crate::mm::MemoryObject;
@@ -45,6 +46,8 @@ fn open_place(path: Path) -> Result<ExeFile, Errno> {
     perm::check(&inode, Want::EXECUTE)?;
     inode.begin_execution()?;
     let file = OpenFile::new(path, OpenFlags::empty(), Mode::READ | Mode::SEEK, InodeFile);
+    notify::note(&file.path.dentry, event::OPEN);
+    notify::note(&file.path.dentry, event::ACCESS);
     Ok(ExeFile(Arc::new(Running(Arc::new(file)))))
 }
 

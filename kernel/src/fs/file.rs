@@ -10,6 +10,7 @@ use abi::{Errno, OpenFlags};
 
 use super::inode::{Allocate, FileKind, Find, Inode, InodeOps};
 use super::lock::SleepLock;
+use super::notify::{self, event};
 use super::path::Path;
 use super::perm;
 use super::poll::{Events, Poller};
@@ -262,11 +263,13 @@ impl OpenFile {
         if !self.mode.contains(Mode::READ) {
             return Err(Errno::EBADF.into());
         }
-        if self.mode.contains(Mode::OFFSET) {
+        let result = if self.mode.contains(Mode::OFFSET) {
             self.with_position(|at| self.read_inner(at, dst))
         } else {
             self.ops.read(self, &mut 0, dst)
-        }
+        };
+        notify::note_moved(&self.path.dentry, &result, event::ACCESS);
+        result
     }
 
     /// Writes at the offset.
@@ -274,11 +277,13 @@ impl OpenFile {
         if !self.mode.contains(Mode::WRITE) {
             return Err(Errno::EBADF.into());
         }
-        if self.mode.contains(Mode::OFFSET) {
+        let result = if self.mode.contains(Mode::OFFSET) {
             self.with_position(|at| self.write_inner(at, src))
         } else {
             self.ops.write(self, &mut 0, src)
-        }
+        };
+        notify::note_moved(&self.path.dentry, &result, event::MODIFY);
+        result
     }
 
     /// Reads elsewhere than at the offset. ESPIPE without one.
@@ -290,7 +295,9 @@ impl OpenFile {
             return Err(Errno::EBADF.into());
         }
         let mut at = at;
-        self.read_inner(&mut at, dst)
+        let result = self.read_inner(&mut at, dst);
+        notify::note_moved(&self.path.dentry, &result, event::ACCESS);
+        result
     }
 
     pub fn write_at(&self, at: u64, src: &mut Source<'_>) -> SysResult {
@@ -301,7 +308,9 @@ impl OpenFile {
             return Err(Errno::EBADF.into());
         }
         let mut at = at;
-        self.write_inner(&mut at, src)
+        let result = self.write_inner(&mut at, src);
+        notify::note_moved(&self.path.dentry, &result, event::MODIFY);
+        result
     }
 
     /// Writes at the end (RWF_APPEND), wherever the offset is.
@@ -310,7 +319,9 @@ impl OpenFile {
             return Err(Errno::EBADF.into());
         }
         let mut at = self.inode().size();
-        self.ops.write(self, &mut at, src)
+        let result = self.ops.write(self, &mut at, src);
+        notify::note_moved(&self.path.dentry, &result, event::MODIFY);
+        result
     }
 
     /// lseek(2) for files whose end is the inode's size.
@@ -341,8 +352,10 @@ impl Drop for OpenFile {
         if self.mode.contains(Mode::PATH) {
             return;
         }
+        let is_writer = self.mode.contains(Mode::WRITE);
+        notify::note(&self.path.dentry, if is_writer { event::CLOSE_WRITE } else { event::CLOSE_NOWRITE });
         let inode = self.path.inode();
-        if self.mode.contains(Mode::WRITE) && inode.kind == FileKind::Regular {
+        if is_writer && inode.kind == FileKind::Regular {
             inode.end_write();
         }
         if let Some(advisory) = inode.advisory() {
@@ -486,7 +499,11 @@ impl MemoryObject for MappedFile {
         inode.ops().allocate(inode, Allocate::PunchHole, offset, len)
     }
 
-    fn note_writable_mapping(&self, change: isize) {
-        self.0.inode().note_writable_mapping(change as i32);
+    fn note_writable_mapping(&self, pages: i64) -> bool {
+        self.0.inode().note_writable_mapping(pages)
+    }
+
+    fn identity_key(&self) -> usize {
+        core::ptr::from_ref(self.0.inode()).addr()
     }
 }

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use abi::{Errno, OpenFlags};
 use spin::Once;
@@ -13,6 +13,7 @@ use super::dentry::Dentry;
 use super::file::OpenFile;
 use super::lock::SleepLock;
 use super::mount::FileSystem;
+use super::notify;
 use super::path::Path;
 use super::path_cache;
 use super::tmpfs::{TmpDirectory, TmpFile};
@@ -269,8 +270,8 @@ pub struct Inode {
     modified_until: AtomicU64,
     /// Open files that may write; negative while programs run from the file.
     writers: AtomicI32,
-    /// Shared writable mappings.
-    writable_mappings: AtomicI32,
+    /// Pages of shared writable mappings; negative when sealed against them.
+    writable_mappings: AtomicI64,
     /// Writers of the contents, and changes of a directory's entries.
     pub lock: SleepLock,
     /// Record locks; made with the first.
@@ -310,7 +311,7 @@ impl Inode {
             accessed_until: AtomicU64::new(0),
             modified_until: AtomicU64::new(0),
             writers: AtomicI32::new(0),
-            writable_mappings: AtomicI32::new(0),
+            writable_mappings: AtomicI64::new(0),
             lock: SleepLock::new(),
             advisory: Once::new(),
             contents,
@@ -499,12 +500,19 @@ impl Inode {
         self.writers.load(Ordering::Acquire) < 0
     }
 
-    pub fn note_writable_mapping(&self, change: i32) {
-        self.writable_mappings.fetch_add(change, Ordering::AcqRel);
+    /// Counts pages of shared writable mappings. False for more of them when they are forbidden.
+    pub fn note_writable_mapping(&self, pages: i64) -> bool {
+        let sum = |count: i64| if count < 0 { None } else { count.checked_add(pages) };
+        self.writable_mappings.fetch_update(Ordering::AcqRel, Ordering::Acquire, sum).is_ok()
     }
 
-    pub fn has_writable_mapping(&self) -> bool {
-        self.writable_mappings.load(Ordering::Acquire) > 0
+    /// Forbids shared writable mappings for good. EBUSY while there is one.
+    pub fn forbid_writable_mappings(&self) -> Result<(), Errno> {
+        let forbid = |count: i64| if count > 0 { None } else { Some(-1) };
+        match self.writable_mappings.fetch_update(Ordering::AcqRel, Ordering::Acquire, forbid) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Errno::EBUSY),
+        }
     }
 
     /// The record locks, if there ever were any.
@@ -521,6 +529,9 @@ impl Inode {
 impl Drop for Inode {
     #[inline]
     fn drop(&mut self) {
+        if notify::is_active() {
+            notify::gone(self);
+        }
         self.ops().release(&self.fs);
     }
 }

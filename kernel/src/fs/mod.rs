@@ -24,6 +24,7 @@ pub mod lock;
 pub mod memory;
 pub mod mount;
 pub mod names;
+pub mod notify;
 pub mod open;
 pub mod page_cache;
 pub mod path;
@@ -50,7 +51,7 @@ pub use exe::{ExeFile, open_executable, open_executable_in};
 pub use file::OpenFile;
 pub use memory::{anonymous_object, mmap_target};
 pub use path::FsContext;
-pub use pidfd::{pidfd, pidfd_process};
+pub use pidfd::pidfd;
 pub use table::FileTable;
 
 use crate::config::Job;

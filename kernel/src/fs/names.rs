@@ -8,6 +8,7 @@ use namei::{Follow, Last};
 use super::dentry::Dentry;
 use super::inode::{Device, FileKind, Inode, NewFile};
 use super::lock::SleepLock;
+use super::notify::{self, event};
 use super::path::{Path, check_directory_writable, resolve, resolve_parent};
 use super::perm::{self, Want};
 use super::tmpfs::ENTRY_SIZE;
@@ -68,6 +69,7 @@ pub fn enter(directory: &Arc<Dentry>, name: &[u8], inode: Arc<Inode>) -> Result<
     }
     parent.set_size(parent.size() + ENTRY_SIZE);
     parent.touch_modified();
+    notify::note_entry(parent, name, is_directory, event::CREATE);
     Ok(dentry)
 }
 
@@ -138,6 +140,15 @@ fn left(directory: &Inode, victim: &Inode) {
     victim.touch_changed();
 }
 
+/// An entry has been removed: its directory hears of it after itself, which is gone unless somebody has it open.
+fn tell_removed(directory: &Inode, victim: Arc<Dentry>) {
+    if notify::is_active() {
+        let (name, is_directory) = (victim.name(), victim.is_directory());
+        drop(victim);
+        notify::note_entry(directory, name.bytes(), is_directory, event::DELETE);
+    }
+}
+
 /// unlink(2).
 pub fn unlink(dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
     let parent = resolve_parent(dirfd, path)?;
@@ -157,6 +168,8 @@ pub fn unlink(dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
     }
     directory.dentry.remove(&victim)?;
     left(directory.inode(), &victim.inode);
+    notify::note_itself(&victim.inode, event::ATTRIB);
+    tell_removed(directory.inode(), victim);
     Ok(())
 }
 
@@ -177,13 +190,16 @@ pub fn rmdir(dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
     if victim.mounted() {
         return Err(Errno::EBUSY);
     }
-    let _victim_guard = victim.inode.lock.lock();
-    victim.inode.ops().populate(&victim)?;
-    if !victim.is_empty() {
-        return Err(Errno::ENOTEMPTY);
+    {
+        let _victim_guard = victim.inode.lock.lock();
+        victim.inode.ops().populate(&victim)?;
+        if !victim.is_empty() {
+            return Err(Errno::ENOTEMPTY);
+        }
+        directory.dentry.remove(&victim)?;
+        left(directory.inode(), &victim.inode);
     }
-    directory.dentry.remove(&victim)?;
-    left(directory.inode(), &victim.inode);
+    tell_removed(directory.inode(), victim);
     Ok(())
 }
 
@@ -215,6 +231,7 @@ pub fn link(old: &Path, dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
     }
     inode.add_links(1);
     inode.touch_changed();
+    notify::note_itself(inode, event::ATTRIB);
     match enter(&directory.dentry, parent.name, inode.clone()) {
         Ok(_) => {
             old.dentry.set_linkable(false);
@@ -344,6 +361,15 @@ pub fn rename(from: (Fd, &[u8]), to: (Fd, &[u8]), mode: RenameMode) -> Result<()
     old_dir.inode().touch_modified();
     new_dir.inode().touch_modified();
     old.inode.touch_changed();
+    let from = (&**old_dir.inode(), old_parent.name);
+    let to = (&**new_dir.inode(), new_parent.name);
+    match &new {
+        Some(new) if mode == RenameMode::Exchange => {
+            notify::note_rename(from, to, &old.inode, None);
+            notify::note_rename(to, from, &new.inode, None);
+        }
+        _ => notify::note_rename(from, to, &old.inode, new.as_ref().map(|new| &*new.inode)),
+    }
     Ok(())
 }
 

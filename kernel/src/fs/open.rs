@@ -12,6 +12,7 @@ use super::file::{InodeFile, Mode, OpenFile, PlaceFile};
 use super::inode::{FileKind, Inode};
 use super::mount::flag;
 use super::names::{self, Node};
+use super::notify::{self, event};
 use super::path::{Names, Path, resolve, resolve_parent, walk};
 use super::perm::{self, Want};
 use crate::syscall::{Fd, SysError};
@@ -227,12 +228,16 @@ fn check_access(place: &Path, how: &How) -> Result<(), Errno> {
 
 fn open_place(place: Path, inode: &Arc<Inode>, how: &How, origin: Origin) -> Result<Arc<OpenFile>, SysError> {
     if let Some(file) = inode.ops().open(&place, how.flags)? {
+        notify::note(&file.path.dentry, event::OPEN);
         return Ok(file);
     }
     let access = Mode::from_flags(how.flags);
     Ok(match inode.kind {
         FileKind::Directory => {
-            Arc::new(OpenFile::new(place, how.flags, Mode::READ | Mode::SEEK | Mode::OFFSET, DirectoryFile))
+            let mode = Mode::READ | Mode::SEEK | Mode::OFFSET;
+            let file = Arc::new(OpenFile::new(place, how.flags, mode, DirectoryFile));
+            notify::note(&file.path.dentry, event::OPEN);
+            file
         }
         FileKind::Regular => {
             if access.contains(Mode::WRITE) {
@@ -240,11 +245,12 @@ fn open_place(place: Path, inode: &Arc<Inode>, how: &How, origin: Origin) -> Res
             }
             let file =
                 Arc::new(OpenFile::new(place, how.flags, access | Mode::SEEK | Mode::OFFSET, InodeFile));
+            notify::note(&file.path.dentry, event::OPEN);
             if how.has(OpenFlags::TRUNC) && origin == Origin::Existing {
                 if inode.is_executing() {
                     return Err(Errno::ETXTBSY.into());
                 }
-                truncate(inode, 0)?;
+                truncate(&file.path.dentry, 0)?;
             }
             file
         }
@@ -253,7 +259,8 @@ fn open_place(place: Path, inode: &Arc<Inode>, how: &How, origin: Origin) -> Res
 }
 
 /// Sets a regular file's size: truncate(2) after its checks.
-pub fn truncate(inode: &Inode, size: u64) -> Result<(), Errno> {
+pub fn truncate(dentry: &Dentry, size: u64) -> Result<(), Errno> {
+    let inode = &dentry.inode;
     let _guard = inode.lock.lock();
     let old = inode.size();
     inode.ops().truncate(inode, size)?;
@@ -264,5 +271,6 @@ pub fn truncate(inode: &Inode, size: u64) -> Result<(), Errno> {
         perm::drop_set_id_bits(inode);
     }
     inode.touch_modified();
+    notify::note(dentry, event::MODIFY);
     Ok(())
 }

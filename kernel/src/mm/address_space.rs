@@ -395,7 +395,7 @@ impl AddressSpace {
         inner.regions.remove(range.clone(), |region| {
             freed += region.len();
             self.unmap_pages(region.range());
-            note_writable(&region, -1);
+            note_writable(&region, region.pages().wrapping_neg());
         })?;
         inner.total -= freed;
         if freed >= 2 << 20 {
@@ -450,10 +450,22 @@ impl AddressSpace {
             return Err(Errno::ENOMEM);
         }
         let region = Region { start, end: start + len, flags, backing };
-        note_writable(&region, 1);
-        inner.regions.insert(region)?;
+        self.insert_noted(&mut inner, region)?;
         inner.total += len;
         Ok(start)
+    }
+
+    /// Adds a region, and tells its object. EPERM if the object is sealed against it.
+    fn insert_noted(&self, inner: &mut Inner, region: Region) -> Result<(), Errno> {
+        let (writable, pages) = (region.writable_object().cloned(), region.pages());
+        if !note_writable(&region, pages) {
+            return Err(Errno::EPERM);
+        }
+        inner.regions.insert(region).inspect_err(|_| {
+            if let Some(object) = writable {
+                object.note_writable_mapping(pages.wrapping_neg());
+            }
+        })
     }
 
     /// Makes all pages of a range present that can be (MAP_POPULATE, mlock). Stops at the first that can't.
@@ -626,6 +638,10 @@ impl AddressSpace {
             }
             let new_end = old.start.checked_add(new_len).ok_or(Errno::ENOMEM)?;
             if region.end == old.end && new_end <= USER_TOP && inner.regions.is_free(old.end..new_end) {
+                let more = Region { start: old.end, end: new_end, ..region };
+                if !note_writable(&more, more.pages()) {
+                    return Err(Errno::EPERM);
+                }
                 inner.regions.grow_up(old.end, new_end);
                 inner.total += grow;
                 return Ok(old.start);
@@ -656,7 +672,7 @@ impl AddressSpace {
         if let Backing::Object(_, page) = &mut moved.backing {
             *page += ((old.start - region.start) / PAGE_SIZE) as u64;
         }
-        inner.regions.insert(moved)?;
+        self.insert_noted(&mut inner, moved)?;
         inner.total += new_len;
         self.move_pages(old.start..old.start + kept, to)?;
         if !keep_old {
@@ -703,8 +719,9 @@ impl AddressSpace {
         }
         let table = self.table.fork(crate::mode(), &excluded)?;
         paging::flush_all();
+        regions.rebind_for_child();
         for region in regions.iter() {
-            note_writable(region, 1);
+            note_writable(region, region.pages());
         }
         let resident = self.resident.load(Ordering::Relaxed);
         Ok(Arc::new(Self {
@@ -741,20 +758,55 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Reads a program's memory from outside (/proc/PID/cmdline), as far as it may be read.
-    pub fn read(&self, address: usize, dst: &mut [u8]) -> Result<(), FaultError> {
-        let mut done = 0;
-        while let Some(rest) = dst.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            let at = address + done;
-            let len = (PAGE_SIZE - at % PAGE_SIZE).min(rest.len());
-            self.fault(at, Access::Read)?;
-            // SAFETY: as in `write_initial`.
-            let frame = unsafe { Frame::from_raw(self.table.get(page_floor(at)).address()) };
-            frame.read(at % PAGE_SIZE, rest.get_mut(..len).unwrap_or_default());
+    /// Runs `act` on pieces of `[address, address + len)`, page by page, each brought in first if the program itself may access it so:
+    /// for what comes from outside (/proc/PID/cmdline, process_vm_readv). `act` gets a frame, the offset and length in it, and how much
+    /// was done; it runs under a lock. An error ends it there: `done` says how much was done before.
+    pub fn for_pages(
+        &self,
+        address: usize,
+        len: usize,
+        access: Access,
+        done: &mut usize,
+        mut act: impl FnMut(&Frame, usize, usize, usize),
+    ) -> Result<(), FaultError> {
+        *done = 0;
+        while *done < len {
+            let at = address.checked_add(*done).filter(|&at| at < USER_TOP).ok_or(FaultError::NotMapped)?;
+            let piece = (PAGE_SIZE - at % PAGE_SIZE).min(len - *done);
+            self.fault(at, access)?;
+            let _inner = self.inner.lock();
+            let entry = self.table.get(page_floor(at));
+            // Taken away again by another thread: try once more.
+            if !entry.contains(Entry::PRESENT) || access == Access::Write && !entry.contains(Entry::WRITABLE)
+            {
+                continue;
+            }
+            // SAFETY: the entry's reference stays with the entry: the handle is forgotten. The entry stays while the lock is held.
+            let frame = unsafe { Frame::from_raw(entry.address()) };
+            act(&frame, at % PAGE_SIZE, piece, *done);
             frame.into_raw();
-            done += len;
+            *done += piece;
         }
         Ok(())
+    }
+
+    /// Reads a program's memory from outside, as far as it may be read. Returns how much that was if there was a fault.
+    pub fn read(&self, address: usize, dst: &mut [u8]) -> Result<(), usize> {
+        let mut done = 0;
+        let result = self.for_pages(address, dst.len(), Access::Read, &mut done, |frame, within, len, at| {
+            frame.read(within, dst.get_mut(at..at + len).unwrap_or_default());
+        });
+        result.map_err(|_| done)
+    }
+
+    /// Writes a program's memory from outside, as far as it may be written. As `read`.
+    pub fn write(&self, address: usize, src: &[u8]) -> Result<(), usize> {
+        let mut done = 0;
+        let result =
+            self.for_pages(address, src.len(), Access::Write, &mut done, |frame, within, len, at| {
+                frame.write(within, src.get(at..at + len).unwrap_or_default());
+            });
+        result.map_err(|_| done)
     }
 
     /// Zeroes part of one page of a program that isn't running yet (the tail of .bss).
@@ -780,19 +832,16 @@ pub enum RemapTarget {
     Keep(usize),
 }
 
-fn note_writable(region: &Region, change: isize) {
-    if let Backing::Object(object, _) = &region.backing
-        && region.flags.contains(RegionFlags::SHARED | RegionFlags::MAY_WRITE)
-    {
-        object.note_writable_mapping(change);
-    }
+/// Tells a region's object how many pages of shared writable mappings come or go. False if it is sealed against them.
+fn note_writable(region: &Region, pages: i64) -> bool {
+    region.writable_object().is_none_or(|object| object.note_writable_mapping(pages))
 }
 
 impl Drop for AddressSpace {
     fn drop(&mut self) {
         for region in self.inner.get_mut().regions.iter() {
             self.table.release(region.range());
-            note_writable(region, -1);
+            note_writable(region, region.pages().wrapping_neg());
         }
     }
 }

@@ -36,8 +36,26 @@ pub trait MemoryObject: Send + Sync {
         Err(abi::Errno::EOPNOTSUPP)
     }
 
-    /// Called when a shared writable mapping comes (`+1`) or goes (`-1`): sealing and ETXTBSY depend on it.
-    fn note_writable_mapping(&self, _change: isize) {}
+    /// Pages of it come to be mapped shared and writable (`+`), or no longer are (`-`): sealing depends on it. False when a seal forbids
+    /// the mapping, which has not been counted then.
+    fn note_writable_mapping(&self, _pages: i64) -> bool {
+        true
+    }
+
+    /// The object for a child's copy of a mapping (fork), if it isn't the same one.
+    fn for_child(&self) -> Option<alloc::sync::Arc<dyn MemoryObject>> {
+        None
+    }
+
+    /// Length in bytes of an attached System V segment.
+    fn attached_bytes(&self) -> Option<usize> {
+        None
+    }
+
+    /// What futexes in shared mappings go by: the same for all objects that show the same pages.
+    fn identity_key(&self) -> usize {
+        core::ptr::from_ref(self).cast::<()>().addr()
+    }
 }
 
 /// Reads bytes through an object's pages; short at its end.

@@ -68,6 +68,23 @@ impl Region {
         self.end - self.start
     }
 
+    /// Its length in pages.
+    pub fn pages(&self) -> i64 {
+        (self.len() / PAGE_SIZE) as i64
+    }
+
+    /// The object, if writes to the region may reach it.
+    pub fn writable_object(&self) -> Option<&Arc<dyn MemoryObject>> {
+        match &self.backing {
+            Backing::Object(object, _)
+                if self.flags.contains(RegionFlags::SHARED | RegionFlags::MAY_WRITE) =>
+            {
+                Some(object)
+            }
+            _ => None,
+        }
+    }
+
     /// The part from `at` on, as a region of its own.
     fn tail(&self, at: usize) -> Self {
         let mut tail = self.clone();
@@ -105,6 +122,19 @@ impl Regions {
 
     pub fn count(&self) -> usize {
         self.list.len()
+    }
+
+    /// In a child's copy: what counts its mappings gets to know of each.
+    pub fn rebind_for_child(&mut self) {
+        let mut last: Option<(Arc<dyn MemoryObject>, Arc<dyn MemoryObject>)> = None;
+        for region in &mut self.list {
+            let Backing::Object(object, _) = &mut region.backing else { continue };
+            // Pieces of one mapping stay pieces of one.
+            let again = last.as_ref().filter(|(old, _)| Arc::ptr_eq(old, object)).map(|(_, new)| new.clone());
+            if let Some(new) = again.or_else(|| object.for_child()) {
+                last = Some((core::mem::replace(object, new.clone()), new));
+            }
+        }
     }
 
     /// Index of the first region that ends above `address`.

@@ -1,5 +1,7 @@
 //! Changing what a file is: mode, owner, times, size, space.
 
+use core::sync::atomic::Ordering;
+
 use abi::{AtFlags, Errno, Timespec, Timeval};
 use namei::Follow;
 
@@ -9,8 +11,10 @@ use super::{Fd, SysResult};
 use crate::fs;
 use crate::fs::file::{MAX_OFFSET, Mode};
 use crate::fs::inode::{Allocate, FileKind, Inode, Timestamp};
+use crate::fs::notify::{self, event};
 use crate::fs::path::{Path, UserPath, resolve, start_at};
 use crate::fs::perm::{self, Want};
+use crate::fs::tmpfs::seal;
 use crate::fs::{hooks, open};
 use crate::mm::UserPtr;
 use crate::task::current;
@@ -26,11 +30,16 @@ fn change_mode(place: &Path, mode: u32) -> SysResult {
         return Err(Errno::EOPNOTSUPP.into());
     }
     let mut mode = mode & 0o7777;
+    let seals = inode.ops().seals().map_or(0, |seals| seals.load(Ordering::Acquire));
+    if seals & seal::EXEC != 0 && (mode ^ inode.mode()) & 0o111 != 0 {
+        return Err(Errno::EPERM.into());
+    }
     if !perm::is_in_group(inode.gid()) {
         mode &= !0o2000;
     }
     inode.set_mode(mode);
     inode.touch_changed();
+    notify::note(&place.dentry, event::ATTRIB);
     Ok(0)
 }
 
@@ -75,6 +84,7 @@ fn change_owner(place: &Path, uid: u32, gid: u32) -> SysResult {
         perm::drop_set_id_bits(inode);
     }
     inode.touch_changed();
+    notify::note(&place.dentry, event::ATTRIB);
     Ok(0)
 }
 
@@ -152,6 +162,12 @@ fn change_times(place: &Path, accessed: NewTime, modified: NewTime) -> SysResult
         }
         times.changed = now;
     });
+    let what = match (accessed, modified) {
+        (_, NewTime::Keep) => event::ACCESS,
+        (NewTime::Keep, _) => event::MODIFY,
+        _ => event::ATTRIB,
+    };
+    notify::note(&place.dentry, what);
     Ok(0)
 }
 
@@ -238,7 +254,7 @@ pub fn truncate(path: PathArg, len: i64) -> SysResult {
         return Err(Errno::ETXTBSY.into());
     }
     check_size(inode, size)?;
-    open::truncate(inode, size)?;
+    open::truncate(&place.dentry, size)?;
     Ok(0)
 }
 
@@ -251,7 +267,7 @@ pub fn ftruncate(fd: Fd, len: i64) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     check_size(inode, size)?;
-    open::truncate(inode, size)?;
+    open::truncate(&file.path.dentry, size)?;
     Ok(0)
 }
 
@@ -317,6 +333,7 @@ pub fn fallocate(fd: Fd, mode: u32, at: i64, len: i64) -> SysResult {
         hooks::unmap_range(inode, start, end);
     }
     inode.touch_modified();
+    notify::note(&file.path.dentry, event::MODIFY);
     Ok(0)
 }
 

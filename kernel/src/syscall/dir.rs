@@ -11,6 +11,7 @@ use crate::fs;
 use crate::fs::file::EntrySink;
 use crate::fs::inode::{Device, FileKind};
 use crate::fs::names::{self, Node, RenameMode};
+use crate::fs::notify;
 use crate::fs::path::{PATH_MAX, Path, UserPath, resolve};
 use crate::fs::perm::{self, Want};
 use crate::mm::UserPtr;
@@ -92,6 +93,7 @@ fn list(fd: Fd, buf: UserPtr<u8>, room: u32, format: Format) -> SysResult {
     let file = fs::files().get(fd)?;
     let mut records = Records { buf, room: room as usize, written: 0, format, error: None };
     file.with_position(|at| file.ops.read_directory(&file, at, &mut records))?;
+    notify::note(&file.path.dentry, notify::event::ACCESS);
     match records.error {
         Some(error) if records.written == 0 => Err(error.into()),
         _ => Ok(records.written),

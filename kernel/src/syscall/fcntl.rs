@@ -190,13 +190,13 @@ fn add_seals(file: &OpenFile, seals: u32) -> SysResult {
     if before & seal::SEAL != 0 {
         return Err(Errno::EPERM.into());
     }
-    if seals & seal::WRITE != 0 && before & seal::WRITE == 0 && inode.has_writable_mapping() {
-        return Err(Errno::EBUSY.into());
-    }
     let mut seals = seals;
     // What must not become executable, and is, is sealed as it is.
     if seals & seal::EXEC != 0 && inode.mode() & 0o111 != 0 {
         seals |= seal::SHRINK | seal::GROW | seal::WRITE | seal::FUTURE_WRITE;
+    }
+    if seals & seal::WRITE != 0 {
+        inode.forbid_writable_mappings()?;
     }
     held.fetch_or(seals, Ordering::AcqRel);
     Ok(0)

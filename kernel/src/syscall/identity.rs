@@ -328,6 +328,8 @@ mod op {
     pub(super) const GET_TSC: i32 = 25;
     pub(super) const SET_TIMERSLACK: i32 = 29;
     pub(super) const GET_TIMERSLACK: i32 = 30;
+    pub(super) const SET_CHILD_SUBREAPER: i32 = 36;
+    pub(super) const GET_CHILD_SUBREAPER: i32 = 37;
     pub(super) const SET_NO_NEW_PRIVS: i32 = 38;
     pub(super) const GET_NO_NEW_PRIVS: i32 = 39;
     pub(super) const SET_THP_DISABLE: i32 = 41;
@@ -385,6 +387,10 @@ pub fn prctl(option: i32, a: usize, b: usize, c: usize, d: usize) -> SysResult {
                 return Err(Errno::EINVAL.into());
             }
             process.death_signal.store(a as u32, Ordering::Relaxed);
+        }
+        op::SET_CHILD_SUBREAPER => process.subreaper.store(a != 0, Ordering::Relaxed),
+        op::GET_CHILD_SUBREAPER => {
+            UserPtr::<u32>::new(a).write(&u32::from(process.subreaper.load(Ordering::Relaxed)))?;
         }
         op::CAPBSET_READ => {
             return if a <= LAST_CAPABILITY { Ok(1) } else { Err(Errno::EINVAL.into()) };

@@ -11,6 +11,7 @@ use crate::fs;
 use crate::fs::eventfd::{self, Taking};
 use crate::fs::file::{Mode, OpenFile};
 use crate::fs::inode::FileKind;
+use crate::fs::notify;
 use crate::fs::pipe::{self, PipeEnd, Slot};
 use crate::mm::user::MAX_IO;
 use crate::mm::{Frame, PAGE_SIZE, Sink, Source, UserPtr};
@@ -405,6 +406,7 @@ fn splice_in(
     }
     if has_pages {
         from.0.inode().touch_accessed();
+        notify::note_moved(&from.0.path.dentry, &Ok(done), notify::event::ACCESS);
     }
     Ok(done)
 }

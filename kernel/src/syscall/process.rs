@@ -212,15 +212,28 @@ pub fn waitid(kind: i32, id: i32, info: UserPtr<SigInfo>, flags: u32, usage: Use
     if flags & !known != 0 || flags & (WSTOPPED | WEXITED | WCONTINUED) == 0 {
         return Err(Errno::EINVAL.into());
     }
+    let mut flags = flags;
+    let mut is_nonblocking = false;
     let which = match kind {
         P_ALL => Which::Any,
         P_PID if id > 0 => Which::Pid(id.unsigned_abs()),
         P_PGID if id > 0 => Which::Group(id.unsigned_abs()),
         P_PGID if id == 0 => Which::Group(current().process.group.load(Ordering::Relaxed)),
-        P_PIDFD if id >= 0 => Which::Pid(crate::fs::pidfd_process(Fd(id))?),
+        P_PIDFD if id >= 0 => {
+            let target = crate::fs::pidfd::target(Fd(id))?;
+            if target.is_gone {
+                return Err(Errno::ECHILD.into());
+            }
+            is_nonblocking = target.is_nonblocking && flags & WNOHANG == 0;
+            flags |= if is_nonblocking { WNOHANG } else { 0 };
+            Which::Pid(target.process.pid)
+        }
         _ => return Err(Errno::EINVAL.into()),
     };
     let report = children::wait(which, &options(flags))?;
+    if report.is_none() && is_nonblocking {
+        return Err(Errno::EAGAIN.into());
+    }
     if let Some(info) = info.non_null() {
         let value = match &report {
             Some(report) => crate::task::signal::child_info(&report.child, report.status),

@@ -331,6 +331,47 @@ pub fn rt_sigqueueinfo(pid: i32, number: i32, info: UserPtr<SigInfo>) -> SysResu
     Ok(0)
 }
 
+/// Whom a signal by descriptor is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Process,
+    Thread(u32),
+    Group(u32),
+}
+
+/// pidfd_send_signal(2), its target found. EINVAL, EFAULT, EPERM, ESRCH.
+pub fn send_by_descriptor(target: &Process, number: i32, info: UserPtr<SigInfo>, scope: Scope) -> SysResult {
+    let me = current();
+    let info = match info.non_null() {
+        Some(info) => {
+            if info.read()?.signo != number {
+                return Err(Errno::EINVAL.into());
+            }
+            let (info, code) = read_info(number, info)?;
+            let own = if matches!(scope, Scope::Thread(_)) { me.tid } else { me.process.pid };
+            let theirs = if let Scope::Thread(tid) = scope { tid } else { target.pid };
+            check_forgery(code, theirs.cast_signed(), own)?;
+            signal::compact(&info)
+        }
+        None => Signal::new(number.cast_unsigned()).map(|signal| own_info(signal, SigInfo::SI_USER)),
+    };
+    let signal = signal_or_none(number)?;
+    let group = match scope {
+        Scope::Group(group) => group,
+        _ => 0,
+    };
+    if group != 0 {
+        return send_to_all(number, |other| other.group.load(Ordering::Relaxed) == group);
+    }
+    check_permission(target, signal)?;
+    let (Some(_), Some(info)) = (signal, info) else { return Ok(0) };
+    match scope {
+        Scope::Thread(tid) => signal::send_to_thread(&*find_thread(Some(target.pid), tid)?, info)?,
+        _ => signal::send_to_process(target, info)?,
+    }
+    Ok(0)
+}
+
 pub fn rt_tgsigqueueinfo(tgid: i32, tid: i32, number: i32, info: UserPtr<SigInfo>) -> SysResult {
     let (info, code) = read_info(number, info)?;
     if tid <= 0 || tgid <= 0 {

@@ -6,6 +6,7 @@ use super::{
     attr, dir, epoll, fcntl, file, futex, identity, ioctl, limits, membarrier, memory, mount, pipe, poll,
     process, random, sched, signal, stat, time, timers, xattr,
 };
+use super::{inotify, pidfd, process_vm, sysv};
 use crate::mm::UserPtr;
 use abi::OpenFlags;
 
@@ -145,6 +146,9 @@ syscalls! {
     26 => msync(addr: usize, len: usize, flags: u32) = memory::msync, Full;
     27 => mincore(addr: usize, len: usize, vec: UserPtr<u8>) = memory::mincore, Full;
     28 => madvise(addr: usize, len: usize, advice: i32) = memory::madvise, Full;
+    29 => shmget(key: i32, size: usize, shmflg: u32) = sysv::shmget, Full;
+    30 => shmat(shmid: i32, shmaddr: usize, shmflg: u32) = sysv::shmat, Full;
+    31 => shmctl(shmid: i32, cmd: u32, buf: usize) = sysv::shmctl, Full;
     32 => dup(fd: Fd) = fcntl::dup, Full;
     33 => dup2(oldfd: Fd, newfd: Fd) = fcntl::dup2, Full;
     34 => pause() = signal::pause, Full;
@@ -162,6 +166,14 @@ syscalls! {
     61 => wait4(pid: i32, status: UserPtr<u32>, options: u32, rusage: UserPtr<abi::Rusage>) = process::wait4, Full;
     62 => kill(pid: i32, sig: i32) = signal::kill, Full;
     63 => uname(buf: UserPtr<abi::Utsname>) = identity::uname, Full;
+    64 => semget(key: i32, nsems: i32, semflg: u32) = sysv::semget, Full;
+    65 => semop(semid: i32, sops: UserPtr<abi::ipc::SemBuf>, nsops: u32) = sysv::semop, Full;
+    66 => semctl(semid: i32, semnum: i32, cmd: u32, arg: usize) = sysv::semctl, Full;
+    67 => shmdt(shmaddr: usize) = sysv::shmdt, Full;
+    68 => msgget(key: i32, msgflg: u32) = sysv::msgget, Full;
+    69 => msgsnd(msqid: i32, msgp: UserPtr<i64>, msgsz: usize, msgflg: u32) = sysv::msgsnd, Full;
+    70 => msgrcv(msqid: i32, msgp: UserPtr<i64>, msgsz: usize, msgtyp: i64, msgflg: u32) = sysv::msgrcv, Full;
+    71 => msgctl(msqid: i32, cmd: u32, buf: usize) = sysv::msgctl, Full;
     72 => fcntl(fd: Fd, cmd: u32, arg: usize) = fcntl::fcntl, Partial("leases, directory notification");
     73 => flock(fd: Fd, operation: u32) = fcntl::flock, Full;
     74 => fsync(fd: Fd) = file::fsync, Full;
@@ -272,6 +284,7 @@ syscalls! {
     217 => getdents64(fd: Fd, dirp: UserPtr<u8>, count: u32) = dir::getdents64, Full;
     218 => set_tid_address(tidptr: UserPtr<u32>) = process::set_tid_address, Full;
     219 => restart_syscall() = signal::restart_syscall, Full;
+    220 => semtimedop(semid: i32, sops: UserPtr<abi::ipc::SemBuf>, nsops: u32, timeout: UserPtr<abi::Timespec>) = sysv::semtimedop, Full;
     221 => fadvise64(fd: Fd, offset: i64, len: i64, advice: u32) = file::fadvise64, Full;
     222 => timer_create(clockid: i32, sevp: UserPtr<u8>, timerid: UserPtr<i32>) = timers::timer_create, Partial("no alarm clocks");
     223 => timer_settime(timerid: i32, flags: i32, new: UserPtr<abi::Itimerspec>, old: UserPtr<abi::Itimerspec>) = timers::timer_settime, Full;
@@ -290,6 +303,9 @@ syscalls! {
     247 => waitid(which: i32, id: i32, info: UserPtr<abi::SigInfo>, options: u32, rusage: UserPtr<abi::Rusage>) = process::waitid, Full;
     251 => ioprio_set(which: i32, who: i32, ioprio: i32) = sched::ioprio_set, Full;
     252 => ioprio_get(which: i32, who: i32) = sched::ioprio_get, Full;
+    253 => inotify_init() = inotify::inotify_init, Full;
+    254 => inotify_add_watch(fd: Fd, path: Path, mask: u32) = inotify::inotify_add_watch, Full;
+    255 => inotify_rm_watch(fd: Fd, wd: i32) = inotify::inotify_rm_watch, Full;
     257 => openat(dirfd: Fd, path: Path, flags: OpenFlags, mode: u32) = file::openat, Full;
     258 => mkdirat(dirfd: Fd, path: Path, mode: u32) = dir::mkdirat, Full;
     259 => mknodat(dirfd: Fd, path: Path, mode: u32, dev: u32) = dir::mknodat, Full;
@@ -305,6 +321,7 @@ syscalls! {
     269 => faccessat(dirfd: Fd, path: Path, mode: u32) = stat::faccessat, Full;
     270 => pselect6(nfds: i32, readfds: UserPtr<u64>, writefds: UserPtr<u64>, exceptfds: UserPtr<u64>, timeout: UserPtr<abi::Timespec>, sigmask: UserPtr<[u64; 2]>) = poll::pselect6, Full;
     271 => ppoll(fds: UserPtr<abi::PollFd>, nfds: u32, timeout: UserPtr<abi::Timespec>, sigmask: UserPtr<abi::SigSet>, sigsetsize: usize) = poll::ppoll, Full;
+    272 => unshare(flags: u64) = process_vm::unshare, Partial("no namespaces; threads cannot part");
     273 => set_robust_list(head: UserPtr<u8>, len: usize) = process::set_robust_list, Full;
     274 => get_robust_list(pid: i32, head: UserPtr<u64>, len: UserPtr<u64>) = futex::get_robust_list, Full;
     275 => splice(fd_in: Fd, off_in: UserPtr<i64>, fd_out: Fd, off_out: UserPtr<i64>, len: usize, flags: u32) = pipe::splice, Full;
@@ -324,13 +341,18 @@ syscalls! {
     291 => epoll_create1(flags: u32) = epoll::epoll_create1, Full;
     292 => dup3(oldfd: Fd, newfd: Fd, flags: u32) = fcntl::dup3, Full;
     293 => pipe2(pipefd: UserPtr<[i32; 2]>, flags: u32) = pipe::pipe2, Full;
+    294 => inotify_init1(flags: u32) = inotify::inotify_init1, Full;
     295 => preadv(fd: Fd, iov: UserPtr<abi::IoVec>, iovcnt: usize, offset: i64) = file::preadv, Full;
     296 => pwritev(fd: Fd, iov: UserPtr<abi::IoVec>, iovcnt: usize, offset: i64) = file::pwritev, Full;
     297 => rt_tgsigqueueinfo(tgid: i32, tid: i32, sig: i32, info: UserPtr<abi::SigInfo>) = signal::rt_tgsigqueueinfo, Full;
     302 => prlimit64(pid: i32, resource: u32, new: UserPtr<abi::Rlimit64>, old: UserPtr<abi::Rlimit64>) = limits::prlimit64, Full;
     305 => clock_adjtime(clk_id: i32, buf: UserPtr<u8>) = time::clock_adjtime, Partial("reading only");
     306 => syncfs(fd: Fd) = file::syncfs, Full;
+    308 => setns(fd: Fd, nstype: i32) = process_vm::setns, Partial("there are no namespaces");
     309 => getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) = identity::getcpu, Full;
+    310 => process_vm_readv(pid: i32, local: UserPtr<abi::IoVec>, liovcnt: usize, remote: UserPtr<abi::IoVec>, riovcnt: usize, flags: usize) = process_vm::process_vm_readv, Full;
+    311 => process_vm_writev(pid: i32, local: UserPtr<abi::IoVec>, liovcnt: usize, remote: UserPtr<abi::IoVec>, riovcnt: usize, flags: usize) = process_vm::process_vm_writev, Full;
+    312 => kcmp(pid1: i32, pid2: i32, kind: i32, idx1: usize, idx2: usize) = process_vm::kcmp, Partial("no KCMP_EPOLL_TFD");
     314 => sched_setattr(pid: i32, attr: UserPtr<u8>, flags: u32) = sched::sched_setattr, Partial("policies are kept, not acted on; no deadlines, no utilisation clamps");
     315 => sched_getattr(pid: i32, attr: UserPtr<u8>, size: u32, flags: u32) = sched::sched_getattr, Full;
     316 => renameat2(olddirfd: Fd, oldpath: Path, newdirfd: Fd, newpath: Path, flags: u32) = dir::renameat2, Partial("no whiteouts");
@@ -344,9 +366,12 @@ syscalls! {
     328 => pwritev2(fd: Fd, iov: UserPtr<abi::IoVec>, iovcnt: usize, offset: i64, offset_high: usize, flags: u32) = file::pwritev2, Full;
     332 => statx(dirfd: Fd, path: Path, flags: u32, mask: u32, statxbuf: UserPtr<abi::Statx>) = stat::statx, Full;
     334 => rseq(area: UserPtr<u8>, len: u32, flags: u32, sig: u32) = process::rseq, Full;
+    424 => pidfd_send_signal(pidfd: Fd, sig: i32, info: UserPtr<abi::SigInfo>, flags: u32) = pidfd::pidfd_send_signal, Full;
+    434 => pidfd_open(pid: i32, flags: u32) = pidfd::pidfd_open, Full;
     435 => clone3(args: UserPtr<u8>, size: usize) => stubs::clone3_entry, Partial("namespaces, cgroups, set_tid");
     436 => close_range(first: u32, last: u32, flags: u32) = file::close_range, Full;
     437 => openat2(dirfd: Fd, path: Path, how: UserPtr<abi::OpenHow>, size: usize) = file::openat2, Full;
+    438 => pidfd_getfd(pidfd: Fd, targetfd: Fd, flags: u32) = pidfd::pidfd_getfd, Full;
     439 => faccessat2(dirfd: Fd, path: Path, mode: u32, flags: u32) = stat::faccessat2, Full;
     441 => epoll_pwait2(epfd: Fd, events: UserPtr<u8>, maxevents: i32, timeout: UserPtr<abi::Timespec>, sigmask: UserPtr<abi::SigSet>, sigsetsize: usize) = epoll::epoll_pwait2, Full;
     449 => futex_waitv(waiters: UserPtr<futex::WaitVector>, count: u32, flags: u32, timeout: UserPtr<[i64; 2]>, clock: i32) = futex::futex_waitv, Full;

@@ -159,6 +159,7 @@ fn end_process() {
     drop(process.take_files());
     leave_address_space(None);
     release_parent(process);
+    crate::ipc::process_exit(process);
     super::signal::process_exit(process);
     if process.pid == super::exec::FIRST_PID {
         end_everybody_else(process);

@@ -83,7 +83,7 @@ impl Key {
         Ok(space.with(|inner| match inner.regions.find(at) {
             Some(region) if region.flags.contains(RegionFlags::SHARED) => match &region.backing {
                 Backing::Object(object, page) => Self {
-                    object: Arc::as_ptr(object).cast::<()>().addr(),
+                    object: object.identity_key(),
                     offset: *page as usize * PAGE_SIZE + (at - region.start),
                 },
                 Backing::Anonymous => private,

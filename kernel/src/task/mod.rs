@@ -2,6 +2,7 @@
 //!
 //! Lock order: `Process` fields → `sched::QUEUE` → nothing. A wait queue's lock is taken inside no other lock than its owner's.
 
+pub mod access;
 pub mod children;
 pub mod clock;
 pub mod clone;

@@ -124,6 +124,8 @@ pub struct Process {
     /// Cleared when a vfork child execs or ends.
     pub holds_parent: AtomicBool,
     pub parent_release: WaitQueue,
+    /// Whether it ever asked for SEM_UNDO.
+    pub has_undo: AtomicBool,
     /// PR_SET_CHILD_SUBREAPER.
     pub subreaper: AtomicBool,
     /// What threads that ended have used, and what children that were waited for have.
@@ -170,6 +172,7 @@ impl Process {
             zombie: AtomicBool::new(false),
             holds_parent: AtomicBool::new(false),
             parent_release: WaitQueue::new(),
+            has_undo: AtomicBool::new(false),
             subreaper: AtomicBool::new(false),
             usage: SpinLock::new(Usage::default()),
             children_usage: SpinLock::new(Usage::default()),
@@ -309,6 +312,7 @@ pub fn register(process: &Arc<Process>) {
 pub fn unregister(pid: u32) {
     let process = REGISTRY.lock().processes.remove(&pid);
     drop(process);
+    fs::pidfd::notify_ended();
 }
 
 /// Makes a thread known by its number, and a member of its process.
@@ -321,6 +325,7 @@ pub fn register_thread(thread: &Arc<Thread>) {
 pub fn unregister_thread(thread: &Thread) -> usize {
     let own = REGISTRY.lock().threads.remove(&thread.tid);
     drop(own);
+    fs::pidfd::notify_ended();
     let mut threads = thread.process.threads.lock();
     let position = threads.iter().position(|other| other.tid == thread.tid);
     let removed = position.map(|at| threads.swap_remove(at));

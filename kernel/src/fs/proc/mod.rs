@@ -82,6 +82,7 @@ static ROOT: &[Entry] = &[
     Entry::text("stat", system::statistics),
     Entry::text("swaps", system::swaps),
     Entry::directory("sys", sysctl::ENTRIES),
+    Entry::directory("sysvipc", system::SYSVIPC),
     Entry::text("uptime", system::uptime),
     Entry::text("version", system::version),
     Entry::text("vmstat", system::memory_statistics),
@@ -133,6 +134,12 @@ fn kind_and_mode(node: &Node) -> (FileKind, u32) {
         }
         Node::Descriptor(pid, _, view, fd) => fd::kind_and_mode(*pid, *view, *fd),
     }
+}
+
+/// The number of the process or thread whose directory an inode is.
+pub fn process_of_directory(inode: &Inode) -> Option<u32> {
+    let is_directory = core::ptr::eq(inode.fs.kind, &raw const PROC) && inode.number as u32 == 1;
+    is_directory.then_some((inode.number >> 32) as u32).filter(|&pid| pid != 0)
 }
 
 /// The process of a number. ESRCH when it is gone.

@@ -1,11 +1,15 @@
 //! /proc/sys.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use abi::Errno;
 
 use super::text::put;
 use super::{Entry, Text, system};
 use crate::config;
 use crate::entropy;
+use crate::fs::notify;
+use crate::ipc::limit;
 use crate::mm::regions;
 use crate::sync::SpinLock;
 use crate::syscall::identity;
@@ -45,6 +49,30 @@ macro_rules! kept {
     }};
 }
 
+/// Limits that are acted on.
+macro_rules! numbers {
+    ($name:literal, $values:expr) => {
+        Entry::setting($name, |text| write_numbers(text, $values), |bytes| store_numbers(bytes, $values))
+    };
+}
+
+fn write_numbers(text: &mut Text, values: &[AtomicU64]) -> Result<(), Errno> {
+    for (index, value) in values.iter().enumerate() {
+        put!(text, "{}{}", if index > 0 { "\t" } else { "" }, value.load(Ordering::Relaxed));
+    }
+    put!(text, "\n");
+    Ok(())
+}
+
+/// Takes as many numbers as are written, from the first on.
+fn store_numbers(bytes: &[u8], values: &[AtomicU64]) -> Result<(), Errno> {
+    let text = core::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
+    for (word, value) in text.split_ascii_whitespace().zip(values) {
+        value.store(word.parse().map_err(|_| Errno::EINVAL)?, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
 const fn padded(text: &str) -> [u8; 32] {
     let mut out = [0; 32];
     let bytes = text.as_bytes();
@@ -78,9 +106,9 @@ static FS: &[Entry] = &[
 ];
 
 static INOTIFY: &[Entry] = &[
-    kept!("max_queued_events", "16384"),
-    kept!("max_user_instances", "128"),
-    kept!("max_user_watches", "65536"),
+    numbers!("max_queued_events", core::slice::from_ref(&notify::limit::QUEUED_EVENTS)),
+    numbers!("max_user_instances", core::slice::from_ref(&notify::limit::INSTANCES)),
+    numbers!("max_user_watches", core::slice::from_ref(&notify::limit::WATCHES)),
 ];
 
 static MQUEUE: &[Entry] = &[kept!("msg_max", "10"), kept!("msgsize_max", "8192"), kept!("queues_max", "256")];
@@ -99,9 +127,9 @@ static KERNEL: &[Entry] = &[
         config::set_hostname(name);
         Ok(())
     }),
-    kept!("msgmax", "8192"),
-    kept!("msgmnb", "16384"),
-    kept!("msgmni", "32000"),
+    numbers!("msgmax", core::slice::from_ref(&limit::MSGMAX)),
+    numbers!("msgmnb", core::slice::from_ref(&limit::MSGMNB)),
+    numbers!("msgmni", core::slice::from_ref(&limit::MSGMNI)),
     constant!("ngroups_max", 65_536),
     Entry::text("osrelease", |text| {
         text.bytes(identity::RELEASE);
@@ -119,10 +147,10 @@ static KERNEL: &[Entry] = &[
     kept!("sched_autogroup_enabled", "0"),
     kept!("sched_rt_period_us", "1000000"),
     kept!("sched_rt_runtime_us", "950000"),
-    kept!("sem", "32000\t1024000000\t500\t32000"),
-    kept!("shmall", "18446744073692774399"),
-    kept!("shmmax", "18446744073692774399"),
-    kept!("shmmni", "4096"),
+    numbers!("sem", &limit::SEM),
+    numbers!("shmall", core::slice::from_ref(&limit::SHMALL)),
+    numbers!("shmmax", core::slice::from_ref(&limit::SHMMAX)),
+    numbers!("shmmni", core::slice::from_ref(&limit::SHMMNI)),
     constant!("tainted", 0),
     kept!("threads-max", "65536"),
     Entry::text("version", |text| {

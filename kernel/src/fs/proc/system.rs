@@ -187,3 +187,19 @@ pub fn domain_name(text: &mut Text) -> Result<(), Errno> {
     text.bytes(b"\n");
     Ok(())
 }
+
+/// /proc/sysvipc
+pub(super) static SYSVIPC: &[super::Entry] = &[
+    super::Entry::text("msg", |text| {
+        crate::ipc::msg::write_table(text);
+        Ok(())
+    }),
+    super::Entry::text("sem", |text| {
+        crate::ipc::sem::write_table(text);
+        Ok(())
+    }),
+    super::Entry::text("shm", |text| {
+        crate::ipc::shm::write_table(text);
+        Ok(())
+    }),
+];
