@@ -75,22 +75,19 @@ pub fn trace(text: fmt::Arguments<'_>) {
     LOG.print(format_args!("{text}\n"));
 }
 
-/// Return addresses that a backtrace follows at most.
+/// Return addresses that a backtrace shows at most, and words of the stack that it looks at.
 const MAX_DEPTH: usize = 32;
+const MAX_WORDS: usize = 1024;
 
-/// Return addresses of the callers, by frame pointers. `xtask` puts names to the addresses.
-fn print_backtrace(mut rbp: u64) {
+/// Return addresses of the callers: the words of the stack that point behind a call (decision 0005). A few may be left from calls that have
+/// returned. `xtask` puts names to the addresses.
+fn print_backtrace(rsp: u64) {
     LOG.print(format_args!("backtrace:\n"));
-    for _ in 0..MAX_DEPTH {
-        let Some((next, address)) = crate::arch::x86_64::switch::caller(rbp) else { break };
-        if !entry::is_kernel_text(address) {
-            break;
-        }
+    let words = crate::arch::x86_64::switch::stack_words(rsp, MAX_WORDS);
+    let calls =
+        words.filter(|&word| entry::is_kernel_text(word) && crate::arch::x86_64::switch::follows_call(word));
+    for address in calls.take(MAX_DEPTH) {
         LOG.print(format_args!("  {address:#018x}\n"));
-        if next <= rbp {
-            break;
-        }
-        rbp = next;
     }
 }
 
@@ -103,7 +100,7 @@ pub fn print_state(what: &str, frame: &TrapFrame) {
         frame.r14, frame.r15,
     ));
     LOG.print(format_args!("  {:#018x}\n", frame.rip));
-    print_backtrace(frame.rbp);
+    print_backtrace(frame.rsp);
 }
 
 static PANICKING: AtomicBool = AtomicBool::new(false);
@@ -125,7 +122,7 @@ pub fn fatal_exception(frame: &TrapFrame, vector: u8, error: u64, address: Optio
 fn panic(info: &PanicInfo<'_>) -> ! {
     if !PANICKING.swap(true, Ordering::AcqRel) {
         LOG.print(format_args!("kernel {info}\n"));
-        print_backtrace(crate::arch::x86_64::switch::frame_pointer());
+        print_backtrace(crate::arch::x86_64::switch::stack_pointer());
     }
     power::off(power::End::Panic)
 }

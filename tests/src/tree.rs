@@ -33,7 +33,7 @@ impl Tree {
         if !mounted.success() {
             bail!("mounting a tmpfs for the native runs: the guest tests need root");
         }
-        for directory in ["bin", "dev", "etc", "proc", "tmp", "t/bin", "t/data"] {
+        for directory in ["bin", "dev/shm", "etc", "proc", "tmp", "t/bin", "t/data"] {
             std::fs::create_dir_all(tree.path().join(directory))?;
         }
         for (from, to) in HOST_PROGRAMS {

@@ -103,7 +103,7 @@ impl Advisory {
         };
         let result = match attempt() {
             Some(done) => Ok(done),
-            None if on_conflict == OnConflict::Fail => Err(SysError::Errno(Errno::EAGAIN)),
+            None if on_conflict == OnConflict::Fail => Err(SysError::errno(Errno::EAGAIN)),
             None => {
                 self.changed.wake_all();
                 self.changed.wait(None, attempt).map_err(SysError::from)

@@ -12,6 +12,7 @@ use namemap::{Key, NameMap};
 
 use super::inode::{FileKind, Inode};
 use super::path_cache;
+use crate::sort;
 use crate::sync::SpinLock;
 
 /// A name; most are short.
@@ -294,12 +295,8 @@ impl Dentry {
             return Vec::new();
         }
         entries.extend(children.iter().filter(|entry| entry.0 >= from));
-        if entries.len() > max {
-            entries.select_nth_unstable_by_key(max, |entry| entry.0);
-            entries.truncate(max);
-        }
-        entries.sort_unstable_by_key(|entry| entry.0);
-        entries.into_iter().map(|(cookie, dentry)| (cookie, dentry.clone())).collect()
+        let first = sort::smallest(&mut entries, max, |entry| entry.0);
+        first.iter().map(|(cookie, dentry)| (*cookie, Arc::clone(dentry))).collect()
     }
 
     /// Cuts all entries off, level by level: the end of a file system in memory, whose entries own each other.

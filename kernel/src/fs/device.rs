@@ -23,7 +23,8 @@ pub const CONSOLE: Device = Device::new(5, 1);
 
 /// Opens the device that a node's number means. ENXIO for numbers without one.
 pub fn open(path: &Path, flags: OpenFlags) -> Result<Arc<OpenFile>, SysError> {
-    let mode = Mode::from_flags(flags) | Mode::SEEK;
+    // Seekable in name only: none of them has an offset that reads and writes would move.
+    let mode = Mode::from_flags(flags) | Mode::LSEEK | Mode::PLACED;
     let path = path.clone();
     Ok(match path.inode().device {
         NULL => Arc::new(OpenFile::new(path, flags, mode, Null)),
@@ -69,7 +70,7 @@ impl FileOps for Zero {
     }
 
     fn read(&self, _: &OpenFile, _: &mut u64, dst: &mut Sink<'_>) -> SysResult {
-        Ok(dst.fill(0, dst.remaining())?)
+        Ok(dst.clear()?)
     }
 
     fn write(&self, _: &OpenFile, _: &mut u64, src: &mut Source<'_>) -> SysResult {
@@ -94,7 +95,7 @@ impl FileOps for Full {
     }
 
     fn read(&self, _: &OpenFile, _: &mut u64, dst: &mut Sink<'_>) -> SysResult {
-        Ok(dst.fill(0, dst.remaining())?)
+        Ok(dst.clear()?)
     }
 
     fn write(&self, _: &OpenFile, _: &mut u64, _: &mut Source<'_>) -> SysResult {

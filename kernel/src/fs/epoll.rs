@@ -6,13 +6,13 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::{Arc, Weak};
 use core::any::Any;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use abi::{Errno, OpenFlags};
 
 use super::anon;
 use super::file::{FileOps, Mode, OpenFile, Whence};
-use super::poll::{Events, PollHead, Poller};
+use super::poll::{Events, PollHead, Poller, Readiness};
 use crate::sync::SpinLock;
 use crate::syscall::{SysError, SysResult};
 use crate::task::{WaitError, WaitQueue};
@@ -42,7 +42,11 @@ pub struct Item {
     epoll: Weak<Set>,
     file: Weak<OpenFile>,
     fd: i32,
-    interest: SpinLock<Interest>,
+    /// The file's word, if it has one.
+    readiness: Option<Arc<Readiness>>,
+    /// `Interest`.
+    events: AtomicU32,
+    data: AtomicU64,
     is_queued: AtomicBool,
 }
 
@@ -50,7 +54,7 @@ impl Item {
     /// Something happened to the file.
     pub fn notify(self: &Arc<Self>) {
         let Some(epoll) = self.epoll.upgrade() else { return };
-        if self.interest.lock().events & !flag::PRIVATE == 0 {
+        if self.events() & !flag::PRIVATE == 0 {
             return;
         }
         epoll.queue(self);
@@ -58,12 +62,32 @@ impl Item {
         epoll.head.notify();
     }
 
+    #[inline(always)]
+    fn events(&self) -> u32 {
+        self.events.load(Ordering::Acquire)
+    }
+
+    fn set_interest(&self, interest: Interest) {
+        self.data.store(interest.data, Ordering::Release);
+        self.events.store(interest.events, Ordering::Release);
+    }
+
     /// What is ready and wanted.
+    #[inline]
     fn ready(&self) -> Option<(u32, u64)> {
+        let events = match &self.readiness {
+            Some(readiness) if self.file.strong_count() > 0 => readiness.get(),
+            _ => self.poll()?,
+        };
+        let wanted = events.bits() & self.events() & !flag::PRIVATE;
+        (wanted != 0).then(|| (wanted, self.data.load(Ordering::Acquire)))
+    }
+
+    /// Asks the file, if it is still open.
+    #[inline(never)]
+    fn poll(&self) -> Option<Events> {
         let file = self.file.upgrade()?;
-        let interest = *self.interest.lock();
-        let events = file.ops.poll(&file, Poller::Glance).bits() & interest.events & !flag::PRIVATE;
-        (events != 0).then_some((events, interest.data))
+        Some(file.ops.poll(&file, Poller::Glance))
     }
 }
 
@@ -74,6 +98,8 @@ pub struct Set {
     items: SpinLock<BTreeMap<Key, Arc<Item>>>,
     ready: SpinLock<VecDeque<Arc<Item>>>,
     waiters: WaitQueue,
+    /// Threads that wait, or are about to.
+    sleepers: AtomicU32,
     head: PollHead,
 }
 
@@ -82,9 +108,14 @@ fn key(fd: i32, file: &Arc<OpenFile>) -> Key {
 }
 
 impl Set {
+    /// Puts an entry on the ready list, once. `is_queued` changes under the list's lock only.
     fn queue(&self, item: &Arc<Item>) {
+        if item.is_queued.load(Ordering::Acquire) {
+            return;
+        }
+        let mut ready = self.ready.lock();
         if !item.is_queued.swap(true, Ordering::AcqRel) {
-            self.ready.lock().push_back(item.clone());
+            ready.push_back(item.clone());
         }
     }
 
@@ -95,7 +126,9 @@ impl Set {
             epoll: Arc::downgrade(self),
             file: Arc::downgrade(file),
             fd,
-            interest: SpinLock::new(interest),
+            readiness: file.readiness().cloned(),
+            events: AtomicU32::new(interest.events),
+            data: AtomicU64::new(interest.data),
             is_queued: AtomicBool::new(false),
         });
         {
@@ -120,13 +153,13 @@ impl Set {
     /// EPOLL_CTL_MOD. ENOENT; EINVAL for an exclusive entry.
     pub fn modify(&self, fd: i32, file: &Arc<OpenFile>, interest: Interest) -> Result<(), Errno> {
         let item = self.find(fd, file)?;
-        {
-            let mut current = item.interest.lock();
-            if current.events & flag::EXCLUSIVE != 0 {
-                return Err(Errno::EINVAL);
-            }
-            *current = Interest { events: interest.events | (Events::ERR | Events::HUP).bits(), ..interest };
+        if item.events() & flag::EXCLUSIVE != 0 {
+            return Err(Errno::EINVAL);
         }
+        item.set_interest(Interest {
+            events: interest.events | (Events::ERR | Events::HUP).bits(),
+            ..interest
+        });
         if item.ready().is_some() {
             item.notify();
         }
@@ -136,9 +169,25 @@ impl Set {
     /// EPOLL_CTL_DEL. ENOENT.
     pub fn remove(&self, fd: i32, file: &Arc<OpenFile>) -> Result<(), Errno> {
         let item = self.items.lock().remove(&key(fd, file)).ok_or(Errno::ENOENT)?;
-        item.interest.lock().events = 0;
+        item.events.store(0, Ordering::Release);
         self.ready.lock().retain(|queued| !Arc::ptr_eq(queued, &item));
         Ok(())
+    }
+
+    /// What the only candidate reports, if it stays where it is: `None` has the list looked through.
+    #[inline(always)]
+    fn only_event(&self) -> Option<(u32, u64)> {
+        let ready = self.ready.lock();
+        if ready.len() != 1 {
+            return None;
+        }
+        let item = ready.front()?;
+        let readiness = item.readiness.as_ref()?;
+        let events = item.events();
+        let found = readiness.get().bits() & events & !flag::PRIVATE;
+        let is_level = events & (flag::ONESHOT | flag::EDGE) == 0;
+        (found != 0 && is_level && item.file.strong_count() > 0)
+            .then(|| (found, item.data.load(Ordering::Acquire)))
     }
 
     /// Hands up to `max` ready entries to `report`, in order; it returns an error to stop. Returns how many were taken.
@@ -149,12 +198,19 @@ impl Set {
     ) -> Result<usize, Errno> {
         let mut taken = 0;
         // Entries that stay ready go behind those that are there now.
-        let mut left = self.ready.lock().len();
-        while left > 0 && taken < max {
-            left -= 1;
-            let Some(item) = self.ready.lock().pop_front() else { break };
-            item.is_queued.store(false, Ordering::Release);
-            let Some((events, data)) = item.ready() else {
+        let mut left = None;
+        while taken < max {
+            let Some((item, is_out)) = self.next_candidate(&mut left) else { break };
+            let mut found = item.ready();
+            if found.is_none() && !is_out {
+                // Out of the list first, and then looked at once more: what happens from now on puts it back.
+                self.take_out(&item);
+                found = item.ready();
+                if found.is_some() {
+                    self.queue(&item);
+                }
+            }
+            let Some((events, data)) = found else {
                 if item.file.strong_count() == 0 {
                     self.items.lock().retain(|_, other| !Arc::ptr_eq(other, &item));
                 }
@@ -165,15 +221,39 @@ impl Set {
                 return if taken > 0 { Ok(taken) } else { Err(error) };
             }
             taken += 1;
-            let mut interest = item.interest.lock();
-            if interest.events & flag::ONESHOT != 0 {
-                interest.events &= flag::PRIVATE;
-            } else if interest.events & flag::EDGE == 0 {
-                drop(interest);
-                self.queue(&item);
+            if is_out && item.events() & flag::ONESHOT != 0 {
+                item.events.fetch_and(flag::PRIVATE, Ordering::AcqRel);
             }
         }
         Ok(taken)
+    }
+
+    /// The next entry to look at. One that reports each event once leaves the list at once (true), so that nobody else reports it; the
+    /// others stay, the first behind the last.
+    /// `left` counts down how many of those that are there at first are still to be looked at.
+    #[inline(always)]
+    fn next_candidate(&self, left: &mut Option<usize>) -> Option<(Arc<Item>, bool)> {
+        let mut ready = self.ready.lock();
+        let count = left.unwrap_or(ready.len());
+        *left = Some(count.checked_sub(1)?);
+        let item = ready.front()?;
+        if item.events() & (flag::ONESHOT | flag::EDGE) != 0 {
+            let item = ready.pop_front()?;
+            item.is_queued.store(false, Ordering::Release);
+            return Some((item, true));
+        }
+        let item = item.clone();
+        if ready.len() > 1 {
+            ready.rotate_left(1);
+        }
+        Some((item, false))
+    }
+
+    #[inline(never)]
+    fn take_out(&self, item: &Arc<Item>) {
+        let mut ready = self.ready.lock();
+        ready.retain(|queued| !Arc::ptr_eq(queued, item));
+        item.is_queued.store(false, Ordering::Release);
     }
 
     /// Whether something may be ready.
@@ -183,12 +263,16 @@ impl Set {
 
     /// Sleeps until something may be ready.
     pub fn wait(&self, deadline: Option<u64>) -> Result<(), WaitError> {
-        self.waiters.wait(deadline, || self.has_candidates().then_some(()))
+        // Counted before the look at the list, at which `pass_on` looks before it looks at the count.
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        let result = self.waiters.wait(deadline, || self.has_candidates().then_some(()));
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        result
     }
 
     /// Another thread may take what is left.
     pub fn pass_on(&self) {
-        if self.has_candidates() {
+        if self.sleepers.load(Ordering::SeqCst) != 0 && self.has_candidates() {
             self.waiters.wake_one();
         }
     }
@@ -197,8 +281,11 @@ impl Set {
         let mut left = self.ready.lock().len();
         while left > 0 {
             left -= 1;
-            let Some(item) = self.ready.lock().pop_front() else { break };
-            item.is_queued.store(false, Ordering::Release);
+            let Some(item) = self.ready.lock().front().cloned() else { break };
+            if item.ready().is_some() {
+                return true;
+            }
+            self.take_out(&item);
             if item.ready().is_some() {
                 self.queue(&item);
                 return true;
@@ -246,6 +333,10 @@ impl FileOps for EpollFile {
         self
     }
 
+    fn epoll(&self) -> Option<&Arc<Set>> {
+        Some(&self.0)
+    }
+
     fn poll(&self, _: &OpenFile, poller: Poller<'_>) -> Events {
         self.0.head.add(poller);
         if self.0.any_ready() { Events::READABLE } else { Events::empty() }
@@ -266,13 +357,12 @@ impl FileOps for EpollFile {
     fn describe(&self, out: &mut dyn fmt::Write) {
         for item in self.0.items.lock().values() {
             let Some(file) = item.file.upgrade() else { continue };
-            let interest = *item.interest.lock();
             let _ = writeln!(
                 out,
                 "tfd: {:8} events: {:8x} data: {:16x}  pos:{} ino:{:x} sdev:{:x}",
                 item.fd,
-                interest.events,
-                interest.data,
+                item.events(),
+                item.data.load(Ordering::Acquire),
                 file.position(),
                 file.inode().number,
                 file.inode().fs.device
@@ -283,7 +373,7 @@ impl FileOps for EpollFile {
 
 /// The epoll instance behind an open file.
 pub fn of(file: &OpenFile) -> Option<&Arc<Set>> {
-    file.ops.as_any().downcast_ref::<EpollFile>().map(|epoll| &epoll.0)
+    file.ops.epoll()
 }
 
 /// epoll_create1(2).
@@ -292,9 +382,18 @@ pub fn new(flags: OpenFlags) -> Arc<OpenFile> {
         items: SpinLock::new(BTreeMap::new()),
         ready: SpinLock::new(VecDeque::new()),
         waiters: WaitQueue::new(),
+        sleepers: AtomicU32::new(0),
         head: PollHead::new(),
     });
     anon::open("[eventpoll]", flags | OpenFlags::RDWR, Mode::LSEEK, EpollFile(set))
+}
+
+/// The usual answer of epoll_wait(2): one file is ready. `None` if it takes more to say what is.
+#[inline(always)]
+pub fn only_event(set: &Set) -> Option<(u32, u64)> {
+    let event = set.only_event()?;
+    set.pass_on();
+    Some(event)
 }
 
 /// epoll_wait(2): waits for at least one event. Returns how many were reported.
@@ -314,7 +413,7 @@ pub fn wait(
             Ok(()) => {}
             Err(WaitError::TimedOut) => return Ok(0),
             // Never restarted (signal(7)).
-            Err(WaitError::Interrupted) => return Err(SysError::Errno(Errno::EINTR)),
+            Err(WaitError::Interrupted) => return Err(SysError::errno(Errno::EINTR)),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::lock::SleepLock;
 use super::notify::{self, event};
 use super::path::Path;
 use super::perm;
-use super::poll::{Events, Poller};
+use super::poll::{Events, Poller, Readiness};
 use crate::mm::fault::{Access, FaultError};
 use crate::mm::{Frame, MemoryObject, Sink, Source};
 use crate::sync::SpinLock;
@@ -105,6 +105,11 @@ pub trait FileOps: Send + Sync + 'static {
         Events::READABLE | Events::WRITABLE
     }
 
+    /// The epoll instance that this is, for epoll's own calls.
+    fn epoll(&self) -> Option<&Arc<super::epoll::Set>> {
+        None
+    }
+
     /// Whether poll can wait for it: epoll refuses others with EPERM.
     fn is_pollable(&self) -> bool {
         false
@@ -168,6 +173,8 @@ pub struct OpenFile {
     /// Reads and writes at the shared offset take turns.
     position_lock: SleepLock,
     owner: SpinLock<Option<Box<SignalOwner>>>,
+    /// What is ready, for kinds of file that keep it.
+    readiness: Option<Arc<Readiness>>,
     /// A box of nothing for most kinds of file.
     pub ops: Box<dyn FileOps>,
 }
@@ -182,7 +189,29 @@ impl OpenFile {
             position: AtomicU64::new(0),
             position_lock: SleepLock::new(),
             owner: SpinLock::new(None),
+            readiness: None,
             ops: Box::new(ops),
+        }
+    }
+
+    /// With a word that always says what `ops.poll` would.
+    pub fn with_readiness(mut self, readiness: &Arc<Readiness>) -> Self {
+        self.readiness = Some(readiness.clone());
+        self
+    }
+
+    /// The word that says what is ready, of files that have one.
+    #[inline(always)]
+    pub fn readiness(&self) -> Option<&Arc<Readiness>> {
+        self.readiness.as_ref()
+    }
+
+    /// What is ready now.
+    #[inline(always)]
+    pub fn glance(&self) -> Events {
+        match &self.readiness {
+            Some(readiness) => readiness.get(),
+            None => self.ops.poll(self, Poller::Glance),
         }
     }
 
@@ -240,6 +269,17 @@ impl OpenFile {
         result
     }
 
+    /// Reads at a place what lies in one page of a file in memory, straight to the program. `None`: the long way says what comes of it.
+    #[inline(always)]
+    fn read_page(&self, at: u64, address: usize, len: usize) -> Option<usize> {
+        let inode = self.inode();
+        let done = inode.file()?.read_page(inode, at, address, len)?;
+        if !self.flags().contains(OpenFlags::NOATIME) {
+            inode.touch_accessed();
+        }
+        Some(done)
+    }
+
     #[inline(always)]
     fn read_inner(&self, at: &mut u64, dst: &mut Sink<'_>) -> SysResult {
         if self.mode.contains(Mode::MEMORY) {
@@ -259,6 +299,7 @@ impl OpenFile {
     }
 
     /// Reads at the offset. EBADF if not open for reading; what the file itself says.
+    #[inline(always)]
     pub fn read(&self, dst: &mut Sink<'_>) -> SysResult {
         if !self.mode.contains(Mode::READ) {
             return Err(Errno::EBADF.into());
@@ -273,6 +314,7 @@ impl OpenFile {
     }
 
     /// Writes at the offset.
+    #[inline(always)]
     pub fn write(&self, src: &mut Source<'_>) -> SysResult {
         if !self.mode.contains(Mode::WRITE) {
             return Err(Errno::EBADF.into());
@@ -286,7 +328,20 @@ impl OpenFile {
         result
     }
 
+    #[inline(never)]
+    fn read_at_slowly(&self, at: u64, dst: &mut Sink<'_>) -> SysResult {
+        let mut at = at;
+        self.read_inner(&mut at, dst)
+    }
+
+    #[inline(never)]
+    fn write_at_slowly(&self, at: u64, src: &mut Source<'_>) -> SysResult {
+        let mut at = at;
+        self.write_inner(&mut at, src)
+    }
+
     /// Reads elsewhere than at the offset. ESPIPE without one.
+    #[inline(always)]
     pub fn read_at(&self, at: u64, dst: &mut Sink<'_>) -> SysResult {
         if !self.mode.contains(Mode::PLACED) {
             return Err(Errno::ESPIPE.into());
@@ -294,12 +349,19 @@ impl OpenFile {
         if !self.mode.contains(Mode::READ) {
             return Err(Errno::EBADF.into());
         }
-        let mut at = at;
-        let result = self.read_inner(&mut at, dst);
+        if self.mode.contains(Mode::MEMORY)
+            && let Some((address, len)) = dst.as_user()
+            && let Some(done) = self.read_page(at, address, len)
+        {
+            notify::note_moved(&self.path.dentry, &Ok(done), event::ACCESS);
+            return Ok(done);
+        }
+        let result = self.read_at_slowly(at, dst);
         notify::note_moved(&self.path.dentry, &result, event::ACCESS);
         result
     }
 
+    #[inline(always)]
     pub fn write_at(&self, at: u64, src: &mut Source<'_>) -> SysResult {
         if !self.mode.contains(Mode::PLACED) {
             return Err(Errno::ESPIPE.into());
@@ -307,8 +369,14 @@ impl OpenFile {
         if !self.mode.contains(Mode::WRITE) {
             return Err(Errno::EBADF.into());
         }
-        let mut at = at;
-        let result = self.write_inner(&mut at, src);
+        if self.mode.contains(Mode::MEMORY)
+            && let Some((address, len)) = src.as_user()
+            && let Some(done) = write_page(self, at, address, len)
+        {
+            notify::note_moved(&self.path.dentry, &Ok(done), event::MODIFY);
+            return Ok(done);
+        }
+        let result = self.write_at_slowly(at, src);
         notify::note_moved(&self.path.dentry, &result, event::MODIFY);
         result
     }
@@ -396,6 +464,27 @@ fn read_inode(file: &OpenFile, at: &mut u64, dst: &mut Sink<'_>) -> SysResult {
     Ok(done)
 }
 
+/// Writes over what is there already of one page of a file in memory, straight from the program. `None`: the long way says what comes
+/// of it.
+#[inline(always)]
+fn write_page(file: &OpenFile, at: u64, address: usize, len: usize) -> Option<usize> {
+    let inode = file.inode();
+    let contents = inode.file()?;
+    if file.flags().contains(OpenFlags::APPEND) || inode.mode() & 0o6000 != 0 {
+        return None;
+    }
+    let end = at.checked_add(len as u64)?;
+    if end > current().process.limit(rlimit::FSIZE) {
+        return None;
+    }
+    let _guard = inode.lock.lock();
+    if end > inode.size() {
+        return None;
+    }
+    inode.touch_modified();
+    contents.write_page(at, address, len)
+}
+
 /// Writes what the inode holds: at the end with O_APPEND, within RLIMIT_FSIZE.
 #[inline(always)]
 fn write_inode(file: &OpenFile, at: &mut u64, src: &mut Source<'_>) -> SysResult {
@@ -473,6 +562,11 @@ impl MemoryObject for MappedFile {
 
     fn size(&self) -> u64 {
         self.0.inode().size()
+    }
+
+    fn resident_pages(&self) -> u64 {
+        const BLOCKS_PER_PAGE: u64 = 8;
+        self.0.inode().blocks() / BLOCKS_PER_PAGE
     }
 
     fn identity(&self) -> (u64, u64) {

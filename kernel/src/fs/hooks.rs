@@ -66,7 +66,7 @@ pub fn stop_background(group: u32, reason: Reason) -> Result<(), SysError> {
         return Err(Errno::EIO.into());
     }
     signal_group(group, reason);
-    Err(SysError::Restart(crate::syscall::Restart::IfAsked))
+    Err(SysError::restart(crate::syscall::Restart::IfAsked))
 }
 
 /// Whether a process group belongs to a session. ESRCH if there is no such group.

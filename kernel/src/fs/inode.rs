@@ -405,6 +405,12 @@ impl Inode {
         self.blocks.store(blocks, Ordering::Relaxed);
     }
 
+    /// Looks at the times, which don't change meanwhile.
+    #[inline(always)]
+    pub fn with_times<T>(&self, look: impl FnOnce(&Times) -> T) -> T {
+        look(&self.times.lock())
+    }
+
     #[inline]
     pub fn times(&self) -> Times {
         *self.times.lock()

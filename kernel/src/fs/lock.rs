@@ -1,5 +1,8 @@
-//! A lock that is held across user copies and waits: contenders sleep.
+//! Locks that are held across user copies and waits: contenders sleep.
+#![expect(unsafe_code, reason = "a mutex owns what it guards")]
 
+use core::cell::UnsafeCell;
+use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use crate::task::WaitQueue;
@@ -63,5 +66,50 @@ impl Drop for SleepGuard<'_> {
         if self.0.state.swap(FREE, Ordering::Release) == WANTED {
             self.0.wake();
         }
+    }
+}
+
+/// A value behind a `SleepLock`.
+#[derive(Default)]
+pub struct SleepMutex<T> {
+    lock: SleepLock,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the lock gives the value to one thread at a time.
+unsafe impl<T: Send> Sync for SleepMutex<T> {}
+
+impl<T> SleepMutex<T> {
+    pub const fn new(value: T) -> Self {
+        Self { lock: SleepLock::new(), value: UnsafeCell::new(value) }
+    }
+
+    #[inline]
+    pub fn lock(&self) -> SleepMutexGuard<'_, T> {
+        SleepMutexGuard { _guard: self.lock.lock(), value: &self.value }
+    }
+}
+
+/// Access to the value, until dropped.
+pub struct SleepMutexGuard<'a, T> {
+    _guard: SleepGuard<'a>,
+    value: &'a UnsafeCell<T>,
+}
+
+impl<T> Deref for SleepMutexGuard<'_, T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: the lock is held.
+        unsafe { &*self.value.get() }
+    }
+}
+
+impl<T> DerefMut for SleepMutexGuard<'_, T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the lock is held, and the guard is borrowed exclusively.
+        unsafe { &mut *self.value.get() }
     }
 }

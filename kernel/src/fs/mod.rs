@@ -23,6 +23,7 @@ pub mod inode;
 pub mod lock;
 pub mod memory;
 pub mod mount;
+pub mod mqueue;
 pub mod names;
 pub mod notify;
 pub mod open;
@@ -55,7 +56,7 @@ pub use pidfd::pidfd;
 pub use table::FileTable;
 
 use crate::config::Job;
-use crate::syscall::{Fd, SysError};
+use crate::syscall::{Failure, Fd};
 use crate::task::Process;
 use inode::{Device, FileKind, NewFile};
 use mount::Mount;
@@ -134,8 +135,10 @@ pub fn open_kernel(path: &[u8], flags: OpenFlags) -> Result<Arc<OpenFile>, Errno
     let how = How { flags, mode: 0, limits: Limits::default() };
     match open::open(Fd::CWD, path, &how) {
         Ok(file) => Ok(file),
-        Err(SysError::Errno(error)) => Err(error),
-        Err(SysError::Restart(_)) => Err(Errno::EINTR),
+        Err(error) => Err(match error.failure() {
+            Failure::Errno(errno) => errno,
+            Failure::Restart(_) => Errno::EINTR,
+        }),
     }
 }
 

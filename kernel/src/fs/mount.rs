@@ -32,9 +32,10 @@ pub static PIPEFS: FileSystemType = FileSystemType { name: "pipefs", magic: 0x50
 pub static ANON_INODEFS: FileSystemType =
     FileSystemType { name: "anon_inodefs", magic: 0x0904_1934, is_memory: false };
 pub static SOCKFS: FileSystemType = FileSystemType { name: "sockfs", magic: 0x534f_434b, is_memory: false };
+pub static MQUEUE: FileSystemType = FileSystemType { name: "mqueue", magic: 0x1980_0202, is_memory: true };
 
 /// All kinds, as /proc/filesystems lists them.
-pub static TYPES: [&FileSystemType; 6] = [&TMPFS, &PROC, &DEVTMPFS, &SOCKFS, &PIPEFS, &ANON_INODEFS];
+pub static TYPES: [&FileSystemType; 7] = [&TMPFS, &PROC, &DEVTMPFS, &SOCKFS, &PIPEFS, &ANON_INODEFS, &MQUEUE];
 
 /// One instance of a file system.
 pub struct FileSystem {

@@ -173,6 +173,18 @@ pub fn unlink(dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Removes a file's name from a directory of an internal mount. ENOENT, EACCES, EPERM.
+pub fn unlink_in(directory: &Path, name: &[u8]) -> Result<(), Errno> {
+    let _guard = directory.inode().lock.lock();
+    let victim = directory.dentry.lookup(name)?;
+    may_delete(directory, &victim, false)?;
+    directory.dentry.remove(&victim)?;
+    left(directory.inode(), &victim.inode);
+    notify::note_itself(&victim.inode, event::ATTRIB);
+    tell_removed(directory.inode(), victim);
+    Ok(())
+}
+
 /// rmdir(2).
 pub fn rmdir(dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
     let parent = resolve_parent(dirfd, path)?;

@@ -243,8 +243,9 @@ fn open_place(place: Path, inode: &Arc<Inode>, how: &How, origin: Origin) -> Res
             if access.contains(Mode::WRITE) {
                 inode.begin_write()?;
             }
-            let file =
-                Arc::new(OpenFile::new(place, how.flags, access | Mode::SEEK | Mode::OFFSET, InodeFile));
+            let memory = if inode.file().is_some() { Mode::MEMORY } else { Mode::empty() };
+            let mode = access | memory | Mode::SEEK | Mode::OFFSET;
+            let file = Arc::new(OpenFile::new(place, how.flags, mode, InodeFile));
             notify::note(&file.path.dentry, event::OPEN);
             if how.has(OpenFlags::TRUNC) && origin == Origin::Existing {
                 if inode.is_executing() {

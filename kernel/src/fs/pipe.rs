@@ -17,11 +17,11 @@ use super::dentry::Dentry;
 use super::file::{FileOps, Mode, OpenFile};
 use super::hooks;
 use super::inode::{Contents, FileKind, Inode};
-use super::lock::SleepLock;
+use super::lock::SleepMutex;
 use super::mount::{Mount, PIPEFS};
 use super::path::Path;
 use super::perm;
-use super::poll::{Events, PollHead, Poller};
+use super::poll::{Events, PollHead, Poller, Readiness};
 use super::tmpfs::Special;
 use crate::mm::{Frame, PAGE_SIZE, Sink, Source, UserPtr};
 use crate::sync::SpinLock;
@@ -58,11 +58,22 @@ struct Ring {
     spare: Option<Frame>,
 }
 
+impl Ring {
+    /// Takes the first slot away, whose page may serve again.
+    #[inline]
+    fn drop_first(&mut self) {
+        if let Some(slot) = self.slots.pop_front()
+            && slot.frame.ref_count() == 1
+        {
+            self.spare = Some(slot.frame);
+        }
+    }
+}
+
 /// A pipe.
 pub struct Pipe {
-    ring: SpinLock<Ring>,
-    /// Held while bytes are copied in or out.
-    lock: SleepLock,
+    /// Locked while bytes are copied in or out.
+    ring: SleepMutex<Ring>,
     /// Slots in use, and how many there may be.
     used: AtomicU32,
     capacity: AtomicU32,
@@ -71,6 +82,9 @@ pub struct Pipe {
     /// How many opens there ever were, for FIFOs whose opens wait for each other.
     reader_opens: AtomicU32,
     writer_opens: AtomicU32,
+    /// What poll says of the two ends of a pipe without a name.
+    reader: Arc<Readiness>,
+    writer: Arc<Readiness>,
     /// Told when there is something to read, or nobody to write any more.
     readable: PollHead,
     /// Told when there is room, or nobody to read any more.
@@ -80,14 +94,15 @@ pub struct Pipe {
 impl Pipe {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            ring: SpinLock::new(Ring::default()),
-            lock: SleepLock::new(),
+            ring: SleepMutex::new(Ring::default()),
             used: AtomicU32::new(0),
             capacity: AtomicU32::new(SLOTS),
             readers: AtomicU32::new(0),
             writers: AtomicU32::new(0),
             reader_opens: AtomicU32::new(0),
             writer_opens: AtomicU32::new(0),
+            reader: Arc::default(),
+            writer: Arc::new(Readiness::new(Events::WRITABLE)),
             readable: PollHead::new(),
             writable: PollHead::new(),
         })
@@ -113,8 +128,22 @@ impl Pipe {
         self.writers.load(Ordering::Acquire) != 0
     }
 
+    /// Says how many slots are used now, under the ring's lock.
+    #[inline]
     fn publish(&self, ring: &Ring) {
-        self.used.store(ring.slots.len() as u32, Ordering::Release);
+        let (before, now) = (self.used.load(Ordering::Relaxed), ring.slots.len() as u32);
+        let capacity = self.capacity.load(Ordering::Relaxed);
+        self.used.store(now, Ordering::Release);
+        if now == 0 {
+            self.reader.clear(Events::READABLE);
+        } else if before == 0 {
+            self.reader.set(Events::READABLE);
+        }
+        if now >= capacity {
+            self.writer.clear(Events::WRITABLE);
+        } else if before >= capacity {
+            self.writer.set(Events::WRITABLE);
+        }
     }
 
     /// Bytes waiting (FIONREAD).
@@ -134,7 +163,7 @@ impl Pipe {
         }
         let slots = bytes.div_ceil(PAGE_SIZE as u32).max(1).next_power_of_two();
         let size = slots.checked_mul(PAGE_SIZE as u32).ok_or(Errno::EINVAL)?;
-        let _guard = self.lock.lock();
+        let ring = self.ring.lock();
         if slots > self.capacity.load(Ordering::Relaxed) && size > MAX_SIZE && !perm::is_privileged() {
             return Err(Errno::EPERM);
         }
@@ -142,40 +171,34 @@ impl Pipe {
             return Err(Errno::EBUSY);
         }
         self.capacity.store(slots, Ordering::Relaxed);
+        self.writer.set(Events::WRITABLE);
+        self.publish(&ring);
+        drop(ring);
         self.writable.notify();
         Ok(size)
     }
 
-    /// Reads what is there; `None` if there is nothing, with the copy lock held.
+    /// Reads what is there; `None` if there is nothing.
     #[inline]
-    fn read_some(&self, dst: &mut Sink<'_>) -> Option<Result<usize, Errno>> {
+    fn read_some(&self, ring: &mut Ring, dst: &mut Sink<'_>) -> Option<Result<usize, Errno>> {
         let mut done = 0;
-        while dst.remaining() > 0 {
-            let (frame, offset, len, is_packet) = match self.ring.lock().slots.front() {
-                Some(slot) => (slot.frame.clone(), slot.offset, slot.len, slot.is_packet),
-                None => break,
-            };
-            let wanted = len.min(dst.remaining());
-            let moved = match frame.copy_to(offset, wanted, dst) {
+        while let Some(slot) = ring.slots.front_mut() {
+            let wanted = slot.len.min(dst.remaining());
+            let moved = match slot.frame.copy_to(slot.offset, wanted, dst) {
                 Ok(moved) => moved,
                 Err(_) if done > 0 => break,
                 Err(error) => return Some(Err(error)),
             };
-            drop(frame);
             done += moved;
-            let mut ring = self.ring.lock();
-            if moved == len || is_packet {
-                if let Some(slot) = ring.slots.pop_front()
-                    && slot.frame.ref_count() == 1
-                {
-                    ring.spare = Some(slot.frame);
-                }
-                self.publish(&ring);
-            } else if let Some(slot) = ring.slots.front_mut() {
+            let is_packet = slot.is_packet;
+            if moved == slot.len || is_packet {
+                ring.drop_first();
+                self.publish(ring);
+            } else {
                 slot.offset += moved;
                 slot.len -= moved;
             }
-            if moved < wanted || is_packet {
+            if moved < wanted || is_packet || dst.remaining() == 0 {
                 break;
             }
         }
@@ -184,58 +207,98 @@ impl Pipe {
 
     /// Appends to the last slot if all of the bytes that don't fill a page fit there.
     #[inline]
-    fn merge(&self, src: &mut Source<'_>) -> Result<usize, Errno> {
+    fn merge(ring: &mut Ring, src: &mut Source<'_>) -> Result<usize, Errno> {
         let odd = src.remaining() % PAGE_SIZE;
-        let (frame, at) = match self.ring.lock().slots.back() {
+        match ring.slots.back_mut() {
             Some(slot) if odd != 0 && slot.is_open && slot.offset + slot.len + odd <= PAGE_SIZE => {
-                (slot.frame.clone(), slot.offset + slot.len)
+                let moved = slot.frame.copy_from(slot.offset + slot.len, odd, src)?;
+                slot.len += moved;
+                Ok(moved)
             }
-            _ => return Ok(0),
-        };
-        let moved = frame.copy_from(at, odd, src)?;
-        if let Some(slot) = self.ring.lock().slots.back_mut() {
-            slot.len += moved;
+            _ => Ok(0),
         }
-        Ok(moved)
     }
 
-    /// Fills one new slot, with the copy lock held and a slot free.
+    /// Fills one new slot, of which there must be a free one.
     #[inline]
-    fn fill_slot(&self, src: &mut Source<'_>, is_packet: bool) -> Result<usize, Errno> {
-        let spare = self.ring.lock().spare.take();
-        let frame = match spare {
+    fn fill_slot(&self, ring: &mut Ring, src: &mut Source<'_>, is_packet: bool) -> Result<usize, Errno> {
+        let frame = match ring.spare.take() {
             Some(frame) => frame,
             None => Frame::uninit()?,
         };
         let wanted = src.remaining().min(PAGE_SIZE);
         match frame.copy_from(0, wanted, src) {
             Ok(len) => {
-                self.push_locked(Slot { frame, offset: 0, len, is_open: !is_packet, is_packet });
+                ring.slots.push_back(Slot { frame, offset: 0, len, is_open: !is_packet, is_packet });
+                self.publish(ring);
                 Ok(len)
             }
             Err(error) => {
-                self.ring.lock().spare = Some(frame);
+                ring.spare = Some(frame);
                 Err(error)
             }
         }
     }
 
-    fn push_locked(&self, slot: Slot) {
+    /// Takes the only message there is, if it fits. `None`: the long way says what comes of it.
+    #[inline(always)]
+    fn read_one(&self, dst: &mut Sink<'_>) -> Option<usize> {
+        let (address, room) = dst.as_user()?;
         let mut ring = self.ring.lock();
-        ring.slots.push_back(slot);
-        self.publish(&ring);
+        // A pipe of one slot is full now, and somebody may wait for room.
+        if self.used.load(Ordering::Relaxed) != 1 || self.capacity.load(Ordering::Relaxed) == 1 {
+            return None;
+        }
+        let slot = ring.slots.front()?;
+        let len = slot.len;
+        if len > room || room == 0 || slot.frame.copy_to_user(slot.offset, len, address) != 0 {
+            return None;
+        }
+        ring.drop_first();
+        self.used.store(0, Ordering::Release);
+        self.reader.clear(Events::READABLE);
+        Some(len)
+    }
+
+    /// Puts a message of up to a page into the empty pipe. `None`: the long way says what comes of it.
+    #[inline(always)]
+    fn write_one(&self, src: &mut Source<'_>) -> Option<usize> {
+        let (address, len) = src.as_user()?;
+        let mut ring = self.ring.lock();
+        let is_usual = self.used.load(Ordering::Relaxed) == 0
+            && self.has_readers()
+            && self.capacity.load(Ordering::Relaxed) > 1
+            && (1..=PAGE_SIZE).contains(&len);
+        if !is_usual || ring.spare.as_ref()?.copy_from_user(0, len, address) != 0 {
+            return None;
+        }
+        let frame = ring.spare.take()?;
+        ring.slots.push_back(Slot { frame, offset: 0, len, is_open: true, is_packet: false });
+        self.used.store(1, Ordering::Release);
+        self.reader.set(Events::READABLE);
+        self.readable.notify();
+        Some(len)
     }
 
     /// read(2): whatever is there, else waits for something or for the last writer to go.
+    #[inline]
     pub fn read(&self, dst: &mut Sink<'_>, wait: bool) -> SysResult {
+        match self.read_one(dst) {
+            Some(len) => Ok(len),
+            None => self.read_slowly(dst, wait),
+        }
+    }
+
+    #[inline(never)]
+    fn read_slowly(&self, dst: &mut Sink<'_>, wait: bool) -> SysResult {
         if dst.remaining() == 0 {
             return Ok(0);
         }
         loop {
             {
-                let _guard = self.lock.lock();
+                let mut ring = self.ring.lock();
                 let was_full = self.is_full();
-                if let Some(result) = self.read_some(dst) {
+                if let Some(result) = self.read_some(&mut ring, dst) {
                     if was_full {
                         self.writable.notify();
                     }
@@ -253,7 +316,16 @@ impl Pipe {
     }
 
     /// write(2): everything, unless interrupted or told not to wait.
+    #[inline]
     pub fn write(&self, src: &mut Source<'_>, wait: bool, packets: bool) -> SysResult {
+        if !packets && let Some(len) = self.write_one(src) {
+            return Ok(len);
+        }
+        self.write_slowly(src, wait, packets)
+    }
+
+    #[inline(never)]
+    fn write_slowly(&self, src: &mut Source<'_>, wait: bool, packets: bool) -> SysResult {
         if src.remaining() == 0 {
             return Ok(0);
         }
@@ -294,7 +366,7 @@ impl Pipe {
         may_merge: &mut bool,
         done: &mut usize,
     ) -> Result<(), Errno> {
-        let _guard = self.lock.lock();
+        let mut ring = self.ring.lock();
         if !self.has_readers() {
             return Err(Errno::EPIPE);
         }
@@ -302,13 +374,13 @@ impl Pipe {
         let before = *done;
         let mut result = Ok(());
         if core::mem::take(may_merge) && !was_empty {
-            match self.merge(src) {
+            match Self::merge(&mut ring, src) {
                 Ok(moved) => *done += moved,
                 Err(error) => return Err(error),
             }
         }
         while src.remaining() > 0 && !self.is_full() {
-            match self.fill_slot(src, packets) {
+            match self.fill_slot(&mut ring, src, packets) {
                 Ok(moved) => *done += moved,
                 Err(error) => {
                     result = Err(error);
@@ -325,20 +397,22 @@ impl Pipe {
     fn add_end(&self, mode: Mode) {
         if mode.contains(Mode::READ) {
             self.readers.fetch_add(1, Ordering::AcqRel);
+            self.writer.clear(Events::ERR);
             self.reader_opens.fetch_add(1, Ordering::AcqRel);
         }
         if mode.contains(Mode::WRITE) {
             self.writers.fetch_add(1, Ordering::AcqRel);
+            self.reader.clear(Events::HUP);
             self.writer_opens.fetch_add(1, Ordering::AcqRel);
         }
     }
 
     fn remove_end(&self, mode: Mode) {
-        if mode.contains(Mode::READ) {
-            self.readers.fetch_sub(1, Ordering::AcqRel);
+        if mode.contains(Mode::READ) && self.readers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.writer.set(Events::ERR);
         }
-        if mode.contains(Mode::WRITE) {
-            self.writers.fetch_sub(1, Ordering::AcqRel);
+        if mode.contains(Mode::WRITE) && self.writers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.reader.set(Events::HUP);
         }
         self.readable.notify();
         self.writable.notify();
@@ -381,9 +455,8 @@ impl Pipe {
 
     /// Takes up to `max` bytes of the first slot, as a reference to its page.
     pub fn take(&self, max: usize) -> Option<Slot> {
-        let _guard = self.lock.lock();
-        let was_full = self.is_full();
         let mut ring = self.ring.lock();
+        let was_full = self.is_full();
         let first = ring.slots.front_mut()?;
         let len = first.len.min(max);
         let piece = if len == first.len {
@@ -422,18 +495,18 @@ impl Pipe {
 
     /// Puts a slot in; it comes back if there is none free.
     pub fn put(&self, slot: Slot) -> Option<Slot> {
-        let _guard = self.lock.lock();
+        let mut ring = self.ring.lock();
         if self.is_full() {
             return Some(slot);
         }
-        self.push_locked(slot);
+        ring.slots.push_back(slot);
+        self.publish(&ring);
         self.readable.notify();
         None
     }
 
     /// Puts what `take` took back in front.
     pub fn put_back(&self, slot: Slot) {
-        let _guard = self.lock.lock();
         let mut ring = self.ring.lock();
         ring.slots.push_front(slot);
         self.publish(&ring);
@@ -517,11 +590,13 @@ pub fn of(file: &OpenFile) -> Option<&PipeEnd> {
 #[derive(Default)]
 pub struct Fifo {
     pipe: SpinLock<Weak<Pipe>>,
+    /// Made by pipe(2): an open by way of /proc waits for nobody.
+    has_no_name: bool,
 }
 
 impl Fifo {
     fn of(pipe: &Arc<Pipe>) -> Self {
-        Self { pipe: SpinLock::new(Arc::downgrade(pipe)) }
+        Self { pipe: SpinLock::new(Arc::downgrade(pipe)), has_no_name: true }
     }
 
     /// fifo(7): waits for the other side, unless both are asked for or O_NONBLOCK. ENXIO for a nonblocking writer without readers.
@@ -539,7 +614,7 @@ impl Fifo {
             }
         };
         let wait = !flags.contains(OpenFlags::NONBLOCK);
-        if mode == Mode::WRITE && !wait && !pipe.has_readers() {
+        if mode == Mode::WRITE && !wait && !pipe.has_readers() && !self.has_no_name {
             return Err(Errno::ENXIO.into());
         }
         pipe.add_end(mode);
@@ -547,7 +622,9 @@ impl Fifo {
         end.pipe.readable.notify();
         end.pipe.writable.notify();
         let pipe = end.pipe.clone();
-        if mode == Mode::READ && !pipe.has_writers() {
+        if self.has_no_name {
+            // Whoever had the other end may be gone.
+        } else if mode == Mode::READ && !pipe.has_writers() {
             let before = pipe.writer_opens.load(Ordering::Acquire);
             if wait {
                 let came = || pipe.writer_opens.load(Ordering::Acquire) != before;
@@ -582,7 +659,8 @@ pub fn new(flags: OpenFlags) -> (Arc<OpenFile>, Arc<OpenFile>) {
     let open = |mode: Mode, flags: OpenFlags| {
         pipe.add_end(mode);
         let end = PipeEnd { pipe: pipe.clone(), mode, quiet_until: None };
-        Arc::new(OpenFile::new(path.clone(), flags, mode, end))
+        let readiness = if mode == Mode::READ { &pipe.reader } else { &pipe.writer };
+        Arc::new(OpenFile::new(path.clone(), flags, mode, end).with_readiness(readiness))
     };
     // Packets are the writer's business.
     let read_flags = flags & !OpenFlags::DIRECT;

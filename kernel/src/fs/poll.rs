@@ -2,7 +2,7 @@
 
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::epoll::Item;
 use crate::sync::SpinLock;
@@ -28,6 +28,31 @@ bitflags::bitflags! {
         const READABLE = 0x41;
         /// What a file that can be written without waiting reports.
         const WRITABLE = 0x104;
+    }
+}
+
+/// What is ready of one open file, kept true by whatever changes it: polling it takes one load.
+#[derive(Debug, Default)]
+pub struct Readiness(AtomicU32);
+
+impl Readiness {
+    pub const fn new(events: Events) -> Self {
+        Self(AtomicU32::new(events.bits()))
+    }
+
+    #[inline(always)]
+    pub fn get(&self) -> Events {
+        Events::from_bits_retain(self.0.load(Ordering::Acquire))
+    }
+
+    #[inline(always)]
+    pub fn set(&self, events: Events) {
+        self.0.fetch_or(events.bits(), Ordering::AcqRel);
+    }
+
+    #[inline(always)]
+    pub fn clear(&self, events: Events) {
+        self.0.fetch_and(!events.bits(), Ordering::AcqRel);
     }
 }
 
@@ -60,8 +85,15 @@ impl PollHead {
     }
 
     /// Registers a poller. Comes before the look at the state.
-    #[inline]
+    #[inline(always)]
     pub fn add(&self, poller: Poller<'_>) {
+        if !matches!(poller, Poller::Glance) {
+            self.register(poller);
+        }
+    }
+
+    #[inline(never)]
+    fn register(&self, poller: Poller<'_>) {
         match poller {
             Poller::Glance => {}
             Poller::Waiter(waiter) => waiter.register(&self.queue),

@@ -1,6 +1,12 @@
 //! A process's descriptors.
+#![expect(
+    unsafe_code,
+    reason = "an open file is used without counting its users while nobody else can close it"
+)]
 
 use alloc::sync::Arc;
+use core::ops::Deref;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use abi::Errno;
 use fdmap::{FdError, FdMap, OnExec, Take};
@@ -36,11 +42,40 @@ fn limit() -> usize {
 #[derive(Default)]
 pub struct FileTable {
     map: SpinLock<FdMap<Arc<OpenFile>>>,
+    /// More than one thread may change the table: set before the second one runs, and never taken back.
+    is_shared: AtomicBool,
+}
+
+/// An open file for the length of one system call.
+pub struct FileRef {
+    file: *const OpenFile,
+    /// Whether this is one of the file's counted references.
+    is_counted: bool,
+}
+
+impl Deref for FileRef {
+    type Target = OpenFile;
+
+    #[inline(always)]
+    fn deref(&self) -> &OpenFile {
+        // SAFETY: a counted reference keeps the file; an uncounted one was taken where the table keeps it (`get_any_ref`).
+        unsafe { &*self.file }
+    }
+}
+
+impl Drop for FileRef {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.is_counted {
+            // SAFETY: the reference that `get_any_ref` took, dropped once.
+            unsafe { Arc::decrement_strong_count(self.file) };
+        }
+    }
 }
 
 impl FileTable {
     pub const fn new() -> Self {
-        Self { map: SpinLock::new(FdMap::new()) }
+        Self { map: SpinLock::new(FdMap::new()), is_shared: AtomicBool::new(false) }
     }
 
     /// The open file, O_PATH ones included. EBADF.
@@ -54,6 +89,31 @@ impl FileTable {
     pub fn get(&self, fd: Fd) -> Result<Arc<OpenFile>, Errno> {
         let file = self.get_any(fd)?;
         if file.mode.contains(Mode::PATH) { Err(Errno::EBADF) } else { Ok(file) }
+    }
+
+    /// As `get_any`, for the running process's own table and for as long as the system call lasts, in which the caller closes nothing:
+    /// without locking or counting while this thread is the only one that can change the table.
+    #[inline(always)]
+    pub fn get_any_ref(&self, fd: Fd) -> Result<FileRef, Errno> {
+        if self.is_shared.load(Ordering::Relaxed) {
+            return Ok(FileRef { file: Arc::into_raw(self.get_any(fd)?), is_counted: true });
+        }
+        // SAFETY: only threads that use the table change it, and this is the only one; others (who look through /proc) only read.
+        let map = unsafe { &*self.map.as_mut_ptr() };
+        let file = map.get(index(fd)).ok_or(Errno::EBADF)?;
+        Ok(FileRef { file: Arc::as_ptr(file), is_counted: false })
+    }
+
+    /// As `get_any_ref`, for everything but naming a place. EBADF for O_PATH too.
+    #[inline(always)]
+    pub fn get_ref(&self, fd: Fd) -> Result<FileRef, Errno> {
+        let file = self.get_any_ref(fd)?;
+        if file.mode.contains(Mode::PATH) { Err(Errno::EBADF) } else { Ok(file) }
+    }
+
+    /// From now on several threads change the table: before the second one starts.
+    pub fn share(&self) {
+        self.is_shared.store(true, Ordering::Release);
     }
 
     /// Looks at several files without taking references; `look` must not sleep nor use the table.
@@ -133,7 +193,7 @@ impl FileTable {
     /// A copy for a child: the same open files under the same numbers. ENOMEM.
     pub fn fork(&self) -> Result<Self, Errno> {
         let copy = self.map.lock().try_clone(|_| true).map_err(errno)?;
-        Ok(Self { map: SpinLock::new(copy) })
+        Ok(Self { map: SpinLock::new(copy), is_shared: AtomicBool::new(false) })
     }
 
     /// FD_CLOEXEC. EBADF.
@@ -177,6 +237,7 @@ impl Peek<'_> {
 /// A descriptor of the file was closed: the process's record locks on it go, whichever descriptor they came through.
 #[inline]
 fn closed(file: &OpenFile) {
+    super::mqueue::note_closed(file);
     if !file.mode.contains(Mode::PATH)
         && let Some(advisory) = file.inode().advisory()
     {

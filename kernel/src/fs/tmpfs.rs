@@ -153,6 +153,34 @@ impl TmpFile {
         Self { seals: AtomicU32::new(seals), is_memfd: true, ..Self::default() }
     }
 
+    /// Copies what lies in one page to the program. `None` if that is nothing, goes over a border or a hole, or faults.
+    #[inline(always)]
+    pub fn read_page(&self, inode: &Inode, at: u64, address: usize, len: usize) -> Option<usize> {
+        let rest = inode.size().checked_sub(at)?;
+        let len = (len as u64).min(rest) as usize;
+        let within = at as usize % PAGE_SIZE;
+        if len > PAGE_SIZE - within || len == 0 {
+            return None;
+        }
+        let frame = self.cache.get(at / PAGE_SIZE as u64)?;
+        let left = frame.copy_to_user(within, len, address);
+        frame.release();
+        (left == 0).then_some(len)
+    }
+
+    /// Copies from the program into one page that is there, within the size. `None` as for `read_page`, or if the file is sealed.
+    #[inline(always)]
+    pub fn write_page(&self, at: u64, address: usize, len: usize) -> Option<usize> {
+        let within = at as usize % PAGE_SIZE;
+        if len > PAGE_SIZE - within || len == 0 || self.seals.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        let frame = self.cache.get(at / PAGE_SIZE as u64)?;
+        let left = frame.copy_from_user(within, len, address);
+        frame.release();
+        (left == 0).then_some(len)
+    }
+
     fn sealed(&self, seals: u32) -> bool {
         self.seals.load(Ordering::Acquire) & seals != 0
     }

@@ -100,7 +100,7 @@ pub fn max_len() -> u64 {
 
 /// An interrupted call is never restarted when a handler runs.
 fn interrupted(_: WaitError) -> SysError {
-    SysError::Restart(Restart::NoHandler)
+    SysError::restart(Restart::NoHandler)
 }
 
 /// msgsnd(2), its arguments read. EINVAL, EIDRM, EACCES, EAGAIN, ENOMEM, interrupted.

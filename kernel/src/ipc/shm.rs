@@ -303,18 +303,12 @@ pub fn limits() -> (ShmInfo64, usize) {
     (info, SEGMENTS.usage().1)
 }
 
-/// Pages that a segment has.
-fn resident(segment: &Segment) -> u64 {
-    let pages = segment.bytes.div_ceil(PAGE_SIZE) as u64;
-    (0..pages).filter(|&index| segment.object.cached_page(index).is_some()).count() as u64
-}
-
 /// SHM_INFO, and the highest index.
 pub fn usage() -> (ShmInfo, usize) {
     let (used, highest) = SEGMENTS.usage();
     let mut info =
         ShmInfo { used_ids: used as i32, shm_tot: PAGES.load(Ordering::Relaxed), ..ShmInfo::default() };
-    SEGMENTS.for_all(|segment| info.shm_rss += resident(segment));
+    SEGMENTS.for_all(|segment: &Segment| info.shm_rss += segment.object.resident_pages());
     (info, highest)
 }
 
@@ -342,7 +336,7 @@ pub fn write_table(text: &mut fs::proc::Text) {
             (attach_time, 10),
             (detach_time, 10),
             (change_time, 10),
-            ((resident(segment) * PAGE_SIZE as u64) as i64, 21),
+            ((segment.object.resident_pages() * PAGE_SIZE as u64) as i64, 21),
             (0, 21),
         ];
         write_row(text, &row);

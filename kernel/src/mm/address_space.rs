@@ -24,6 +24,10 @@ const FAULT_AROUND: usize = 16;
 /// Frames collected before translations are flushed and they are freed.
 const GATHER: usize = 64;
 
+/// What brk's memory is.
+const HEAP: RegionFlags =
+    RegionFlags::READ.union(RegionFlags::WRITE).union(RegionFlags::MAY_WRITE).union(RegionFlags::HEAP);
+
 /// Where things go in a fresh address space.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
@@ -136,6 +140,14 @@ impl Drop for Gather {
     }
 }
 
+/// Whether a counted entry's frame has no other owner.
+#[inline(always)]
+fn frame_is_unshared(entry: Entry) -> bool {
+    // SAFETY: only looks at the count; the entry keeps its reference.
+    let frame = core::mem::ManuallyDrop::new(unsafe { Frame::from_raw(entry.address()) });
+    frame.ref_count() == 1
+}
+
 impl AddressSpace {
     /// An empty address space.
     pub fn new(layout: Layout, stack_limit: usize) -> Result<Arc<Self>, OutOfMemory> {
@@ -243,6 +255,8 @@ impl AddressSpace {
                     new.set(Entry::WRITABLE | Entry::DIRTY, writable);
                     table.set(slot, Entry::new(frame.into_raw(), new));
                     self.count_in(1);
+                    // A cached page is the file's own whether it is read or written.
+                    self.map_cached_around(region, &**object, *first, table, page, new);
                 } else if access == Access::Write {
                     let copy = Frame::copy_of(&object.page(index, Access::Read)?)?;
                     table.set(slot, Entry::new(copy.into_raw(), base | Entry::WRITABLE | Entry::DIRTY));
@@ -395,7 +409,7 @@ impl AddressSpace {
         inner.regions.remove(range.clone(), |region| {
             freed += region.len();
             self.unmap_pages(region.range());
-            note_writable(&region, region.pages().wrapping_neg());
+            note_writable(region, region.pages().wrapping_neg());
         })?;
         inner.total -= freed;
         if freed >= 2 << 20 {
@@ -494,10 +508,20 @@ impl AddressSpace {
     /// mprotect(2): ENOMEM where nothing is mapped, EACCES where a shared file mapping may not be written.
     pub fn protect(&self, range: Range<usize>, access: RegionFlags) -> Result<(), Errno> {
         let mut inner = self.inner.lock();
-        let Some(first) = inner.regions.find(range.start) else { return Err(Errno::ENOMEM) };
-        // Exactly one region, alone or not, and no change at all: the commonest call of allocators.
-        if first.end >= range.end && first.flags & RegionFlags::ACCESS == access {
-            return Ok(());
+        // Nearly always it is part of one region.
+        if let Some((index, flags)) = inner.regions.find_whole(&range) {
+            if flags & RegionFlags::ACCESS == access {
+                return Ok(());
+            }
+            if access.contains(RegionFlags::WRITE) && !flags.contains(RegionFlags::MAY_WRITE) {
+                return Err(Errno::EACCES);
+            }
+            let new = flags.difference(RegionFlags::ACCESS) | access;
+            inner.regions.set_flags(index, range.clone(), new)?;
+            return Ok(self.apply_protection(range, access)?);
+        }
+        if inner.regions.find(range.start).is_none() {
+            return Err(Errno::ENOMEM);
         }
         // Linux changes region by region and stops at the first hole or refusal.
         let mut covered = range.start;
@@ -522,21 +546,49 @@ impl AddressSpace {
         if covered < range.end { Err(Errno::ENOMEM) } else { Ok(()) }
     }
 
-    /// Rewrites present entries for new rights. Write access comes back page by page, by faults.
+    /// Rewrites present entries for new rights. Write access comes back page by page, by faults, but for pages that nobody shares.
     fn apply_protection(&self, range: Range<usize>, access: RegionFlags) -> Result<(), OutOfMemory> {
+        if range.len() == PAGE_SIZE
+            && let Some((table, slot)) = self.table.find_own(range.start)
+        {
+            let entry = table.get(slot);
+            let new = Self::protected(entry, access);
+            if new != entry {
+                table.set(slot, new);
+                paging::flush_page(range.start);
+            }
+            return Ok(());
+        }
+        self.protect_pages(range, access)
+    }
+
+    #[inline(never)]
+    fn protect_pages(&self, range: Range<usize>, access: RegionFlags) -> Result<(), OutOfMemory> {
         let mut gather = Gather::new();
         self.table.update(range, |address, entry| {
-            let mut new = entry;
-            new.set(Entry::NO_EXECUTE, !access.contains(RegionFlags::EXECUTE));
-            new.set(Entry::PRESENT, access.intersects(RegionFlags::ACCESS));
-            if !access.contains(RegionFlags::WRITE) {
-                new.remove(Entry::WRITABLE);
-            }
+            let new = Self::protected(entry, access);
             if new != entry {
                 gather.add(address, Entry::UNCOUNTED);
             }
             new
         })
+    }
+
+    /// A page's entry with new rights; nothing stays nothing.
+    #[inline(always)]
+    fn protected(entry: Entry, access: RegionFlags) -> Entry {
+        if entry == Entry::empty() {
+            return entry;
+        }
+        let mut new = entry;
+        new.set(Entry::NO_EXECUTE, !access.contains(RegionFlags::EXECUTE));
+        new.set(Entry::PRESENT, access.intersects(RegionFlags::ACCESS));
+        if !access.contains(RegionFlags::WRITE) {
+            new.remove(Entry::WRITABLE);
+        } else if !entry.intersects(Entry::UNCOUNTED | Entry::SHARED) && frame_is_unshared(entry) {
+            new.insert(Entry::WRITABLE | Entry::DIRTY);
+        }
+        new
     }
 
     /// Drops the pages of a range (MADV_DONTNEED): private memory reads as at first again.
@@ -569,17 +621,9 @@ impl AddressSpace {
             }
         } else if new_end > old_end {
             let len = new_end - old_end;
-            let free = inner.regions.is_free(old_end..new_end.saturating_add(PAGE_SIZE));
-            if !free || inner.total.saturating_add(len) > total_limit {
-                return old;
-            }
-            let region = Region {
-                start: old_end,
-                end: new_end,
-                flags: RegionFlags::READ | RegionFlags::WRITE | RegionFlags::MAY_WRITE | RegionFlags::HEAP,
-                backing: Backing::Anonymous,
-            };
-            if inner.regions.insert(region).is_err() {
+            if inner.total.saturating_add(len) > total_limit
+                || inner.regions.extend(old_end..new_end, PAGE_SIZE, HEAP) != Ok(true)
+            {
                 return old;
             }
             inner.total += len;

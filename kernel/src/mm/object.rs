@@ -23,6 +23,11 @@ pub trait MemoryObject: Send + Sync {
     /// Length in bytes.
     fn size(&self) -> u64;
 
+    /// How many of its pages are there.
+    fn resident_pages(&self) -> u64 {
+        0
+    }
+
     /// Device and inode number for `/proc/self/maps`.
     fn identity(&self) -> (u64, u64) {
         (0, 0)

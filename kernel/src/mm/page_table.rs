@@ -155,6 +155,13 @@ impl PageTable {
         Some((level0, index(address, 0)))
     }
 
+    /// As `find`, if the last table is this address space's own.
+    #[inline]
+    pub fn find_own(&self, address: usize) -> Option<(Table, usize)> {
+        let entry = self.directory(address)?.get(index(address, 1));
+        entry.contains(Entry::PRESENT | Entry::WRITABLE).then(|| (Table(entry.address()), index(address, 0)))
+    }
+
     /// As `find`, making the tables on the way, and the last one this address space's own: the caller means to change an entry.
     #[inline(always)]
     pub fn find_or_create(&self, address: usize) -> Result<(Table, usize), OutOfMemory> {
@@ -371,8 +378,14 @@ impl PageTable {
             } else {
                 self.unshare(directory, slot)?
             };
+            /// Ranges are mostly empty: looked through eight entries at a time.
+            const STEP: usize = 8;
             while at < stop {
                 let slot = index(at, 0);
+                if stop - at >= STEP * PAGE_SIZE && table.are_empty::<STEP>(slot) {
+                    at += STEP * PAGE_SIZE;
+                    continue;
+                }
                 let entry = table.get(slot);
                 if entry != Entry::empty() {
                     let new = visit(at, entry);

@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::ops::Range;
 
 use abi::Errno;
@@ -113,6 +114,8 @@ impl Region {
 #[derive(Clone, Default)]
 pub struct Regions {
     list: Vec<Region>,
+    /// Where the last search ended: the next one is often for the same place.
+    hint: Cell<usize>,
 }
 
 impl Regions {
@@ -140,7 +143,25 @@ impl Regions {
     /// Index of the first region that ends above `address`.
     #[inline]
     fn position(&self, address: usize) -> usize {
-        self.list.partition_point(|region| region.end <= address)
+        let hint = self.hint.get();
+        let ends_above = |index: usize| self.list.get(index).is_none_or(|region| region.end > address);
+        // There, or a neighbour since the list changed or the next address came.
+        let near = match hint.checked_sub(1) {
+            Some(before) if ends_above(before) => before,
+            _ if ends_above(hint) => hint,
+            _ => hint + 1,
+        };
+        let is_right = near <= self.list.len()
+            && ends_above(near)
+            && near.checked_sub(1).is_none_or(|before| !ends_above(before));
+        if is_right { near } else { self.search(address) }
+    }
+
+    #[inline(never)]
+    fn search(&self, address: usize) -> usize {
+        let found = self.list.partition_point(|region| region.end <= address);
+        self.hint.set(found);
+        found
     }
 
     /// The region that holds an address.
@@ -233,14 +254,96 @@ impl Regions {
         Ok(())
     }
 
+    /// Adds an anonymous region with these flags, or lets the one that ends at its start grow, if it and `gap` bytes beyond are free.
+    /// Whether they were. ENOMEM.
+    pub fn extend(&mut self, range: Range<usize>, gap: usize, flags: RegionFlags) -> Result<bool, Errno> {
+        let Range { start, end } = range;
+        let next = self.position(start);
+        let ceiling = self.list.get(next).map_or(USER_TOP, Self::usable_start);
+        if start < LOWEST || end.saturating_add(gap) > ceiling {
+            return Ok(false);
+        }
+        let region = Region { start, end, flags, backing: Backing::Anonymous };
+        match next.checked_sub(1).and_then(|before| self.list.get_mut(before)) {
+            Some(before) if before.continues_into(&region) => before.end = end,
+            _ => {
+                self.reserve(1)?;
+                self.list.insert(next, region);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The index of the region that holds all of a range, and its flags.
+    #[inline]
+    pub fn find_whole(&self, range: &Range<usize>) -> Option<(usize, RegionFlags)> {
+        let index = self.position(range.start);
+        let region = self.list.get(index)?;
+        (region.start <= range.start && region.end >= range.end).then_some((index, region.flags))
+    }
+
+    /// Gives a range inside the region at `index` other flags. Where it borders on a region that it continues, only the border moves.
+    /// ENOMEM beyond the region limit.
+    pub fn set_flags(&mut self, index: usize, range: Range<usize>, flags: RegionFlags) -> Result<(), Errno> {
+        let Some(region) = self.list.get_mut(index) else { return Ok(()) };
+        let (at_start, at_end) = (region.start == range.start, region.end == range.end);
+        if at_start && at_end {
+            region.flags = flags;
+            self.merge_around(index);
+            return Ok(());
+        }
+        let mut middle = region.tail(range.start);
+        middle.end = range.end;
+        middle.flags = flags;
+        let rest = region.tail(range.end);
+        if at_start {
+            if let Some(before) = index.checked_sub(1).and_then(|before| self.list.get_mut(before))
+                && before.continues_into(&middle)
+            {
+                before.end = range.end;
+                self.list[index] = rest;
+                return Ok(());
+            }
+            self.reserve(1)?;
+            self.list[index] = rest;
+            self.list.insert(index, middle);
+            return Ok(());
+        }
+        if at_end {
+            if let Some(after) = self.list.get_mut(index + 1)
+                && middle.continues_into(after)
+            {
+                middle.end = after.end;
+                *after = middle;
+            } else {
+                self.reserve(1)?;
+                self.list.insert(index + 1, middle);
+            }
+        } else {
+            self.reserve(2)?;
+            self.list.insert(index + 1, rest);
+            self.list.insert(index + 1, middle);
+        }
+        self.list[index].end = range.start;
+        Ok(())
+    }
+
     /// Takes a range out. `gone` sees each piece that was there. ENOMEM if a split would be one region too many (nothing has changed then).
-    pub fn remove(&mut self, range: Range<usize>, mut gone: impl FnMut(Region)) -> Result<(), Errno> {
+    pub fn remove(&mut self, range: Range<usize>, mut gone: impl FnMut(&Region)) -> Result<(), Errno> {
         let first = self.position(range.start);
         match self.list.get_mut(first) {
             Some(region) if region.start < range.end => {
                 // The commonest unmapping takes exactly one region out.
                 if region.range() == range {
-                    gone(self.list.remove(first));
+                    gone(region);
+                    self.list.remove(first);
+                    return Ok(());
+                }
+                // Or it shortens one.
+                if region.end == range.end && region.start < range.start {
+                    let tail = region.tail(range.start);
+                    region.end = range.start;
+                    gone(&tail);
                     return Ok(());
                 }
             }
@@ -251,7 +354,7 @@ impl Regions {
         let first = self.position(range.start);
         let last = self.list.partition_point(|region| region.start < range.end);
         for region in self.list.drain(first..last) {
-            gone(region);
+            gone(&region);
         }
         Ok(())
     }

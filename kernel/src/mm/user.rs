@@ -147,6 +147,28 @@ impl UserPtr<u64> {
     }
 }
 
+impl UserPtr<u16> {
+    /// Two bytes. EFAULT.
+    #[inline]
+    pub fn store(self, value: u16) -> Result<(), Errno> {
+        if !is_user_range(self.0, 2) {
+            return Err(Errno::EFAULT);
+        }
+        usercopy::write_u16(self.0, value).ok_or(Errno::EFAULT)
+    }
+}
+
+impl UserPtr<(u32, u64)> {
+    /// A word of four bytes and one of eight right behind it (`struct epoll_event`). EFAULT.
+    #[inline(always)]
+    pub fn store(self, first: u32, second: u64) -> Result<(), Errno> {
+        if !is_user_range(self.0, 12) {
+            return Err(Errno::EFAULT);
+        }
+        usercopy::write_event(self.0, first, second).ok_or(Errno::EFAULT)
+    }
+}
+
 impl UserPtr<[u64; 2]> {
     /// Two words, without a loop. EFAULT.
     #[inline(always)]
@@ -398,6 +420,18 @@ impl<'a> Sink<'a> {
                 }
             }
         })
+    }
+
+    /// Fills all of it with zeros. EFAULT only if none could be put.
+    #[inline]
+    pub fn clear(&mut self) -> Result<usize, Errno> {
+        match self.as_user() {
+            Some((address, len)) if usercopy::fill(address, 0, len) == 0 => {
+                self.advance(len);
+                Ok(len)
+            }
+            _ => self.fill(0, self.remaining()),
+        }
     }
 
     /// Puts `len` times the same byte, as far as they fit. EFAULT only if none could be put.

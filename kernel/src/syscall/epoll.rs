@@ -76,38 +76,58 @@ pub fn epoll_ctl(epfd: Fd, op: u32, fd: Fd, event: UserPtr<u8>) -> SysResult {
     Ok(0)
 }
 
-fn wait(epfd: Fd, events: UserPtr<u8>, max: i32, deadline: Option<u64>) -> SysResult {
+/// How long to wait.
+#[derive(Clone, Copy)]
+enum Timeout {
+    /// epoll_wait's milliseconds: negative for ever.
+    Millis(i32),
+    Deadline(Option<u64>),
+}
+
+impl Timeout {
+    fn deadline(self) -> Option<u64> {
+        match self {
+            Self::Millis(..0) => None,
+            Self::Millis(0) => Some(0),
+            Self::Millis(ms) => {
+                Some(time::monotonic_ns().saturating_add(u64::from(ms.unsigned_abs()) * 1_000_000))
+            }
+            Self::Deadline(deadline) => deadline,
+        }
+    }
+}
+
+#[inline(always)]
+fn wait(epfd: Fd, events: UserPtr<u8>, max: i32, timeout: Timeout) -> SysResult {
     let max = usize::try_from(max).ok().filter(|&max| max > 0 && max <= i32::MAX as usize / EVENT_SIZE);
     let max = max.ok_or(Errno::EINVAL)?;
     if !crate::mm::user::is_user_range(events.addr(), max * EVENT_SIZE) {
         return Err(Errno::EFAULT.into());
     }
-    let file = fs::files().get(epfd)?;
+    let file = fs::files().get_ref(epfd)?;
     let set = epoll::of(&file).ok_or(Errno::EINVAL)?;
+    match epoll::only_event(set) {
+        Some((ready, data)) => {
+            events.field::<(u32, u64)>(0).store(ready, data)?;
+            Ok(1)
+        }
+        None => wait_slowly(set, events, max, timeout),
+    }
+}
+
+#[inline(never)]
+fn wait_slowly(set: &epoll::Set, events: UserPtr<u8>, max: usize, timeout: Timeout) -> SysResult {
     let mut at = 0;
-    epoll::wait(set, max, deadline, |ready, data| {
-        let mut bytes = [0; EVENT_SIZE];
-        let (first, rest) = bytes.split_at_mut(4);
-        first.copy_from_slice(&ready.to_ne_bytes());
-        rest.copy_from_slice(&data.to_ne_bytes());
-        events.field::<u8>(at).write_bytes(&bytes)?;
+    epoll::wait(set, max, timeout.deadline(), |ready, data| {
+        events.field::<(u32, u64)>(at).store(ready, data)?;
         at += EVENT_SIZE;
         Ok(())
     })
 }
 
-/// A timeout in milliseconds as a deadline.
-fn deadline_ms(timeout_ms: i32) -> Option<u64> {
-    match timeout_ms {
-        ..0 => None,
-        0 => Some(0),
-        ms => Some(time::monotonic_ns().saturating_add(ms.unsigned_abs() as u64 * 1_000_000)),
-    }
-}
-
 /// epoll_wait(2).
 pub fn epoll_wait(epfd: Fd, events: UserPtr<u8>, max: i32, timeout_ms: i32) -> SysResult {
-    wait(epfd, events, max, deadline_ms(timeout_ms))
+    wait(epfd, events, max, Timeout::Millis(timeout_ms))
 }
 
 /// epoll_pwait(2).
@@ -120,7 +140,7 @@ pub fn epoll_pwait(
     mask_size: usize,
 ) -> SysResult {
     use_mask(mask, mask_size)?;
-    wait(epfd, events, max, deadline_ms(timeout_ms))
+    wait(epfd, events, max, Timeout::Millis(timeout_ms))
 }
 
 /// epoll_pwait2(2).
@@ -134,5 +154,5 @@ pub fn epoll_pwait2(
 ) -> SysResult {
     let deadline = super::poll::timespec_deadline(timeout)?;
     use_mask(mask, mask_size)?;
-    wait(epfd, events, max, deadline)
+    wait(epfd, events, max, Timeout::Deadline(deadline))
 }

@@ -306,7 +306,7 @@ pub fn flock(fd: Fd, operation: u32) -> SysResult {
     };
     let file = fs::files().get(fd)?;
     if kind.is_some() && !file.mode.intersects(Mode::READ | Mode::WRITE) {
-        return Err(SysError::Errno(Errno::EBADF));
+        return Err(SysError::errno(Errno::EBADF));
     }
     let on_conflict = if operation & LOCK_NB != 0 { OnConflict::Fail } else { OnConflict::Wait };
     file.inode().advisory_or_new().flock(file.identity(), kind, on_conflict)

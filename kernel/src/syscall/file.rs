@@ -164,14 +164,14 @@ fn check_buffer(buf: UserPtr<u8>, len: usize) -> Result<(), Errno> {
 
 /// read(2).
 pub fn read(fd: Fd, buf: UserPtr<u8>, len: usize) -> SysResult {
-    let file = fs::files().get(fd)?;
+    let file = fs::files().get_ref(fd)?;
     check_buffer(buf, len)?;
     file.read(&mut Sink::user(buf, len))
 }
 
 /// write(2).
 pub fn write(fd: Fd, buf: UserPtr<u8>, len: usize) -> SysResult {
-    let file = fs::files().get(fd)?;
+    let file = fs::files().get_ref(fd)?;
     check_buffer(buf, len)?;
     file.write(&mut Source::user(buf, len))
 }
@@ -185,7 +185,7 @@ fn offset(at: i64) -> Result<u64, Errno> {
 /// pread64(2).
 pub fn pread64(fd: Fd, buf: UserPtr<u8>, len: usize, at: i64) -> SysResult {
     let at = offset(at)?;
-    let file = fs::files().get(fd)?;
+    let file = fs::files().get_ref(fd)?;
     check_buffer(buf, len)?;
     file.read_at(at, &mut Sink::user(buf, len))
 }
@@ -193,7 +193,7 @@ pub fn pread64(fd: Fd, buf: UserPtr<u8>, len: usize, at: i64) -> SysResult {
 /// pwrite64(2). As on Linux, O_APPEND wins over the offset.
 pub fn pwrite64(fd: Fd, buf: UserPtr<u8>, len: usize, at: i64) -> SysResult {
     let at = offset(at)?;
-    let file = fs::files().get(fd)?;
+    let file = fs::files().get_ref(fd)?;
     check_buffer(buf, len)?;
     file.write_at(at, &mut Source::user(buf, len))
 }
@@ -238,14 +238,14 @@ impl IoVecs {
 
 /// readv(2).
 pub fn readv(fd: Fd, vectors: UserPtr<IoVec>, count: usize) -> SysResult {
-    let file = fs::files().get(fd)?;
+    let file = fs::files().get_ref(fd)?;
     let vectors = IoVecs::read(vectors, count)?;
     file.read(&mut Sink::iovecs(vectors.all()))
 }
 
 /// writev(2).
 pub fn writev(fd: Fd, vectors: UserPtr<IoVec>, count: usize) -> SysResult {
-    let file = fs::files().get(fd)?;
+    let file = fs::files().get_ref(fd)?;
     let vectors = IoVecs::read(vectors, count)?;
     file.write(&mut Source::iovecs(vectors.all()))
 }
@@ -253,7 +253,7 @@ pub fn writev(fd: Fd, vectors: UserPtr<IoVec>, count: usize) -> SysResult {
 /// preadv(2). The two halves of the offset come in two registers, of which the second is shifted out on 64-bit machines.
 pub fn preadv(fd: Fd, vectors: UserPtr<IoVec>, count: usize, at: i64) -> SysResult {
     let at = offset(at)?;
-    let file = fs::files().get(fd)?;
+    let file = fs::files().get_ref(fd)?;
     let vectors = IoVecs::read(vectors, count)?;
     file.read_at(at, &mut Sink::iovecs(vectors.all()))
 }
@@ -261,7 +261,7 @@ pub fn preadv(fd: Fd, vectors: UserPtr<IoVec>, count: usize, at: i64) -> SysResu
 /// pwritev(2).
 pub fn pwritev(fd: Fd, vectors: UserPtr<IoVec>, count: usize, at: i64) -> SysResult {
     let at = offset(at)?;
-    let file = fs::files().get(fd)?;
+    let file = fs::files().get_ref(fd)?;
     let vectors = IoVecs::read(vectors, count)?;
     file.write_at(at, &mut Source::iovecs(vectors.all()))
 }
@@ -300,7 +300,7 @@ pub fn pwritev2(fd: Fd, vectors: UserPtr<IoVec>, count: usize, at: i64, _: usize
 
 /// lseek(2).
 pub fn lseek(fd: Fd, offset: i64, whence: u32) -> SysResult {
-    let file = fs::files().get(fd)?;
+    let file = fs::files().get_ref(fd)?;
     let whence = match whence {
         0 => Whence::Start,
         1 => Whence::Current,

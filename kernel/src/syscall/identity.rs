@@ -214,7 +214,7 @@ pub fn setgroups(size: usize, list: UserPtr<u32>) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let mut groups = read_array(list, size)?;
-    groups.sort_unstable();
+    crate::sort::sort(&mut groups);
     cred(|c| c.groups = groups);
     Ok(0)
 }

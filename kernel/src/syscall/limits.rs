@@ -45,21 +45,20 @@ pub fn prlimit64(tid: i32, resource: u32, new: UserPtr<Rlimit64>, old: UserPtr<R
     check_permission(&target)?;
     let resource = usize::try_from(resource).unwrap_or(usize::MAX);
     let privileged = current().process.cred.lock().euid == 0;
-    let before = {
-        let mut limits = target.limits.lock();
+    let before = target.change_limits(|limits| -> Result<_, Errno> {
         let limit = limits.0.get_mut(resource).ok_or(Errno::EINVAL)?;
         let before = *limit;
         if let Some(new) = new {
             if new.cur > new.max {
-                return Err(Errno::EINVAL.into());
+                return Err(Errno::EINVAL);
             }
             if resource == rlimit::NOFILE && new.max > NOFILE_MAX || new.max > before.1 && !privileged {
-                return Err(Errno::EPERM.into());
+                return Err(Errno::EPERM);
             }
             *limit = (new.cur, new.max);
         }
-        before
-    };
+        Ok(before)
+    })?;
     if let Some(new) = new {
         if resource == rlimit::STACK
             && let Some(space) = target.space()

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod membarrier;
 pub mod memory;
 pub mod mount;
+pub mod mqueue;
 pub mod pidfd;
 pub mod pipe;
 pub mod poll;
@@ -51,9 +52,14 @@ pub enum Restart {
     WithRest,
 }
 
-/// Why a system call has no result.
+/// Why a system call has no result: an error number or a wish to be called again, as the value that RAX gets. One word, so that results
+/// travel in registers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SysError(isize);
+
+/// What a `SysError` stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SysError {
+pub enum Failure {
     Errno(Errno),
     Restart(Restart),
 }
@@ -61,9 +67,45 @@ pub enum SysError {
 /// A handler's result: what the program finds in RAX.
 pub type SysResult = Result<usize, SysError>;
 
+/// RAX values that only the way out sees.
+const RESTART_IF_ASKED: isize = -512;
+const RESTART_ALWAYS: isize = -513;
+const RESTART_NO_HANDLER: isize = -514;
+const RESTART_WITH_REST: isize = -516;
+
+impl SysError {
+    #[inline]
+    pub const fn errno(errno: Errno) -> Self {
+        Self(-(errno.raw() as isize))
+    }
+
+    pub const fn restart(kind: Restart) -> Self {
+        Self(match kind {
+            Restart::IfAsked => RESTART_IF_ASKED,
+            Restart::Always => RESTART_ALWAYS,
+            Restart::NoHandler => RESTART_NO_HANDLER,
+            Restart::WithRest => RESTART_WITH_REST,
+        })
+    }
+
+    pub fn failure(self) -> Failure {
+        match decode_restart(self.0.cast_unsigned() as u64) {
+            Some(kind) => Failure::Restart(kind),
+            None => Failure::Errno(Errno::from_raw(self.0.unsigned_abs() as u16)),
+        }
+    }
+}
+
+impl core::fmt::Debug for SysError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.failure().fmt(f)
+    }
+}
+
 impl From<Errno> for SysError {
+    #[inline]
     fn from(errno: Errno) -> Self {
-        Self::Errno(errno)
+        Self::errno(errno)
     }
 }
 
@@ -71,44 +113,35 @@ impl From<WaitError> for SysError {
     /// The usual meaning: restart if the handler asks for it. Calls with timeouts map these themselves.
     fn from(error: WaitError) -> Self {
         match error {
-            WaitError::Interrupted => Self::Restart(Restart::IfAsked),
-            WaitError::TimedOut => Self::Errno(Errno::ETIMEDOUT),
+            WaitError::Interrupted => Self::restart(Restart::IfAsked),
+            WaitError::TimedOut => Self::errno(Errno::ETIMEDOUT),
         }
     }
 }
 
 impl From<crate::mm::OutOfMemory> for SysError {
     fn from(_: crate::mm::OutOfMemory) -> Self {
-        Self::Errno(Errno::ENOMEM)
+        Self::errno(Errno::ENOMEM)
     }
 }
-
-/// RAX values that only the way out sees.
-const RESTART_IF_ASKED: isize = -512;
-const RESTART_ALWAYS: isize = -513;
-const RESTART_NO_HANDLER: isize = -514;
-const RESTART_WITH_REST: isize = -516;
 
 /// A result as RAX.
 #[inline(always)]
 pub fn encode(result: SysResult) -> isize {
     match result {
         Ok(value) => value as isize,
-        Err(SysError::Errno(errno)) => -(errno.raw() as isize),
-        Err(SysError::Restart(kind)) => encode_restart(kind),
+        Err(error) => fail(error),
     }
 }
 
+/// A failure as RAX; the slow way out makes something of a wish to be called again.
 #[cold]
-fn encode_restart(kind: Restart) -> isize {
-    // Leave by the slow way, which makes something of this value.
-    crate::task::current().add_work(crate::task::thread::work::SIGNAL);
-    match kind {
-        Restart::IfAsked => RESTART_IF_ASKED,
-        Restart::Always => RESTART_ALWAYS,
-        Restart::NoHandler => RESTART_NO_HANDLER,
-        Restart::WithRest => RESTART_WITH_REST,
+#[inline(never)]
+fn fail(SysError(value): SysError) -> isize {
+    if value <= RESTART_IF_ASKED {
+        crate::task::current().add_work(crate::task::thread::work::SIGNAL);
     }
+    value
 }
 
 /// What a RAX of the above means.

@@ -10,7 +10,7 @@ use super::{Fd, SysResult};
 use crate::fs::dentry::Dentry;
 use crate::fs::mount::{self, FileSystem, Mount, flag};
 use crate::fs::path::{Path, UserPath, resolve};
-use crate::fs::{devfs, names, perm, proc, tmpfs};
+use crate::fs::{devfs, mqueue, names, perm, proc, tmpfs};
 
 /// Further `MS_*` flags of the call itself.
 mod action {
@@ -73,6 +73,10 @@ fn new_file_system(kind: &[u8], options: &[u8]) -> Result<(Arc<FileSystem>, Arc<
             Ok((fs, root))
         }
         b"proc" => Ok(proc::new()),
+        b"mqueue" => {
+            let root = mqueue::root();
+            Ok((root.mount.fs.clone(), root.dentry))
+        }
         b"devtmpfs" => Ok(devfs::new()),
         _ => Err(Errno::ENODEV),
     }

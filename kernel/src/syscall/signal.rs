@@ -44,15 +44,23 @@ pub fn rt_sigaction(number: i32, new: UserPtr<Sigaction>, old: UserPtr<Sigaction
         return Err(Errno::EINVAL.into());
     }
     let action = Sigaction { handler, flags, restorer, mask: SigSet(mask) };
-    if handler <= 1 {
+    let me = current();
+    let mut signals = me.process.signals.lock();
+    // What is pending of a signal that is ignored from now on goes: nearly always nothing.
+    if handler <= 1
+        && (me.process.was_threaded.load(Ordering::Acquire)
+            || !me.signals.private_set().is_empty()
+            || !signals.shared.set().is_empty())
+    {
+        drop(signals);
         return set_unhandled(signal, action, old);
     }
-    let process = &current().process;
     if old.is_null() {
-        process.signals.lock().actions.set(signal, action);
+        signals.actions.set(signal, action);
         return Ok(0);
     }
-    let before = process.signals.lock().actions.replace(signal, action);
+    let before = signals.actions.replace(signal, action);
+    drop(signals);
     write_action(old, &before)
 }
 
@@ -119,7 +127,7 @@ pub fn rt_sigpending(set: UserPtr<u8>, size: usize) -> SysResult {
 fn wait_for_signal() -> SysError {
     // Nothing ends the wait but a signal.
     let _ = sleep_while(None, || true);
-    SysError::Restart(Restart::NoHandler)
+    SysError::restart(Restart::NoHandler)
 }
 
 pub fn rt_sigsuspend(set: UserPtr<SigSet>, size: usize) -> SysResult {

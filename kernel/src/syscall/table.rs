@@ -6,7 +6,7 @@ use super::{
     attr, dir, epoll, fcntl, file, futex, identity, ioctl, limits, membarrier, memory, mount, pipe, poll,
     process, random, sched, signal, stat, time, timers, xattr,
 };
-use super::{inotify, pidfd, process_vm, sysv};
+use super::{inotify, mqueue, pidfd, process_vm, sysv};
 use crate::mm::UserPtr;
 use abi::OpenFlags;
 
@@ -257,7 +257,7 @@ syscalls! {
     161 => chroot(path: Path) = dir::chroot, Full;
     162 => sync() = file::sync, Full;
     164 => settimeofday(tv: UserPtr<abi::Timeval>, tz: UserPtr<abi::Timezone>) = time::settimeofday, Partial("no time zone");
-    165 => mount(source: Path, target: Path, fstype: Path, flags: u64, data: Path) = mount::mount, Partial("tmpfs, proc, devtmpfs, bind, remount");
+    165 => mount(source: Path, target: Path, fstype: Path, flags: u64, data: Path) = mount::mount, Partial("tmpfs, proc, devtmpfs, mqueue, bind, remount");
     166 => umount2(target: Path, flags: u32) = mount::umount2, Full;
     170 => sethostname(name: UserPtr<u8>, len: usize) = identity::sethostname, Full;
     171 => setdomainname(name: UserPtr<u8>, len: usize) = identity::setdomainname, Full;
@@ -300,6 +300,12 @@ syscalls! {
     233 => epoll_ctl(epfd: Fd, op: u32, fd: Fd, event: UserPtr<u8>) = epoll::epoll_ctl, Full;
     234 => tgkill(tgid: i32, tid: i32, sig: i32) = signal::tgkill, Full;
     235 => utimes(path: Path, times: UserPtr<[abi::Timeval; 2]>) = attr::utimes, Full;
+    240 => mq_open(name: Path, oflag: OpenFlags, mode: u32, attr: UserPtr<abi::ipc::MqAttr>) = mqueue::mq_open, Full;
+    241 => mq_unlink(name: Path) = mqueue::mq_unlink, Full;
+    242 => mq_timedsend(mqdes: Fd, msg: UserPtr<u8>, msg_len: usize, msg_prio: u32, abs_timeout: UserPtr<abi::Timespec>) = mqueue::mq_timedsend, Full;
+    243 => mq_timedreceive(mqdes: Fd, msg: UserPtr<u8>, msg_len: usize, msg_prio: UserPtr<u32>, abs_timeout: UserPtr<abi::Timespec>) = mqueue::mq_timedreceive, Full;
+    244 => mq_notify(mqdes: Fd, sevp: UserPtr<[u64; 2]>) = mqueue::mq_notify, Partial("SIGEV_THREAD needs netlink sockets");
+    245 => mq_getsetattr(mqdes: Fd, newattr: UserPtr<abi::ipc::MqAttr>, oldattr: UserPtr<abi::ipc::MqAttr>) = mqueue::mq_getsetattr, Full;
     247 => waitid(which: i32, id: i32, info: UserPtr<abi::SigInfo>, options: u32, rusage: UserPtr<abi::Rusage>) = process::waitid, Full;
     251 => ioprio_set(which: i32, who: i32, ioprio: i32) = sched::ioprio_set, Full;
     252 => ioprio_get(which: i32, who: i32) = sched::ioprio_get, Full;

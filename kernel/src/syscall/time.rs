@@ -163,7 +163,7 @@ pub fn clock_nanosleep(
     if flags & ABSOLUTE != 0 {
         return match sleep_until(&clock, ns) {
             Ok(()) => Ok(0),
-            Err(_) => Err(SysError::Restart(Restart::NoHandler)),
+            Err(_) => Err(SysError::restart(Restart::NoHandler)),
         };
     }
     let deadline = clock.now().saturating_add(ns);

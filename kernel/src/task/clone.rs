@@ -113,6 +113,10 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
     if threads >= thread_limit() || (uid != 0 && has_too_many(&parent.process, uid)) {
         return Err(Errno::EAGAIN);
     }
+    if flags.intersects(CloneFlags::THREAD | CloneFlags::FILES) {
+        parent.process.files().share();
+        parent.process.was_threaded.store(true, Ordering::Release);
+    }
     let tid = process::allocate_pid().ok_or(Errno::EAGAIN)?;
     let process = if flags.contains(CloneFlags::THREAD) {
         parent.process.clone()
@@ -217,7 +221,8 @@ fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Process
     child.personality.store(old.personality.load(Ordering::Relaxed), Ordering::Relaxed);
     child.timer_slack_ns.store(old.timer_slack_ns.load(Ordering::Relaxed), Ordering::Relaxed);
     *child.cred.lock() = old.cred.lock().clone();
-    *child.limits.lock() = old.limits.lock().clone();
+    let limits = old.limits.lock().clone();
+    child.change_limits(|own| *own = limits);
     *child.name.lock() = *old.name.lock();
     *child.exe.lock() = old.exe.lock().clone();
     *child.signals.lock() = old.signals.lock().forked(flags.contains(CloneFlags::CLEAR_SIGHAND));

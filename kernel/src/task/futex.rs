@@ -64,15 +64,19 @@ static TABLE: [SpinLock<VecDeque<Arc<Waiter>>>; BUCKETS] =
 static WAITERS: AtomicUsize = AtomicUsize::new(0);
 
 impl Key {
-    /// The key of a word. EINVAL if it isn't aligned, EFAULT if a shared word isn't mapped.
-    pub fn of(address: UserPtr<u32>, scope: Scope) -> Result<Self, Errno> {
-        let at = address.addr();
-        if !at.is_multiple_of(4) {
+    /// Whether a word may be there. EINVAL if it isn't aligned, EFAULT outside the program's half.
+    #[inline(always)]
+    pub fn check(address: UserPtr<u32>) -> Result<(), Errno> {
+        if !address.addr().is_multiple_of(4) {
             return Err(Errno::EINVAL);
         }
-        if at >= crate::mm::USER_TOP {
-            return Err(Errno::EFAULT);
-        }
+        if address.addr() >= crate::mm::USER_TOP { Err(Errno::EFAULT) } else { Ok(()) }
+    }
+
+    /// The key of a word. EINVAL if it isn't aligned, EFAULT if a shared word isn't mapped.
+    pub fn of(address: UserPtr<u32>, scope: Scope) -> Result<Self, Errno> {
+        Self::check(address)?;
+        let at = address.addr();
         let space = current().address_space().ok_or(Errno::EFAULT)?;
         let private = Self { object: core::ptr::from_ref(space).addr(), offset: at };
         if scope == Scope::Private {
@@ -230,6 +234,12 @@ pub fn wait_many(words: &[(UserPtr<u32>, Key, u32)], deadline: Option<u64>) -> R
         Some(index) => Ok(index),
         None => outcome.and(Err(Errno::EAGAIN.into())),
     }
+}
+
+/// Whether nobody sleeps on any futex: then a wake of a private word has nothing to do but to check its address.
+#[inline(always)]
+pub fn is_quiet() -> bool {
+    WAITERS.load(Ordering::SeqCst) == 0
 }
 
 /// Wakes up to `count` waiters whose bitsets meet `bitset`. Returns how many.

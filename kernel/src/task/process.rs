@@ -71,13 +71,6 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
-    /// The soft limit of a resource.
-    pub fn soft(&self, resource: usize) -> u64 {
-        self.0.get(resource).map_or(UNLIMITED, |limit| limit.0)
-    }
-}
-
 /// A process.
 pub struct Process {
     pub pid: u32,
@@ -94,6 +87,8 @@ pub struct Process {
     pub fs: Arc<SpinLock<fs::FsContext>>,
     pub cred: SpinLock<Cred>,
     pub limits: SpinLock<Limits>,
+    /// The soft ones again, for those who only look.
+    soft_limits: [AtomicU64; rlimit::COUNT],
     pub signals: SpinLock<ProcessSignals>,
     pub threads: SpinLock<Vec<Arc<Thread>>>,
     /// `comm`, NUL-padded.
@@ -133,6 +128,8 @@ pub struct Process {
     pub children_usage: SpinLock<Usage>,
     /// Whether it has called exec since its fork (setpgid's EACCES).
     pub has_execed: AtomicBool,
+    /// Whether it ever had more than one thread.
+    pub was_threaded: AtomicBool,
     /// A stop or a continuation that the parent may wait for.
     pub stop_event: AtomicU32,
 }
@@ -151,6 +148,7 @@ impl Process {
             tables: SpinLock::new(alloc::vec![files]),
             fs,
             cred: SpinLock::new(Cred::default()),
+            soft_limits: Limits::default().0.map(|(soft, _)| AtomicU64::new(soft)),
             limits: SpinLock::new(Limits::default()),
             signals: SpinLock::new(ProcessSignals::default()),
             threads: SpinLock::new(Vec::new()),
@@ -177,6 +175,7 @@ impl Process {
             usage: SpinLock::new(Usage::default()),
             children_usage: SpinLock::new(Usage::default()),
             has_execed: AtomicBool::new(false),
+            was_threaded: AtomicBool::new(false),
             stop_event: AtomicU32::new(0),
         }
     }
@@ -213,7 +212,10 @@ impl Process {
     pub fn unshare_files(&self) -> Result<(), abi::Errno> {
         let is_shared = self.tables.lock().last().is_some_and(|table| Arc::strong_count(table) > 1);
         if is_shared {
-            self.set_files(Arc::new(self.files().fork()?));
+            let own = self.files().fork()?;
+            // Other threads of the process use it as well.
+            own.share();
+            self.set_files(Arc::new(own));
         }
         Ok(())
     }
@@ -245,7 +247,17 @@ impl Process {
 
     /// The soft limit of a resource.
     pub fn limit(&self, resource: usize) -> u64 {
-        self.limits.lock().soft(resource)
+        self.soft_limits.get(resource).map_or(UNLIMITED, |soft| soft.load(Ordering::Relaxed))
+    }
+
+    /// Changes limits.
+    pub fn change_limits<T>(&self, change: impl FnOnce(&mut Limits) -> T) -> T {
+        let mut limits = self.limits.lock();
+        let result = change(&mut limits);
+        for (shown, (soft, _)) in self.soft_limits.iter().zip(&limits.0) {
+            shown.store(*soft, Ordering::Relaxed);
+        }
+        result
     }
 
     /// Sets `comm` from a path's last component.

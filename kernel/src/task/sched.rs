@@ -29,8 +29,8 @@ static QUEUE: SpinLock<RunQueue> =
 /// The running thread.
 #[inline(always)]
 pub fn current() -> &'static Thread {
-    // SAFETY: `current` always names the thread that runs here, which the run queue's owner keeps alive while it runs.
-    unsafe { &*per_cpu().current.load(Ordering::Relaxed) }
+    // SAFETY: this CPU's `current` always names the thread that runs here, which the run queue's owner keeps alive while it runs.
+    unsafe { &*cpu::current_thread() }
 }
 
 /// The running thread as an owner.

@@ -83,6 +83,18 @@ pub fn per_cpu() -> &'static PerCpu {
     }
 }
 
+/// The thread that runs here: the same as long as it asks, whichever CPU it is on.
+#[inline(always)]
+pub fn current_thread() -> *const Thread {
+    let thread: *const Thread;
+    // SAFETY: as in `per_cpu`; a thread finds itself here each time, so the answer may be kept.
+    unsafe {
+        asm!("mov {}, gs:[{offset}]", out(reg) thread, offset = const core::mem::offset_of!(PerCpu, current),
+            options(nostack, preserves_flags, pure, nomem));
+    }
+    thread
+}
+
 /// Points GS at the boot CPU's data. First thing in `kernel_main`.
 pub fn init_boot_cpu() {
     BOOT_CPU.this.set(&raw const BOOT_CPU);

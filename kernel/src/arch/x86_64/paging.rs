@@ -39,10 +39,12 @@ bitflags::bitflags! {
 pub const ADDRESS_MASK: u64 = 0x000f_ffff_ffff_f000;
 
 impl Entry {
+    #[inline(always)]
     pub fn address(self) -> u64 {
         self.bits() & ADDRESS_MASK
     }
 
+    #[inline(always)]
     pub fn new(address: u64, flags: Self) -> Self {
         Self::from_bits_retain(address | flags.bits())
     }
@@ -51,7 +53,8 @@ impl Entry {
 /// Where a physical address appears in the direct map.
 #[inline(always)]
 pub const fn direct(physical: u64) -> usize {
-    DIRECT_MAP + physical as usize
+    // Physical addresses have at most 52 bits; nothing to check on a path this hot.
+    DIRECT_MAP.wrapping_add(physical as usize)
 }
 
 /// Physical address of something in the kernel's image.
@@ -108,8 +111,9 @@ pub fn fault_address() -> usize {
 pub struct Table(pub u64);
 
 impl Table {
+    #[inline(always)]
     fn slot(self, index: usize) -> *mut u64 {
-        core::ptr::with_exposed_provenance_mut::<u64>(direct(self.0) + (index & 511) * 8)
+        core::ptr::with_exposed_provenance_mut::<u64>(direct(self.0).wrapping_add((index & 511) * 8))
     }
 
     #[inline]

@@ -69,23 +69,40 @@ pub unsafe fn prepare_user_stack(frame: usize) -> usize {
     at
 }
 
-/// This function's caller's frame pointer (RBP).
+/// The stack pointer.
 #[inline(always)]
-pub fn frame_pointer() -> u64 {
-    let rbp;
+pub fn stack_pointer() -> u64 {
+    let rsp;
     // SAFETY: reads a register.
-    unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags)) };
-    rbp
+    unsafe { core::arch::asm!("mov {}, rsp", out(reg) rsp, options(nomem, nostack, preserves_flags)) };
+    rsp
 }
 
-/// The saved frame pointer and return address that a frame pointer refers to, if it can be one.
-pub fn caller(rbp: u64) -> Option<(u64, u64)> {
-    let is_kernel = rbp >= super::paging::DIRECT_MAP as u64 && rbp.is_multiple_of(8) && rbp <= u64::MAX - 16;
-    if !is_kernel {
-        return None;
-    }
-    let frame = core::ptr::with_exposed_provenance::<[u64; 2]>(rbp as usize);
-    // SAFETY: kernel stacks lie in mapped kernel memory; a wild value faults, and the second fault ends the machine at once.
-    let [next, address] = unsafe { frame.read() };
-    Some((next, address))
+/// The words of a kernel stack from an address up to the end of its page group, at most so many.
+pub fn stack_words(rsp: u64, most: usize) -> impl Iterator<Item = u64> {
+    /// Kernel stacks are aligned to their size.
+    const STACK_SIZE: u64 = 16 << 10;
+    let start = rsp.next_multiple_of(8);
+    let is_kernel = start >= super::paging::DIRECT_MAP as u64 && start < u64::MAX - STACK_SIZE;
+    let end = if is_kernel { (start + 1).next_multiple_of(STACK_SIZE) } else { start };
+    (start..end).step_by(8).take(most).map(|at| {
+        // SAFETY: inside a kernel stack or the kernel's own data beside the boot stack, all of it mapped.
+        unsafe { core::ptr::with_exposed_provenance::<u64>(at as usize).read_volatile() }
+    })
+}
+
+/// Whether the instruction before an address of the kernel's code may be a call (Intel SDM volume 2, CALL).
+pub fn follows_call(address: u64) -> bool {
+    let byte = |back: u64| {
+        // SAFETY: the caller has found the address in the kernel's code; a few bytes before it are the kernel's image too.
+        unsafe { core::ptr::with_exposed_provenance::<u8>((address - back) as usize).read_volatile() }
+    };
+    // CALL rel32; CALL r/m64 with its operand in a register, or in memory by each length of address.
+    let indirect = |back: u64, modes: &[u8]| byte(back) == 0xff && modes.contains(&(byte(back - 1) & 0xf8));
+    byte(5) == 0xe8
+        || indirect(2, &[0xd0, 0x10])
+        || indirect(3, &[0x10, 0x50])
+        || indirect(4, &[0x50])
+        || indirect(6, &[0x10, 0x90])
+        || indirect(7, &[0x90])
 }

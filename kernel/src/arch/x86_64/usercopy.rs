@@ -376,6 +376,66 @@ several!(
     write_four, 4, a at 0 label 5, b at 8 label 6, c at 16 label 7, d at 24 label 8
 );
 
+/// Writes four bytes and eight right behind them to the program's memory, `None` on a fault.
+#[inline(always)]
+pub fn write_event(dst: usize, first: u32, second: u64) -> Option<()> {
+    let failed: u64;
+    // SAFETY: a bad address goes on at the fix-up with `failed` set.
+    unsafe {
+        asm!(
+            "780: .byte 0x0f, 0x1f, 0x00",
+            "2: mov [{dst}], {first:e}",
+            "5: mov [{dst} + 4], {second}",
+            "xor {dst:e}, {dst:e}",
+            "3: .byte 0x0f, 0x1f, 0x00",
+            ".pushsection .alt_smap, \"a\"",
+            ".quad 780b, 1, 3b, 0",
+            ".popsection",
+            ".pushsection .ex_table, \"a\"",
+            ".quad 2b, 4f, 5b, 4f",
+            ".popsection",
+            ".pushsection .text.fixup, \"ax\"",
+            "4: mov {dst:e}, 1",
+            "jmp 3b",
+            ".popsection",
+            dst = inout(reg) dst => failed,
+            first = in(reg) first,
+            second = in(reg) second,
+            options(nostack),
+        );
+    }
+    (failed == 0).then_some(())
+}
+
+/// Writes two bytes to the program's memory, `None` on a fault.
+#[inline(always)]
+pub fn write_u16(dst: usize, value: u16) -> Option<()> {
+    let failed: u64;
+    // SAFETY: a bad address goes on at the fix-up with `failed` set.
+    unsafe {
+        asm!(
+            "780: .byte 0x0f, 0x1f, 0x00",
+            "2: mov [{dst}], {value:x}",
+            "xor {dst:e}, {dst:e}",
+            "3: .byte 0x0f, 0x1f, 0x00",
+            ".pushsection .alt_smap, \"a\"",
+            ".quad 780b, 1, 3b, 0",
+            ".popsection",
+            ".pushsection .ex_table, \"a\"",
+            ".quad 2b, 4f",
+            ".popsection",
+            ".pushsection .text.fixup, \"ax\"",
+            "4: mov {dst:e}, 1",
+            "jmp 3b",
+            ".popsection",
+            dst = inout(reg) dst => failed,
+            value = in(reg) value,
+            options(nostack),
+        );
+    }
+    (failed == 0).then_some(())
+}
+
 /// Exchanges a word of the program's memory if it has the expected value; whether it had. `None` on a fault.
 pub fn compare_exchange_u32(address: usize, expected: u32, new: u32) -> Option<bool> {
     let failed: u64;

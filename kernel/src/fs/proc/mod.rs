@@ -267,7 +267,7 @@ impl ProcInode {
                 Some(process::What::Threads) => {
                     let process = process_of(pid)?;
                     let mut tids: Vec<u32> = process.threads.lock().iter().map(|thread| thread.tid).collect();
-                    tids.sort_unstable();
+                    crate::sort::sort(&mut tids);
                     tids.into_iter()
                         .map(|tid| (format!("{tid}").into_bytes(), Node::Process(pid, tid)))
                         .collect()

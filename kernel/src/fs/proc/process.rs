@@ -371,7 +371,7 @@ fn write_stat(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errno>
     let realtime = policy.map_or(0, |policy| policy.priority);
     let priority = if realtime > 0 { -1 - realtime.cast_signed() } else { 20 + nice };
     put!(text, "{used} 0 {children} 0 {priority} {nice} {threads} 0 {started} ");
-    let rss_limit = process.limits.lock().soft(5);
+    let rss_limit = process.limit(5);
     let (args, env, brk, stack) = process.space().map_or((0..0, 0..0, 0, 0), |space| {
         space.with(|inner| {
             (inner.args.clone(), inner.env.clone(), inner.layout.brk_start, inner.layout.stack_top)
@@ -435,7 +435,7 @@ fn write_status(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errn
     }
     let masks = hooks::signal_masks(process, tid);
     put!(text, "CoreDumping:\t0\nTHP_enabled:\t0\nuntag_mask:\t0xffffffffffffffff\n");
-    let queue_limit = process.limits.lock().soft(rlimit::SIGPENDING);
+    let queue_limit = process.limit(rlimit::SIGPENDING);
     put!(text, "Threads:\t{}\nSigQ:\t{}/{queue_limit}\n", process.threads.lock().len(), masks.queued);
     put!(text, "SigPnd:\t{:016x}\nShdPnd:\t{:016x}\n", masks.pending, masks.shared_pending);
     put!(

@@ -8,7 +8,7 @@ use super::text::put;
 use super::{Entry, Text, system};
 use crate::config;
 use crate::entropy;
-use crate::fs::notify;
+use crate::fs::{mqueue, notify};
 use crate::ipc::limit;
 use crate::mm::regions;
 use crate::sync::SpinLock;
@@ -111,7 +111,13 @@ static INOTIFY: &[Entry] = &[
     numbers!("max_user_watches", core::slice::from_ref(&notify::limit::WATCHES)),
 ];
 
-static MQUEUE: &[Entry] = &[kept!("msg_max", "10"), kept!("msgsize_max", "8192"), kept!("queues_max", "256")];
+static MQUEUE: &[Entry] = &[
+    numbers!("msg_default", core::slice::from_ref(&mqueue::limit::MSG_DEFAULT)),
+    numbers!("msg_max", core::slice::from_ref(&mqueue::limit::MSG_MAX)),
+    numbers!("msgsize_default", core::slice::from_ref(&mqueue::limit::MSGSIZE_DEFAULT)),
+    numbers!("msgsize_max", core::slice::from_ref(&mqueue::limit::MSGSIZE_MAX)),
+    numbers!("queues_max", core::slice::from_ref(&mqueue::limit::QUEUES_MAX)),
+];
 
 static KERNEL: &[Entry] = &[
     constant!("cap_last_cap", 40),

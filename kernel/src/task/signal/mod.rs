@@ -72,7 +72,7 @@ pub struct ThreadSignals {
 /// A process's part.
 #[derive(Default)]
 pub struct ProcessSignals {
-    pub actions: Actions,
+    pub actions: Box<Actions>,
     /// Sent to the process, for any of its threads.
     pub shared: Pending<Info>,
     /// Entries in all queues of the process, for RLIMIT_SIGPENDING. (Linux counts per user; here a user is a process.)
@@ -297,7 +297,7 @@ pub fn restart_with(rest: impl FnOnce() -> SysResult + Send + 'static) -> SysErr
     let own = &sched::current().signals;
     own.restart.set(Some(Box::new(rest)));
     own.has_restart.set(true);
-    SysError::Restart(Restart::WithRest)
+    SysError::restart(Restart::WithRest)
 }
 
 /// restart_syscall(2).

@@ -216,16 +216,15 @@ pub fn limit_cpu_time(process: &Arc<Process>) {
 /// A process has used up its CPU time: SIGXCPU each second from the soft limit on, SIGKILL at the hard one.
 fn limit_reached(process: &Arc<Process>) {
     let used = Clock::Process(process.clone()).now() / NS_PER_SEC;
-    let signal = {
-        let mut limits = process.limits.lock();
-        let Some((soft, hard)) = limits.0.get_mut(rlimit::CPU) else { return };
+    let signal = process.change_limits(|limits| {
+        let (soft, hard) = limits.0.get_mut(rlimit::CPU)?;
         if used >= *hard {
-            Signal::SIGKILL
-        } else {
-            *soft = used.saturating_add(1);
-            Signal::SIGXCPU
+            return Some(Signal::SIGKILL);
         }
-    };
+        *soft = used.saturating_add(1);
+        Some(Signal::SIGXCPU)
+    });
+    let Some(signal) = signal else { return };
     super::send_kernel(process, u32::from(signal.number()));
     limit_cpu_time(process);
 }
