@@ -193,7 +193,7 @@ fn futex_pi(
         Ok(()) => Ok(0),
         Err(WaitOrErrno::Errno(errno)) => Err(errno.into()),
         Err(WaitOrErrno::Wait(WaitError::TimedOut)) => Err(Errno::ETIMEDOUT.into()),
-        Err(WaitOrErrno::Wait(WaitError::Interrupted)) => Err(SysError::Restart(Restart::Always)),
+        Err(WaitOrErrno::Wait(WaitError::Interrupted)) => Err(SysError::restart(Restart::Always)),
     }
 }
 
