@@ -42,6 +42,7 @@ impl Tree {
         for applet in APPLETS {
             std::os::unix::fs::symlink("busybox", tree.path().join("bin").join(applet))?;
         }
+        std::os::unix::fs::symlink("/proc/self/fd", tree.path().join("dev/fd"))?;
         for program in programs {
             std::fs::copy(&program.path, tree.path().join("t/bin").join(&program.name))?;
         }

@@ -7,7 +7,7 @@
 use alloc::sync::Arc;
 use core::mem::MaybeUninit;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use abi::Errno;
 
@@ -77,8 +77,9 @@ pub enum Place {
 /// One page of zeros that every read of untouched anonymous memory sees.
 fn zero_page() -> u64 {
     #[repr(align(4096))]
-    struct Zeros(#[expect(dead_code, reason = "only its address is used")] [u8; PAGE_SIZE]);
-    static ZEROS: Zeros = Zeros([0; PAGE_SIZE]);
+    struct Zeros(#[expect(dead_code, reason = "only its address is used")] [AtomicU64; PAGE_SIZE / 8]);
+    // Atomics, though nobody writes them, so that the page takes no room in the kernel's file.
+    static ZEROS: Zeros = Zeros([const { AtomicU64::new(0) }; PAGE_SIZE / 8]);
     paging::image_to_physical((&raw const ZEROS).addr())
 }
 
