@@ -1,91 +1,18 @@
-// What operations cost: one line `suite name ticks rounds` for each, in ticks of the TSC per operation (guest instructions in the exact
-// machine), the least of three repetitions of so many rounds. Each loop checks that its work was done: a wrong result ends the program
-// with status 1 and says which.
-//
-// `ops [NAME…]` runs the cases whose suite or name is given, all without. `ops --hello` ends at once, as the program that exec cases run.
-#define _GNU_SOURCE
-#include <errno.h>
+// The operations that have a gate: see measure.h for what is printed.
+#include "measure.h"
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
-#include <x86intrin.h>
 
-static long call(long n, long a, long b, long c, long d) {
-    long result;
-    register long r10 __asm__("r10") = d;
-    __asm__ volatile("syscall" : "=a"(result) : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
-    return result;
-}
 enum { FUTEX_WAIT_PRIVATE = 128, FUTEX_WAKE_PRIVATE = 129 };
-#define CALL(n, a, b, c, d) call(n, (long)(a), (long)(b), (long)(c), (long)(d))
-
-static const char *running;
-
-static void broken(const char *what) {
-    fprintf(stderr, "%s: %s: %s\n", running, what, strerror(errno));
-    exit(1);
-}
-#define MUST(condition) do { if (!(condition)) broken(#condition); } while (0)
-
-// `cargo xtask profile` sees by these functions' addresses which instructions are measured, and where a repetition ends.
-#define MARK __attribute__((noinline, used)) void
-MARK mark_start(void) { __asm__ volatile("" ::: "memory"); }
-MARK mark_stop(void) { __asm__ volatile("" ::: "memory"); }
-MARK mark_repetition(void) { __asm__ volatile("" ::: "memory"); }
-
-/// The time at which something that is measured begins, and what it took.
-static inline unsigned long start(void) {
-    mark_start();
-    return __rdtsc();
-}
-static inline unsigned long stop(unsigned long started) {
-    unsigned long ticks = __rdtsc() - started;
-    mark_stop();
-    return ticks;
-}
-
-static unsigned long least;
-
-/// One of the repetitions took this for all its rounds.
-static void took(unsigned long ticks, unsigned long rounds) {
-    mark_repetition();
-    if (ticks / rounds < least) least = ticks / rounds;
-}
-
-/// The least of three times that `count` rounds of `code` take, by the round.
-#define CASE(count, code)                                                            \
-    do {                                                                             \
-        for (int repetition = 0; repetition < 3; repetition++) {                     \
-            unsigned long started = start();                                         \
-            for (int i = 0; i < (count); i++) { code; }                              \
-            took(stop(started), count);                                              \
-        }                                                                            \
-        report(count);                                                               \
-    } while (0)
-
-static const char *suite;
-
-static void report(unsigned long rounds) {
-    printf("%s %s %lu %lu\n", suite, running, least, rounds);
-    fflush(stdout);
-}
-
-static char buffer[1 << 17];
-static const char *self;
-static const char *hello;
 
 // ---- system calls and files ----
 
@@ -486,7 +413,7 @@ static void cow_fault_4k(void) {
     report(PAGES - 1);
 }
 
-static const struct { const char *suite, *name; void (*run)(void); } cases[] = {
+static const struct measured cases[] = {
     {"syscall", "null_getppid", null_getppid}, {"syscall", "bad_syscall_999", bad_syscall_999},
     {"syscall", "write1_devnull", write1_devnull}, {"syscall", "read1_devzero", read1_devzero},
     {"syscall", "clock_gettime_libc", clock_gettime_libc}, {"syscall", "clock_gettime_sys", clock_gettime_sys},
@@ -508,17 +435,4 @@ static const struct { const char *suite, *name; void (*run)(void); } cases[] = {
     {"process", "unix_pingpong_proc", unix_pingpong_proc},
 };
 
-int main(int count, char **arguments) {
-    self = arguments[0];
-    if (count > 1 && strcmp(arguments[1], "--hello") == 0) return 0;
-    if (count > 2 && strcmp(arguments[1], "--exec") == 0) hello = arguments[2], count -= 2, arguments += 2;
-    else hello = self;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
-        int wanted = count == 1;
-        for (int k = 1; k < count; k++) wanted |= !strcmp(arguments[k], cases[i].suite) || !strcmp(arguments[k], cases[i].name);
-        if (!wanted) continue;
-        suite = cases[i].suite, running = cases[i].name, least = ~0ul;
-        cases[i].run();
-    }
-    return 0;
-}
+MEASURE(cases)

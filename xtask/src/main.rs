@@ -1,5 +1,6 @@
 //! `cargo xtask`: what users and developers of Whelk call.
 
+mod bench;
 mod build;
 mod console;
 mod demo;
@@ -47,6 +48,8 @@ enum Command {
     Build(build::BuildArgs),
     /// Run all tests: on this host, and in the guest against this host
     Test(test::TestArgs),
+    /// Measure what programs cost, beside Linux guests
+    Bench(bench::BenchArgs),
     /// Say which kernel functions the instructions of a measured case went to
     Profile(profile::ProfileArgs),
     /// Generate docs/SYSCALLS.md from the system call table
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Build(args) => build::build_command(&args),
         Command::Test(args) => test::test(&args),
+        Command::Bench(args) => bench::bench(&args),
         Command::Profile(args) => profile::profile(&args),
         Command::Docs(args) => docs::docs(&args),
     };

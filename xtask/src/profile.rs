@@ -22,6 +22,9 @@ pub(crate) struct ProfileArgs {
     /// Rows of each table
     #[arg(long, value_name = "N", default_value_t = 30)]
     top: usize,
+    /// Look at this kernel, which has symbols, instead of building one
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<std::path::PathBuf>,
     /// Refuse to install missing packages; say the command instead
     #[arg(long)]
     no_install: bool,
@@ -32,7 +35,10 @@ pub(crate) fn profile(args: &ProfileArgs) -> Result<u8> {
     let policy = Policy::new(args.no_install);
     install::ensure(install::RUN_NEEDS, policy)?;
     install::ensure(NEEDS, policy)?;
-    let kernel = build::build(policy)?;
+    if args.case.starts_with("app/") {
+        install::ensure(crate::bench::APP_NEEDS, policy)?;
+    }
+    let kernel = build::given_or_built(args.kernel.as_deref(), policy)?;
     let machine = Machine {
         mode: args.mode.into(),
         acceleration: Acceleration::Tcg,

@@ -17,6 +17,9 @@ pub(crate) struct TestArgs {
     /// Only the machines whose names contain this, as `flat/microvm`; several times for several
     #[arg(long)]
     on: Vec<String>,
+    /// Only the soak, for so many minutes: processes, threads and memory come and go, and the kernel counts what is left
+    #[arg(long, value_name = "MINUTES")]
+    soak: Option<u64>,
     /// Refuse to install missing packages; say the command instead
     #[arg(long)]
     no_install: bool,
@@ -69,7 +72,7 @@ fn host_tests() -> Result<(u64, u64)> {
 pub(crate) fn test(args: &TestArgs) -> Result<u8> {
     install::ensure(TEST_NEEDS, Policy::new(args.no_install))?;
     let (mut passed, mut failed) = (0, 0);
-    if !args.guest_only && args.filter.is_none() {
+    if !args.guest_only && args.soak.is_none() && args.filter.is_none() {
         let host = host_tests()?;
         passed += host.0;
         failed += host.1;
@@ -82,12 +85,28 @@ pub(crate) fn test(args: &TestArgs) -> Result<u8> {
         }
     }
     let kernel = build::build(Policy::new(args.no_install))?;
-    let guest = tests::run(&tests::Options {
+    if !args.guest_only && args.filter.is_none() {
+        match crate::bench::same_twice(kernel.stripped.clone()) {
+            Ok(count) => {
+                println!("bench: {count} figures the same to the digit in two runs");
+                passed += 1;
+            }
+            Err(error) => {
+                println!("FAILED bench: {error:#}");
+                failed += 1;
+            }
+        }
+    }
+    let options = tests::Options {
         kernel: kernel.stripped,
         project: build::project(),
         filter: args.filter.clone(),
         on: args.on.clone(),
-    })?;
+    };
+    let guest = match args.soak {
+        Some(minutes) => tests::soak(&options, minutes)?,
+        None => tests::run(&options)?,
+    };
     passed += guest.passed;
     failed += guest.failed;
     println!("{passed} passed, {failed} failed");

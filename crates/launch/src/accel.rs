@@ -23,7 +23,8 @@ pub enum Acceleration {
 
 impl Acceleration {
     /// The part of QEMU's command line that asks for it.
-    pub(crate) const fn qemu_arguments(self) -> [&'static str; 4] {
+    #[must_use]
+    pub const fn qemu_arguments(self) -> [&'static str; 4] {
         match self {
             // The thread per CPU of TCG needs no more words: it is the default where it is safe.
             Self::Tcg => ["-accel", "tcg", "-cpu", "max"],
@@ -114,6 +115,12 @@ fn probe_kernel(full: bool) -> Vec<u8> {
     elf.resize(0x1000, 0);
     elf.extend(code);
     elf
+}
+
+/// A kernel that ends the machine with its first instructions: what a machine costs without anything in it.
+#[must_use]
+pub fn floor_kernel() -> Vec<u8> {
+    probe_kernel(false)
 }
 
 /// Runs a probe: whether it got to its end in time.

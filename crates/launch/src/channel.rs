@@ -11,6 +11,8 @@ use std::time::Duration;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use wire::{FrameHeader, Kind};
 
+use crate::qemu::Usage;
+
 /// Pieces in which input goes to the guest.
 const INPUT_PIECE: usize = 4096;
 
@@ -29,6 +31,8 @@ pub trait Host {
     fn notice(&mut self, text: &str);
     /// The kernel's counters at its end.
     fn counters(&mut self, _text: &str) {}
+    /// What QEMU had used when it ended.
+    fn usage(&mut self, _usage: Usage) {}
     /// The kernel's log, as it comes.
     fn log(&mut self, bytes: &[u8]);
 }

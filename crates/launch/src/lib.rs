@@ -14,11 +14,13 @@ mod root;
 mod temp;
 mod tsc;
 
-pub use accel::{Acceleration, KvmVerdict, probe_kvm};
+pub use accel::{Acceleration, KvmVerdict, floor_kernel, probe_kvm};
 pub use channel::{End, Host, Input, Limits, Sender};
 pub use machine::{Board, LogLevel, Machine, Mode};
 pub use program::{ProgramError, check_program};
-pub use pump::run;
+pub use pump::{run, run_other};
+pub use qemu::Usage;
 pub use root::{Initrd, Root, normalise};
 pub use temp::TempDir;
+pub use tsc::khz as tsc_khz;
 pub use wire::{Config, Job, Stdin, StreamKind};

@@ -1,8 +1,10 @@
 //! A running machine's event loop: its streams, its time limits, its end.
 
+use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{ChildStderr, Command};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,6 +52,27 @@ pub fn run(
     converse(process, channel, serial, input, limits.into(), host, ready)
 }
 
+/// Starts a machine that isn't ours, with nothing but a serial line, and stays with it to its end: `host` gets what it says there as its log.
+/// `arguments` makes QEMU's arguments from the initrd's path and what `-chardev` takes for the line.
+///
+/// # Errors
+/// QEMU isn't installed or could not be started.
+pub fn run_other(
+    initrd: &Initrd,
+    limit: Duration,
+    host: &mut dyn Host,
+    arguments: impl FnOnce(&Path, &str) -> Vec<OsString>,
+) -> Result<End> {
+    let (channel, _) = UnixStream::pair()?;
+    let (serial, their_serial) = UnixStream::pair()?;
+    let inherited = [initrd.file.as_raw_fd(), their_serial.as_raw_fd()];
+    let mut command = Command::new(qemu::QEMU);
+    command.args(arguments(initrd.path_here().as_ref(), &format!("socket,fd={}", their_serial.as_raw_fd())));
+    let process = Process::spawn(&mut command, &inherited)?;
+    drop(their_serial);
+    converse(process, channel, serial, Input::Empty, Some(limit).into(), host, |_| ())
+}
+
 /// Moves the streams between a machine's process and its host until the process has ended.
 fn converse(
     mut process: Process,
@@ -94,6 +117,7 @@ fn converse(
     let result = pump.turn();
     shared.close();
     result?;
+    pump.host.usage(process.usage().unwrap_or_default());
     let status = process.wait()?;
     pump.end(status.code())
 }

@@ -16,6 +16,14 @@ pub(crate) const QEMU: &str = "qemu-system-x86_64";
 /// QEMU says this when KVM can't go on, stops the guest, and waits for ever.
 pub(crate) const STUCK: &[u8] = b"KVM internal error";
 
+/// What a QEMU used of its host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Of all its threads, in user and kernel mode.
+    pub cpu_ns: u64,
+    pub peak_resident_bytes: u64,
+}
+
 /// A running QEMU. Killed on drop.
 #[derive(Debug)]
 pub(crate) struct Process(Child);
@@ -71,6 +79,29 @@ impl Process {
     /// Its exit status, if it has ended.
     pub(crate) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.0.try_wait()
+    }
+
+    /// What it has used, once it has ended; it can still be waited for.
+    pub(crate) fn usage(&self) -> io::Result<Usage> {
+        #[expect(unsafe_code, reason = "the raw system call has a result that its wrapper leaves out")]
+        // SAFETY: both structures may be all zeros, and live across the call, which fills them.
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let mut used: libc::rusage = std::mem::zeroed();
+            let flags = libc::WEXITED | libc::WNOWAIT;
+            let id = self.0.id();
+            if libc::syscall(libc::SYS_waitid, libc::P_PID, id, &raw mut info, flags, &raw mut used) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let time = |time: libc::timeval| {
+                let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+                seconds * 1_000_000_000 + u64::try_from(time.tv_usec).unwrap_or(0) * 1000
+            };
+            Ok(Usage {
+                cpu_ns: time(used.ru_utime) + time(used.ru_stime),
+                peak_resident_bytes: u64::try_from(used.ru_maxrss).unwrap_or(0) * 1024,
+            })
+        }
     }
 
     /// Its exit status, once it has ended.

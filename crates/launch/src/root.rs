@@ -14,6 +14,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use wire::Config;
 
 const TYPE_MASK: u32 = 0o170_000;
+const CHARACTER_DEVICE: u32 = 0o020_000;
 const DIRECTORY: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
 const SYMLINK: u32 = 0o120_000;
@@ -146,6 +147,12 @@ impl Root {
         self.insert(path, Node { metadata, contents: Contents::Bytes(bytes) });
     }
 
+    /// Adds a character device with these permission bits.
+    pub fn add_character_device(&mut self, path: &Path, permissions: u32, rdev: (u32, u32)) {
+        let metadata = Metadata { mode: CHARACTER_DEVICE | permissions, rdev, ..Metadata::default() };
+        self.insert(path, Node { metadata, contents: Contents::Bytes(Vec::new()) });
+    }
+
     /// Adds a file of the host, whatever its type, at a path of the guest.
     ///
     /// # Errors
@@ -208,9 +215,20 @@ impl Root {
     /// # Errors
     /// A host file can't be read, or is too large for an archive.
     pub fn initrd(&self, config: &Config) -> Result<Initrd> {
+        self.archive_behind(&config.encode())
+    }
+
+    /// The archive alone, as a Linux kernel takes it.
+    ///
+    /// # Errors
+    /// A host file can't be read, or is too large for an archive.
+    pub fn archive(&self) -> Result<Initrd> {
+        self.archive_behind(&[])
+    }
+
+    fn archive_behind(&self, blob: &[u8]) -> Result<Initrd> {
         let mut file = std::fs::File::from(memfd_create("initrd", MFdFlags::MFD_CLOEXEC)?);
-        let blob = config.encode();
-        file.write_all(&blob)?;
+        file.write_all(blob)?;
         let mut len = blob.len();
         let mut writer = Writer::new();
         let mut written = HashSet::new();

@@ -42,8 +42,8 @@ pub(crate) fn begin() {
     FIRST.get_or_init(Reading::take);
 }
 
-/// kHz, by the clock that time synchronisation keeps right.
-pub(crate) fn khz() -> u64 {
+/// Its rate in kHz, by the clock that time synchronisation keeps right.
+pub fn khz() -> u64 {
     let first = FIRST.get_or_init(Reading::take);
     while first.at.elapsed() < LEAST {
         std::thread::sleep(LEAST.saturating_sub(first.at.elapsed()));

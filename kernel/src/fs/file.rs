@@ -304,13 +304,14 @@ impl OpenFile {
         if !self.mode.contains(Mode::READ) {
             return Err(Errno::EBADF.into());
         }
-        let result = if self.mode.contains(Mode::OFFSET) {
+        if notify::is_active() {
+            return self.read_watched(dst);
+        }
+        if self.mode.contains(Mode::OFFSET) {
             self.with_position(|at| self.read_inner(at, dst))
         } else {
             self.ops.read(self, &mut 0, dst)
-        };
-        notify::note_moved(&self.path.dentry, &result, event::ACCESS);
-        result
+        }
     }
 
     /// Writes at the offset.
@@ -319,8 +320,34 @@ impl OpenFile {
         if !self.mode.contains(Mode::WRITE) {
             return Err(Errno::EBADF.into());
         }
-        let result = if self.mode.contains(Mode::OFFSET) {
+        if notify::is_active() {
+            return self.write_watched(src);
+        }
+        if self.mode.contains(Mode::OFFSET) {
             self.with_position(|at| self.write_inner(at, src))
+        } else {
+            self.ops.write(self, &mut 0, src)
+        }
+    }
+
+    /// The same while somebody watches files (inotify).
+    #[cold]
+    #[inline(never)]
+    fn read_watched(&self, dst: &mut Sink<'_>) -> SysResult {
+        let result = if self.mode.contains(Mode::OFFSET) {
+            self.with_position(|at| self.ops.read(self, at, dst))
+        } else {
+            self.ops.read(self, &mut 0, dst)
+        };
+        notify::note_moved(&self.path.dentry, &result, event::ACCESS);
+        result
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_watched(&self, src: &mut Source<'_>) -> SysResult {
+        let result = if self.mode.contains(Mode::OFFSET) {
+            self.with_position(|at| self.ops.write(self, at, src))
         } else {
             self.ops.write(self, &mut 0, src)
         };
@@ -331,13 +358,17 @@ impl OpenFile {
     #[inline(never)]
     fn read_at_slowly(&self, at: u64, dst: &mut Sink<'_>) -> SysResult {
         let mut at = at;
-        self.read_inner(&mut at, dst)
+        let result = self.read_inner(&mut at, dst);
+        notify::note_moved(&self.path.dentry, &result, event::ACCESS);
+        result
     }
 
     #[inline(never)]
     fn write_at_slowly(&self, at: u64, src: &mut Source<'_>) -> SysResult {
         let mut at = at;
-        self.write_inner(&mut at, src)
+        let result = self.write_inner(&mut at, src);
+        notify::note_moved(&self.path.dentry, &result, event::MODIFY);
+        result
     }
 
     /// Reads elsewhere than at the offset. ESPIPE without one.
@@ -356,9 +387,7 @@ impl OpenFile {
             notify::note_moved(&self.path.dentry, &Ok(done), event::ACCESS);
             return Ok(done);
         }
-        let result = self.read_at_slowly(at, dst);
-        notify::note_moved(&self.path.dentry, &result, event::ACCESS);
-        result
+        self.read_at_slowly(at, dst)
     }
 
     #[inline(always)]
@@ -376,9 +405,7 @@ impl OpenFile {
             notify::note_moved(&self.path.dentry, &Ok(done), event::MODIFY);
             return Ok(done);
         }
-        let result = self.write_at_slowly(at, src);
-        notify::note_moved(&self.path.dentry, &result, event::MODIFY);
-        result
+        self.write_at_slowly(at, src)
     }
 
     /// Writes at the end (RWF_APPEND), wherever the offset is.

@@ -7,7 +7,7 @@ use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::sync::{Arc, Weak};
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use abi::{Errno, OpenFlags};
 use spin::Once;
@@ -30,7 +30,7 @@ use crate::syscall::{SysError, SysResult};
 /// Slots of a new pipe.
 const SLOTS: u32 = 16;
 /// `fs.pipe-max-size`, in bytes.
-pub const MAX_SIZE: u32 = 1 << 20;
+pub static MAX_SIZE: AtomicU64 = AtomicU64::new(1 << 20);
 const FIONREAD: u32 = 0x541b;
 
 /// Bytes on their way.
@@ -164,7 +164,8 @@ impl Pipe {
         let slots = bytes.div_ceil(PAGE_SIZE as u32).max(1).next_power_of_two();
         let size = slots.checked_mul(PAGE_SIZE as u32).ok_or(Errno::EINVAL)?;
         let ring = self.ring.lock();
-        if slots > self.capacity.load(Ordering::Relaxed) && size > MAX_SIZE && !perm::is_privileged() {
+        let most = MAX_SIZE.load(Ordering::Relaxed);
+        if slots > self.capacity.load(Ordering::Relaxed) && u64::from(size) > most && !perm::is_privileged() {
             return Err(Errno::EPERM);
         }
         if self.used.load(Ordering::Relaxed) > slots {

@@ -46,8 +46,8 @@ static QUEUES: Registry = Registry::new();
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
 
-fn account(message: &Message, is_new: bool) {
-    let (count, bytes) = (1u64, message.data.len() as u64);
+fn account(len: usize, is_new: bool) {
+    let (count, bytes) = (1u64, len as u64);
     if is_new {
         COUNT.fetch_add(count, Ordering::Relaxed);
         BYTES.fetch_add(bytes, Ordering::Relaxed);
@@ -61,7 +61,7 @@ impl Drop for Messages {
     fn drop(&mut self) {
         let queue = &mut self.state.get_mut().queue;
         while let Some(message) = queue.remove(0) {
-            account(&message, false);
+            account(message.data.len(), false);
         }
     }
 }
@@ -119,11 +119,10 @@ pub fn send(id: i32, message: Message, flags: u32) -> Result<(), SysError> {
         if !state.queue.fits(len, state.limit) {
             return (flags & flag::NOWAIT != 0).then_some(Err(Errno::EAGAIN));
         }
-        let message = message.take()?;
-        account(&message, true);
-        if state.queue.push(message).is_err() {
+        if state.queue.push(message.take()?).is_err() {
             return Some(Err(Errno::ENOMEM));
         }
+        account(len, true);
         state.last_sender = current().process.pid;
         state.sent = now();
         Some(Ok(()))
@@ -183,7 +182,7 @@ pub fn receive(id: i32, room: usize, kind: i64, flags: u32) -> Result<Message, S
         None => messages.receivers.wait(None, attempt).map_err(interrupted)?,
     }?;
     if !is_copy {
-        account(&message, false);
+        account(message.data.len(), false);
         messages.senders.wake_all();
     }
     Ok(message)

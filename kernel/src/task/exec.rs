@@ -365,5 +365,10 @@ fn start(job: &Job) -> Result<(), Errno> {
 /// A job's first process has ended.
 pub fn job_finished(job: u16, status: u32) {
     console::exit(job, status);
+    let (processes, threads) = process::counts();
+    log::info!(
+        "job {job} ended: {} frames free, {processes} processes, {threads} threads",
+        crate::mm::frame::usage().free
+    );
     start_next_job();
 }

@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use launch::{Machine, Root, TempDir};
+use launch::{Machine, TempDir};
 use nix::sys::stat;
 
+use crate::app::Apps;
 use crate::{guest, line, programs};
 use stack::{Node, Stacks};
 use symbols::Symbols;
@@ -72,6 +73,12 @@ enum Window {
     Marks { start: u64, stop: u64, repetition: u64 },
     /// Those before the program's first.
     Boot,
+    /// Those from the program's first to the last of all.
+    Whole,
+}
+
+fn no_such(case: &str) -> String {
+    format!("{case}: no such case")
 }
 
 /// Runs `case` (`suite/name`, or `boot`) and counts. `kernel` has symbols.
@@ -85,17 +92,20 @@ pub fn profile(
     target: &Path,
     case: &str,
 ) -> Result<Profile> {
-    let ops = programs::build(project, target, "ops", &[])?;
-    let hello = programs::build(project, target, "hello", &["-nostdlib"])?;
+    let programs = programs::Programs::build(project, target)?;
+    let mut root = programs.root()?;
     let name = case.rsplit('/').next().unwrap_or(case);
-    let mut root = Root::new();
-    root.add_directory(Path::new("/tmp"), 0o1777);
-    root.add_host_file(Path::new("/bin/ops"), &ops)?;
-    root.add_host_file(Path::new("/bin/hello"), &hello)?;
     let (window, job) = if name == BOOT {
         (Window::Boot, guest::job(&["/bin/hello"]))
+    } else if case.starts_with("app/") {
+        let apps = Apps::build(project, target, &mut Vec::new())?;
+        apps.add_to(&mut root)?;
+        let found = apps.work.into_iter().find(|work| work.name == name).with_context(|| no_such(case))?;
+        (Window::Whole, guest::job(&found.words))
     } else {
-        (marks(&ops)?, guest::job(&["/bin/ops", "--exec", "/bin/hello", name]))
+        let found = programs.operations()?.into_iter().find(|operation| operation.name == name);
+        let found = found.with_context(|| no_such(case))?;
+        (marks(&found.file)?, guest::job(&found.words()))
     };
 
     let symbols = Symbols::read(kernel)?;
@@ -108,7 +118,7 @@ pub fn profile(
     machine.extra.push(fifo.clone().into_os_string());
     let (counted, outcomes) = std::thread::scope(|scope| {
         let reader = scope.spawn(|| read_log(&fifo, window, &symbols));
-        let outcomes = guest::run(&machine, &root, vec![job], LIMIT);
+        let outcomes = guest::run(&machine, &root, &[job], LIMIT);
         if outcomes.is_err() {
             // The reader may still be waiting for somebody to open the other end.
             drop(File::options().write(true).read(true).open(&fifo));
@@ -122,8 +132,8 @@ pub fn profile(
     let (case, measured, rounds) = match (&lines[..], window) {
         (_, Window::Boot) => (BOOT.to_owned(), counts.total, 1),
         ([line], _) => (format!("{}/{}", line.suite, line.name), line.ticks, line.rounds),
-        ([], _) => bail!("{case}: no such case, or it fails: {}", outcome.stderr.trim()),
-        _ => bail!("{case} names several cases; say one of: {}", names(&lines)),
+        ([], _) => bail!("{case} fails: {}", outcome.stderr.trim()),
+        _ => bail!("{case}: the program ran several cases"),
     };
     let mut profile = Profile {
         case,
@@ -137,10 +147,6 @@ pub fn profile(
     };
     sum_up(&mut profile, &counts, &stacks, &symbols, kernel)?;
     Ok(profile)
-}
-
-fn names(lines: &[line::Line]) -> String {
-    lines.iter().map(|line| format!("{}/{}", line.suite, line.name)).collect::<Vec<_>>().join(" ")
 }
 
 fn marks(program: &Path) -> Result<Window> {
@@ -181,6 +187,7 @@ fn read_log(fifo: &PathBuf, window: Window, symbols: &Symbols) -> Result<(Counts
                         best = Some(done);
                     }
                 }
+                Window::Whole => counting |= in_high_half,
                 Window::Boot if in_high_half && counting => {
                     counting = false;
                     best = Some(std::mem::take(&mut current));
@@ -199,6 +206,9 @@ fn read_log(fifo: &PathBuf, window: Window, symbols: &Symbols) -> Result<(Counts
             current.total += 1;
             *current.kernel.entry((node, address)).or_default() += 1;
         }
+    }
+    if matches!(window, Window::Whole) {
+        best = Some(current);
     }
     let counts = best.context("the program measured nothing")?;
     Ok((counts, stacks))

@@ -27,8 +27,9 @@ static LOCAL: Once<Mmio> = Once::new();
 fn local() -> Mmio {
     *LOCAL.call_once(|| {
         let window = crate::mm::map_device(LOCAL_BASE, 4096);
-        let (base, max, ..) = cpu::cpuid(0x4000_0000, 0);
-        if base >= 0x4000_0010 || max >= 0x4000_0010 {
+        // EAX is the highest leaf; the others spell a name, and leaves beyond the highest say something else.
+        let (highest, ..) = cpu::cpuid(0x4000_0000, 0);
+        if (0x4000_0010..0x4001_0000).contains(&highest) {
             let (_, apic_khz, ..) = cpu::cpuid(0x4000_0010, 0);
             if apic_khz != 0 {
                 TIMER_KHZ.store(apic_khz, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use super::text::put;
 use super::{Entry, Text, system};
 use crate::config;
 use crate::entropy;
-use crate::fs::{mqueue, notify};
+use crate::fs::{mqueue, notify, pipe};
 use crate::ipc::limit;
 use crate::mm::regions;
 use crate::sync::SpinLock;
@@ -98,7 +98,7 @@ static FS: &[Entry] = &[
     kept!("lease-break-time", "45"),
     Entry::directory("mqueue", MQUEUE),
     constant!("nr_open", crate::fs::table::MAX_FILES),
-    kept!("pipe-max-size", "1048576"),
+    numbers!("pipe-max-size", core::slice::from_ref(&pipe::MAX_SIZE)),
     kept!("protected_hardlinks", "0"),
     kept!("protected_symlinks", "0"),
     kept!("suid_dumpable", "0"),

@@ -1,0 +1,122 @@
+// Operations on several processors at once, each in threads of its own that are bound to a processor: see measure.h for what is printed. The ticks
+// are those of all threads together, by the operation: half as many on two processors as on one is perfect.
+#include "measure.h"
+#include <pthread.h>
+#include <sched.h>
+#include <sys/mman.h>
+
+enum { MOST = 8, FUTEX_WAIT_PRIVATE = 128, FUTEX_WAKE_PRIVATE = 129 };
+
+static pthread_barrier_t gate;
+static void (*work)(int);
+static int rounds;
+/// When each thread began and ended: the one that waits for them may not run in time.
+static unsigned long began[MOST], ended[MOST];
+
+static void bind_to(int processor) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(processor, &set);
+    MUST(sched_setaffinity(0, sizeof set, &set) == 0);
+}
+
+static void *worker(void *argument) {
+    int number = (int)(long)argument;
+    bind_to(number);
+    pthread_barrier_wait(&gate);
+    began[number] = __rdtsc();
+    work(number);
+    ended[number] = __rdtsc();
+    return 0;
+}
+
+static void on(int processors, int count, void (*function)(int)) {
+    if (sysconf(_SC_NPROCESSORS_ONLN) < processors) errno = 0, broken("the machine has fewer processors");
+    work = function, rounds = count;
+    for (int repetition = 0; repetition < 3; repetition++) {
+        pthread_t threads[MOST];
+        MUST(pthread_barrier_init(&gate, 0, processors + 1) == 0);
+        for (long i = 0; i < processors; i++) MUST(pthread_create(&threads[i], 0, worker, (void *)i) == 0);
+        pthread_barrier_wait(&gate);
+        unsigned long first = ~0ul, last = 0;
+        for (int i = 0; i < processors; i++) {
+            MUST(pthread_join(threads[i], 0) == 0);
+            if (began[i] < first) first = began[i];
+            if (ended[i] > last) last = ended[i];
+        }
+        took(last - first, (unsigned long)count * processors);
+        pthread_barrier_destroy(&gate);
+    }
+    report((unsigned long)count * processors);
+}
+
+static void calls(int number) {
+    (void)number;
+    for (int i = 0; i < rounds; i++) MUST(CALL(SYS_getppid, 0, 0, 0, 0) >= 0);
+}
+static void faults(int number) {
+    (void)number;
+    char *pages = mmap(0, rounds * 4096l, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    MUST(pages != MAP_FAILED);
+    for (int i = 0; i < rounds; i++) *(volatile char *)(pages + i * 4096l) = 1;
+    MUST(munmap(pages, rounds * 4096l) == 0);
+}
+
+/// Two threads on each processor pass a turn.
+static struct { _Atomic int turn; char apart[60]; } turns[MOST];
+static void take_turns(int number, int mine) {
+    for (int i = 0; i < rounds; i++) {
+        while (turns[number].turn != mine) CALL(SYS_futex, &turns[number].turn, FUTEX_WAIT_PRIVATE, !mine, 0);
+        turns[number].turn = !mine;
+        CALL(SYS_futex, &turns[number].turn, FUTEX_WAKE_PRIVATE, 1, 0);
+    }
+}
+static void *other_turns(void *number) {
+    bind_to((int)(long)number);
+    take_turns((int)(long)number, 1);
+    return 0;
+}
+static void futexes(int number) {
+    pthread_t other;
+    turns[number].turn = 0;
+    MUST(pthread_create(&other, 0, other_turns, (void *)(long)number) == 0);
+    take_turns(number, 0);
+    MUST(pthread_join(other, 0) == 0);
+}
+
+static int there[MOST][2], back[MOST][2];
+static void *echo(void *number) {
+    int at = (int)(long)number;
+    char byte;
+    bind_to(at);
+    while (CALL(SYS_read, there[at][0], &byte, 1, 0) == 1) MUST(CALL(SYS_write, back[at][1], &byte, 1, 0) == 1);
+    return 0;
+}
+static void pipes(int number) {
+    pthread_t other;
+    char byte = 1;
+    MUST(pipe(there[number]) == 0 && pipe(back[number]) == 0);
+    MUST(pthread_create(&other, 0, echo, (void *)(long)number) == 0);
+    for (int i = 0; i < rounds; i++)
+        MUST(CALL(SYS_write, there[number][1], &byte, 1, 0) == 1 && CALL(SYS_read, back[number][0], &byte, 1, 0) == 1);
+    close(there[number][1]);
+    MUST(pthread_join(other, 0) == 0);
+    close(there[number][0]), close(back[number][0]), close(back[number][1]);
+}
+
+static void getppid_1cpu(void) { on(1, 20000, calls); }
+static void getppid_2cpu(void) { on(2, 20000, calls); }
+static void fault_1cpu(void) { on(1, 4096, faults); }
+static void fault_2cpu(void) { on(2, 4096, faults); }
+static void futex_1cpu(void) { on(1, 2000, futexes); }
+static void futex_2cpu(void) { on(2, 2000, futexes); }
+static void pipe_1cpu(void) { on(1, 2000, pipes); }
+static void pipe_2cpu(void) { on(2, 2000, pipes); }
+
+static const struct measured cases[] = {
+    {"scale", "getppid_1cpu", getppid_1cpu}, {"scale", "getppid_2cpu", getppid_2cpu}, {"scale", "fault_1cpu", fault_1cpu},
+    {"scale", "fault_2cpu", fault_2cpu}, {"scale", "futex_1cpu", futex_1cpu}, {"scale", "futex_2cpu", futex_2cpu},
+    {"scale", "pipe_1cpu", pipe_1cpu}, {"scale", "pipe_2cpu", pipe_2cpu},
+};
+
+MEASURE(cases)
