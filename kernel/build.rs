@@ -13,6 +13,7 @@ fn main() {
         "-Wl,--build-id=none",
         "-Wl,--gc-sections",
         "-Wl,--no-eh-frame-hdr",
+        "-Wl,--icf=all",
     ] {
         println!("cargo:rustc-link-arg-bins={arg}");
     }

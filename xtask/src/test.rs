@@ -33,6 +33,8 @@ const TEST_NEEDS: &[Need] = &[
     Need { program: "/usr/lib/x86_64-linux-gnu/libc.a", package: "libc6-dev" },
     Need { program: "/bin/busybox", package: "busybox-static" },
     Need { program: "/bin/bash-static", package: "bash-static" },
+    Need { program: "/usr/lib/x86_64-linux-gnu/libsqlite3.a", package: "libsqlite3-dev" },
+    Need { program: "/usr/lib/x86_64-linux-gnu/liblua5.4.a", package: "liblua5.4-dev" },
     Need { program: "cpio", package: "cpio" },
     Need { program: "objdump", package: "binutils" },
 ];

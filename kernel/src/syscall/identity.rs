@@ -457,7 +457,7 @@ fn is_me(pid: i32) -> bool {
 
 /// sched_getaffinity(2): the CPUs there are. Returns the size of the kernel's mask.
 pub fn sched_getaffinity(pid: i32, len: usize, mask: UserPtr<u8>) -> SysResult {
-    if len * 8 < cpu::online_count() || !len.is_multiple_of(8) {
+    if len.saturating_mul(8) < cpu::online_count() || !len.is_multiple_of(8) {
         return Err(Errno::EINVAL.into());
     }
     if !is_me(pid) {

@@ -239,7 +239,11 @@ pub fn waitid(kind: i32, id: i32, info: UserPtr<SigInfo>, flags: u32, usage: Use
             Some(report) => crate::task::signal::child_info(&report.child, report.status),
             None => SigInfo::default(),
         };
-        info.write(&value)?;
+        // Linux writes these fields and nothing else of the 128 bytes.
+        let [who, status, ..] = value.fields;
+        info.field::<[i32; 3]>(0).write(&[value.signo, value.errno, value.code])?;
+        info.field::<u64>(16).write(&who)?;
+        info.field::<u32>(24).write(&(status as u32))?;
     }
     if let (Some(report), Some(usage)) = (&report, usage.non_null()) {
         usage.write(&of_family(&report.child).into())?;

@@ -10,6 +10,7 @@ pub mod exec;
 pub mod exit;
 pub mod futex;
 pub mod futex_pi;
+pub mod oom;
 pub mod priority;
 pub mod process;
 pub mod rseq;

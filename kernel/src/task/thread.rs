@@ -30,6 +30,8 @@ pub mod work {
     pub const FULL_RETURN: u32 = 4;
     /// A restart-critical-section descriptor is registered and the thread was preempted or is to get a signal.
     pub const RSEQ: u32 = 8;
+    /// Memory ran short in this thread's call or fault: some process has to end.
+    pub const MEMORY: u32 = 16;
 }
 
 /// Where a thread is in its life.
