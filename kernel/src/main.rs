@@ -19,6 +19,7 @@ mod ipc;
 mod mm;
 mod net;
 mod sort;
+mod sorted;
 mod sync;
 mod syscall;
 mod task;

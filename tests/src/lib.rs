@@ -4,6 +4,7 @@
 mod cases;
 mod native;
 mod programs;
+mod soak;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use launch::{Board, Config, End, Host, Input, Job, Machine, Mode, Root, Stdin, StreamKind};
+
+pub use soak::soak;
 
 /// What to run.
 #[derive(Clone, Debug)]

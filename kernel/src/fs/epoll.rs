@@ -2,7 +2,7 @@
 //!
 //! Every file of the set holds a watch, which puts its entry on the ready list; epoll_wait(2) looks only at that list.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 use core::any::Any;
 use core::fmt;
@@ -13,6 +13,7 @@ use abi::{Errno, OpenFlags};
 use super::anon;
 use super::file::{FileOps, Mode, OpenFile, Whence};
 use super::poll::{Events, PollHead, Poller, Readiness};
+use crate::sorted::SortedMap;
 use crate::sync::SpinLock;
 use crate::syscall::{SysError, SysResult};
 use crate::task::{WaitError, WaitQueue};
@@ -95,7 +96,7 @@ type Key = (i32, usize);
 
 /// An epoll instance.
 pub struct Set {
-    items: SpinLock<BTreeMap<Key, Arc<Item>>>,
+    items: SpinLock<SortedMap<Key, Arc<Item>>>,
     ready: SpinLock<VecDeque<Arc<Item>>>,
     waiters: WaitQueue,
     /// Threads that wait, or are about to.
@@ -379,7 +380,7 @@ pub fn of(file: &OpenFile) -> Option<&Arc<Set>> {
 /// epoll_create1(2).
 pub fn new(flags: OpenFlags) -> Arc<OpenFile> {
     let set = Arc::new(Set {
-        items: SpinLock::new(BTreeMap::new()),
+        items: SpinLock::new(SortedMap::new()),
         ready: SpinLock::new(VecDeque::new()),
         waiters: WaitQueue::new(),
         sleepers: AtomicU32::new(0),

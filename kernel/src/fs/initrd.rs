@@ -1,6 +1,5 @@
 //! Fills the root from the initrd's cpio archive. Contents that lie on page boundaries are used where they are.
 
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
 use abi::Errno;
@@ -11,11 +10,12 @@ use super::names;
 use super::tmpfs;
 use crate::arch::x86_64::paging;
 use crate::mm::{PAGE_SIZE, Source};
+use crate::sorted::SortedMap;
 
 /// Unpacks an archive that lies in the direct map. An entry that can't be made sense of ends it.
 pub fn unpack(archive: &'static [u8], root: &Arc<Dentry>) -> Result<(), Errno> {
     // Files with several names, by inode number and device, until their contents come with the last name.
-    let mut shared: BTreeMap<(u32, (u32, u32)), Arc<Inode>> = BTreeMap::new();
+    let mut shared: SortedMap<(u32, (u32, u32)), Arc<Inode>> = SortedMap::new();
     let mut reader = cpio::Reader::new(archive);
     while let Some(entry) = reader.next() {
         let Ok(entry) = entry else {

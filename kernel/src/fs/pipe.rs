@@ -598,11 +598,13 @@ pub fn of(file: &OpenFile) -> Option<&PipeEnd> {
 #[derive(Default)]
 pub struct Fifo {
     pipe: SpinLock<Weak<Pipe>>,
+    /// Made by pipe(2): an open by way of /proc waits for nobody.
+    has_no_name: bool,
 }
 
 impl Fifo {
     fn of(pipe: &Arc<Pipe>) -> Self {
-        Self { pipe: SpinLock::new(Arc::downgrade(pipe)) }
+        Self { pipe: SpinLock::new(Arc::downgrade(pipe)), has_no_name: true }
     }
 
     /// fifo(7): waits for the other side, unless both are asked for or O_NONBLOCK. ENXIO for a nonblocking writer without readers.
@@ -620,7 +622,7 @@ impl Fifo {
             }
         };
         let wait = !flags.contains(OpenFlags::NONBLOCK);
-        if mode == Mode::WRITE && !wait && !pipe.has_readers() {
+        if mode == Mode::WRITE && !wait && !pipe.has_readers() && !self.has_no_name {
             return Err(Errno::ENXIO.into());
         }
         pipe.add_end(mode);
@@ -628,7 +630,9 @@ impl Fifo {
         end.pipe.readable.notify();
         end.pipe.writable.notify();
         let pipe = end.pipe.clone();
-        if mode == Mode::READ && !pipe.has_writers() {
+        if self.has_no_name {
+            // Whoever had the other end may be gone.
+        } else if mode == Mode::READ && !pipe.has_writers() {
             let before = pipe.writer_opens.load(Ordering::Acquire);
             if wait {
                 let came = || pipe.writer_opens.load(Ordering::Acquire) != before;

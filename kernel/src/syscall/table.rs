@@ -292,7 +292,7 @@ syscalls! {
     199 => fremovexattr(fd: Fd, name: UserPtr<u8>) = xattr::fgetxattr, Partial("no attributes are stored");
     200 => tkill(tid: i32, sig: i32) = signal::tkill, Full;
     201 => time(tloc: UserPtr<i64>) = time::time, Full;
-    202 => futex(uaddr: UserPtr<u32>, op: u32, val: u32, timeout: usize, uaddr2: UserPtr<u32>, val3: u32) = futex::futex, Partial("priority inheritance");
+    202 => futex(uaddr: UserPtr<u32>, op: u32, val: u32, timeout: usize, uaddr2: UserPtr<u32>, val3: u32) = futex::futex, Partial("inherited priorities are not acted on");
     203 => sched_setaffinity(pid: i32, len: usize, mask: UserPtr<u8>) = sched::sched_setaffinity, Full;
     204 => sched_getaffinity(pid: i32, len: usize, mask: UserPtr<u8>) = sched::sched_getaffinity, Full;
     213 => epoll_create(size: i32) = epoll::epoll_create, Full;
@@ -344,7 +344,7 @@ syscalls! {
     271 => ppoll(fds: UserPtr<abi::PollFd>, nfds: u32, timeout: UserPtr<abi::Timespec>, sigmask: UserPtr<abi::SigSet>, sigsetsize: usize) = poll::ppoll, Full;
     272 => unshare(flags: u64) = process_vm::unshare, Partial("no namespaces; threads cannot part");
     273 => set_robust_list(head: UserPtr<u8>, len: usize) = process::set_robust_list, Full;
-    274 => get_robust_list(pid: i32, head: UserPtr<u64>, len: UserPtr<u64>) = futex::get_robust_list, Partial("the calling thread only");
+    274 => get_robust_list(pid: i32, head: UserPtr<u64>, len: UserPtr<u64>) = futex::get_robust_list, Full;
     275 => splice(fd_in: Fd, off_in: UserPtr<i64>, fd_out: Fd, off_out: UserPtr<i64>, len: usize, flags: u32) = pipe::splice, Full;
     276 => tee(fd_in: Fd, fd_out: Fd, len: usize, flags: u32) = pipe::tee, Full;
     277 => sync_file_range(fd: Fd, offset: i64, nbytes: i64, flags: u32) = file::sync_file_range, Full;

@@ -344,8 +344,10 @@ pub fn execute(dir: Fd, path: &[u8], at_flags: u32, arguments: Arguments) -> Sys
     process.set_name(&image.filename);
     *process.exe.lock() = Some(image.exe);
     process.has_execed.store(true, Ordering::Relaxed);
+    process.keep_caps.store(false, Ordering::Relaxed);
+    exit::leave_futexes();
+    thread.left_locks.store(false, Ordering::Release);
     thread.clear_child_tid.set(0);
-    thread.robust_list.set(0);
     thread.rseq.set(Registration::default());
     exit::leave_address_space(Some(image.space));
     exit::release_parent(process);
@@ -414,5 +416,10 @@ fn start(job: &Job) -> Result<(), Errno> {
 /// A job's first process has ended.
 pub fn job_finished(job: u16, status: u32) {
     console::exit(job, status);
+    let (processes, threads) = process::counts();
+    log::info!(
+        "job {job} ended: {} frames free, {processes} processes, {threads} threads",
+        crate::mm::frame::usage().free
+    );
     start_next_job();
 }

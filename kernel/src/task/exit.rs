@@ -111,9 +111,15 @@ pub fn terminate_by_signal(signal: u8, core: bool) -> ! {
     exit_process(Status::Killed { signal, core })
 }
 
+/// Gives up the locks that the running thread has: its memory, or the thread itself, goes away.
+pub fn leave_futexes() {
+    crate::syscall::futex::release_robust_list();
+    super::futex_pi::release_all();
+}
+
 /// What a thread owes the others when it ends: its robust locks, and its word cleared before the wake.
 fn leave_thread() {
-    crate::syscall::futex::release_robust_list();
+    leave_futexes();
     let clear = current().clear_child_tid.replace(0);
     if clear != 0 {
         let word = UserPtr::<u32>::new(clear);

@@ -1,6 +1,5 @@
 //! A process: what its threads share.
 
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -13,6 +12,7 @@ use super::wait::WaitQueue;
 use crate::arch::x86_64::smp;
 use crate::fs;
 use crate::mm::AddressSpace;
+use crate::sorted::SortedMap;
 use crate::sync::SpinLock;
 
 /// Credentials (credentials(7)). One set per process: the difference between threads that Linux allows is the libc's to hide.
@@ -97,6 +97,8 @@ pub struct Process {
     pub umask: AtomicU32,
     pub dumpable: AtomicU32,
     pub no_new_privs: AtomicBool,
+    /// PR_SET_KEEPCAPS; exec clears it.
+    pub keep_caps: AtomicBool,
     pub personality: AtomicU32,
     pub timer_slack_ns: AtomicU64,
     /// Wait status once the process is ending; threads see the flag and end themselves.
@@ -157,6 +159,7 @@ impl Process {
             umask: AtomicU32::new(0o022),
             dumpable: AtomicU32::new(1),
             no_new_privs: AtomicBool::new(false),
+            keep_caps: AtomicBool::new(false),
             personality: AtomicU32::new(0),
             timer_slack_ns: AtomicU64::new(50_000),
             ending: AtomicBool::new(false),
@@ -272,12 +275,12 @@ const PID_WRAP: u32 = 300;
 /// Everything that has a number.
 struct Registry {
     next: u32,
-    processes: BTreeMap<u32, Arc<Process>>,
-    threads: BTreeMap<u32, Arc<Thread>>,
+    processes: SortedMap<u32, Arc<Process>>,
+    threads: SortedMap<u32, Arc<Thread>>,
 }
 
 static REGISTRY: SpinLock<Registry> =
-    SpinLock::new(Registry { next: 1, processes: BTreeMap::new(), threads: BTreeMap::new() });
+    SpinLock::new(Registry { next: 1, processes: SortedMap::new(), threads: SortedMap::new() });
 
 /// A number for a new process or thread; `None` when all are taken.
 pub fn allocate_pid() -> Option<u32> {

@@ -4,13 +4,13 @@
 //! for. So a program that blocks the signal isn't interrupted in vain.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
 use abi::{Errno, SigInfo, Signal};
 use sigstate::{Info, forward};
 
 use super::{send_to_process, send_to_thread};
+use crate::sorted::SortedMap;
 use crate::task::clock::Clock;
 use crate::task::process::{self, Process, UNLIMITED, rlimit};
 use crate::task::sched::current;
@@ -69,7 +69,7 @@ struct Timer {
 /// A process's timers.
 #[derive(Default)]
 pub struct Timers {
-    timers: BTreeMap<Name, Timer>,
+    timers: SortedMap<Name, Timer>,
     next: i32,
 }
 
@@ -282,7 +282,7 @@ impl Timers {
 pub fn clock_was_set() {
     for process in process::all() {
         let mut signals = process.signals.lock();
-        for (&name, timer) in &mut signals.timers.timers {
+        for (&name, timer) in signals.timers.timers.iter_mut() {
             if timer.clock.is_realtime() && timer.armed.is_some() {
                 timer.arm(name, &process, 0);
             }
@@ -321,7 +321,11 @@ pub fn set_interval(which: i32, new: Setting) -> Result<Setting, Errno> {
     let (name, clock, notify) = interval_timer(which)?;
     let process = &current().process;
     let mut signals = process.signals.lock();
-    let timer = signals.timers.timers.entry(name).or_insert_with(|| Timer::new(clock, notify));
+    let timers = &mut signals.timers.timers;
+    if !timers.contains_key(&name) {
+        timers.insert(name, Timer::new(clock, notify));
+    }
+    let timer = timers.get_mut(&name).ok_or(Errno::EINVAL)?;
     let old = interval_setting(timer);
     timer.start(name, process, Base::Now, new);
     Ok(old)
