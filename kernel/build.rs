@@ -15,6 +15,7 @@ fn main() {
         // Functions that came out the same are kept once: monomorphised copies, mostly.
         "-Wl,--icf=all",
         "-Wl,--no-eh-frame-hdr",
+        "-Wl,--icf=all",
     ] {
         println!("cargo:rustc-link-arg-bins={arg}");
     }

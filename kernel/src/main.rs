@@ -17,6 +17,7 @@ mod entropy;
 mod fs;
 mod ipc;
 mod mm;
+mod net;
 mod sort;
 mod sync;
 mod syscall;

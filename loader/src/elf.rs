@@ -53,6 +53,8 @@ pub enum ElfError {
     Misaligned,
     #[error("a segment lies outside the program's memory")]
     OutOfRange,
+    #[error("the interpreter's path lies outside the file")]
+    InterpreterOutside,
     #[error("the file could not be read")]
     Unreadable,
 }
@@ -62,11 +64,17 @@ impl ElfError {
     #[must_use]
     pub const fn errno(self) -> i32 {
         match self {
-            Self::FileLargerThanMemory | Self::Misaligned => errno::EINVAL,
+            Self::FileLargerThanMemory | Self::Misaligned | Self::InterpreterOutside => errno::EINVAL,
             Self::OutOfRange => errno::ENOMEM,
             Self::Unreadable => errno::EIO,
             _ => errno::ENOEXEC,
         }
+    }
+
+    /// Whether Linux finds out only when the old program is gone: then the process ends by SIGSEGV.
+    #[must_use]
+    pub const fn is_late(self) -> bool {
+        matches!(self, Self::FileLargerThanMemory | Self::Misaligned | Self::OutOfRange | Self::NothingToLoad)
     }
 }
 
@@ -145,11 +153,6 @@ fn header<S: Source + ?Sized>(source: &S) -> Result<Header, ElfError> {
     if len < SIZEOF_EHDR {
         return Err(ElfError::TruncatedHeader);
     }
-    match (bytes[4], bytes[5]) {
-        (ELFCLASS32, _) => return Err(ElfError::Class32),
-        (ELFCLASS64, ELFDATA2LSB) => {}
-        _ => return Err(ElfError::Class),
-    }
     let header = *Header::from_bytes(&bytes);
     if header.e_type != ET_EXEC && header.e_type != ET_DYN {
         return Err(ElfError::Type(header.e_type));
@@ -158,6 +161,26 @@ fn header<S: Source + ?Sized>(source: &S) -> Result<Header, ElfError> {
         return Err(ElfError::Machine(header.e_machine));
     }
     Ok(header)
+}
+
+/// Whether a file says that it is a 64-bit little-endian one. Linux doesn't ask: a program whose header is otherwise right runs there.
+///
+/// # Errors
+/// `Class32`, `Class`, and `NotElf`.
+pub fn check_class<S: Source + ?Sized>(source: &S) -> Result<(), ElfError> {
+    let mut identification = [0; 16];
+    let len = source.read_at(0, &mut identification)?;
+    if len < ELFMAG.len() || !identification.starts_with(ELFMAG) {
+        return Err(ElfError::NotElf);
+    }
+    if len < identification.len() {
+        return Err(ElfError::TruncatedHeader);
+    }
+    match (identification[4], identification[5]) {
+        (ELFCLASS32, _) => Err(ElfError::Class32),
+        (ELFCLASS64, ELFDATA2LSB) => Ok(()),
+        _ => Err(ElfError::Class),
+    }
 }
 
 fn program_headers<S: Source + ?Sized>(source: &S, header: &Header) -> Result<Vec<ProgramHeader>, ElfError> {
@@ -217,7 +240,8 @@ fn segment(header: &ProgramHeader) -> Result<Segment, ElfError> {
     let file_end = if p_filesz == 0 { start } else { ceil(file_data_end)? };
     let end = ceil(p_vaddr + p_memsz)?.max(file_end);
     let offset = floor(p_offset);
-    if offset.checked_add(file_end - start).is_none() {
+    // Files end at i64::MAX.
+    if offset.checked_add(file_end - start).is_none_or(|end| end > i64::MAX as u64) {
         return Err(ElfError::OutOfRange);
     }
     let zero_start = if p_filesz > 0 && p_memsz > p_filesz { file_data_end } else { file_end };
@@ -239,7 +263,13 @@ fn interpreter<S: Source + ?Sized>(source: &S, header: &ProgramHeader) -> Result
         return Err(ElfError::BadInterpreter);
     }
     let mut path = vec![0; usize::try_from(header.p_filesz).map_err(|_| ElfError::BadInterpreter)?];
-    if !read_exact(source, header.p_offset, &mut path)? || path.pop() != Some(0) {
+    if header.p_offset > i64::MAX as u64 {
+        return Err(ElfError::InterpreterOutside);
+    }
+    if !read_exact(source, header.p_offset, &mut path)? {
+        return Err(ElfError::Unreadable);
+    }
+    if path.pop() != Some(0) {
         return Err(ElfError::BadInterpreter);
     }
     let end = path.iter().position(|&byte| byte == 0).unwrap_or(path.len());

@@ -9,7 +9,7 @@ mod elf;
 pub mod script;
 pub mod stack;
 
-pub use elf::{ElfError, Image, Kind, Segment, plan};
+pub use elf::{ElfError, Image, Kind, Segment, check_class, plan};
 
 /// Page size of x86_64.
 pub const PAGE_SIZE: u64 = 4096;

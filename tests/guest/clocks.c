@@ -83,6 +83,11 @@ int main(void) {
     }
     unsigned cpu = ~0u;
     printf("getcpu %ld %d\n", syscall(SYS_getcpu, &cpu, NULL, NULL), cpu < 4096);
+    // Times that no clock is set to, whoever asks.
+    struct timespec late = {9223372036 - 946080000, 0};
+    printf("too late %ld", syscall(SYS_clock_settime, CLOCK_REALTIME, &late));
+    struct timeval later = {INT64_MAX, 0};
+    printf(" %ld\n", syscall(SYS_settimeofday, &later, NULL));
     pid_t child = fork();
     if (child == 0) {
         compare(200);

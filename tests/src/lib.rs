@@ -4,6 +4,7 @@
 mod cases;
 mod native;
 mod programs;
+mod soak;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use launch::{Board, Config, End, Host, Input, Job, Machine, Mode, Root, Stdin, StreamKind};
+
+pub use soak::soak;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -62,8 +65,8 @@ pub(crate) enum Scope {
 
 const ENVIRONMENT: [&str; 4] = ["PATH=/bin:/t/bin", "HOME=/", "LC_ALL=C", "TZ=UTC"];
 const MEMORY: u64 = 1 << 30;
-/// For one boot's cases together.
-const BOOT_LIMIT: Duration = Duration::from_secs(300);
+/// For one boot's cases together. A busy host takes several times as long as a quiet one.
+const BOOT_LIMIT: Duration = Duration::from_secs(900);
 
 /// Modes, machine types and numbers of CPUs, by name.
 const MATRIX: [(&str, Mode, Board, u32); 6] = [

@@ -12,8 +12,10 @@ use crate::{Case, ENVIRONMENT, Outcome, directory_of};
 
 /// Runs a case on this host.
 pub(crate) fn run(tree: &Tree, case: &Case, index: usize) -> Result<Outcome> {
-    let mut command = Command::new("/usr/sbin/chroot");
+    // Who started us may ignore signals, as a shell does for what it runs in the background.
+    let mut command = Command::new("/usr/bin/env");
     command
+        .args(["--default-signal", "/usr/sbin/chroot"])
         .arg(tree.path())
         // Changes directory, and is replaced by the program.
         .args(["/bin/busybox", "sh", "-c", "cd \"$0\" && exec \"$@\""])

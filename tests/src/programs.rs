@@ -55,15 +55,33 @@ pub(crate) fn build(project: &Path) -> Result<Vec<Program>> {
         let text = std::fs::read_to_string(&source)?;
         if source.extension().is_some_and(|extension| extension == "rs") {
             let flags = ["-Copt-level=2", "-Ctarget-feature=+crt-static", "--edition=2024"];
-            programs.push(compile("rustc", &flags, &source, &text, common, &out, &stem)?);
+            programs.push(compile("rustc", &flags, &source, &text, common, &out, &stem, &[])?);
             continue;
         }
-        // A program says in its first line if it is only to be built one way.
-        let musl_only = text.lines().next().is_some_and(|line| line.contains("musl only"));
+        // A program says in its first line if it is only to be built one way, and which libraries of the system's it needs.
+        let first_line = text.lines().next().unwrap_or_default();
+        if let Some((links, _)) = first_line.strip_prefix("/* links ").and_then(|rest| rest.split_once(". "))
+        {
+            let flavour = &FLAVOURS[1];
+            let flags: Vec<&str> = FLAGS.iter().chain(flavour.flags).copied().collect();
+            let libraries: Vec<&str> = links.split_whitespace().collect();
+            programs.push(compile(
+                flavour.compiler,
+                &flags,
+                &source,
+                &text,
+                common,
+                &out,
+                &stem,
+                &libraries,
+            )?);
+            continue;
+        }
+        let musl_only = first_line.contains("musl only");
         for flavour in FLAVOURS.iter().filter(|flavour| !musl_only || flavour.suffix.is_empty()) {
             let flags: Vec<&str> = FLAGS.iter().chain(flavour.flags).copied().collect();
             let name = format!("{stem}{}", flavour.suffix);
-            programs.push(compile(flavour.compiler, &flags, &source, &text, common, &out, &name)?);
+            programs.push(compile(flavour.compiler, &flags, &source, &text, common, &out, &name, &[])?);
         }
     }
     Ok(programs)
@@ -85,6 +103,7 @@ fn link_linux_headers(directory: &Path) -> Result<()> {
     Ok(())
 }
 
+#[expect(clippy::too_many_arguments, reason = "what a compiler is told")]
 fn compile(
     compiler: &str,
     flags: &[&str],
@@ -93,6 +112,7 @@ fn compile(
     common: u64,
     out: &Path,
     name: &str,
+    libraries: &[&str],
 ) -> Result<Program> {
     let mut hasher = DefaultHasher::new();
     (compiler, flags, text, common).hash(&mut hasher);
@@ -105,7 +125,7 @@ fn compile(
         }
         command.args(flags).arg("-o").arg(&unfinished).arg(source);
         if compiler != "rustc" {
-            command.arg("-lm");
+            command.args(libraries).arg("-lm");
         }
         let output = command.output().with_context(|| compiler.to_owned())?;
         if !output.status.success() {

@@ -11,6 +11,8 @@ use crate::programs::Program;
 
 /// Programs of the host that cases use, and where they stand.
 const HOST_PROGRAMS: [(&str, &str); 2] = [("/bin/busybox", "bin/busybox"), ("/bin/bash-static", "bin/bash")];
+/// Names under which busybox stands in `/bin`, for scripts that another shell runs.
+const APPLETS: [&str; 10] = ["sh", "cat", "grep", "sed", "seq", "sleep", "sort", "tee", "true", "wc"];
 /// Device nodes for the native runs; the guest brings its own.
 const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
@@ -37,7 +39,10 @@ impl Tree {
         for (from, to) in HOST_PROGRAMS {
             std::fs::copy(from, tree.path().join(to)).with_context(|| from.to_owned())?;
         }
-        std::os::unix::fs::symlink("busybox", tree.path().join("bin/sh"))?;
+        for applet in APPLETS {
+            std::os::unix::fs::symlink("busybox", tree.path().join("bin").join(applet))?;
+        }
+        std::os::unix::fs::symlink("/proc/self/fd", tree.path().join("dev/fd"))?;
         for program in programs {
             std::fs::copy(&program.path, tree.path().join("t/bin").join(&program.name))?;
         }

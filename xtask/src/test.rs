@@ -17,6 +17,9 @@ pub(crate) struct TestArgs {
     /// Only the machines whose names contain this, as `flat/microvm`; several times for several
     #[arg(long)]
     on: Vec<String>,
+    /// Only the soak, for so many minutes: processes, threads and memory come and go, and the kernel counts what is left
+    #[arg(long, value_name = "MINUTES")]
+    soak: Option<u64>,
     /// Refuse to install missing packages; say the command instead
     #[arg(long)]
     no_install: bool,
@@ -30,6 +33,8 @@ const TEST_NEEDS: &[Need] = &[
     Need { program: "/usr/lib/x86_64-linux-gnu/libc.a", package: "libc6-dev" },
     Need { program: "/bin/busybox", package: "busybox-static" },
     Need { program: "/bin/bash-static", package: "bash-static" },
+    Need { program: "/usr/lib/x86_64-linux-gnu/libsqlite3.a", package: "libsqlite3-dev" },
+    Need { program: "/usr/lib/x86_64-linux-gnu/liblua5.4.a", package: "liblua5.4-dev" },
     Need { program: "cpio", package: "cpio" },
     Need { program: "objdump", package: "binutils" },
 ];
@@ -78,7 +83,7 @@ fn cargo_test(which: &[&str]) -> Result<(u64, u64)> {
 pub(crate) fn test(args: &TestArgs) -> Result<u8> {
     install::ensure(TEST_NEEDS, Policy::new(args.no_install))?;
     let (mut passed, mut failed) = (0, 0);
-    if !args.guest_only && args.filter.is_none() {
+    if !args.guest_only && args.soak.is_none() && args.filter.is_none() {
         let host = host_tests()?;
         passed += host.0;
         failed += host.1;
@@ -103,12 +108,16 @@ pub(crate) fn test(args: &TestArgs) -> Result<u8> {
             }
         }
     }
-    let guest = tests::run(&tests::Options {
+    let options = tests::Options {
         kernel: kernel.stripped,
         project: build::project(),
         filter: args.filter.clone(),
         on: args.on.clone(),
-    })?;
+    };
+    let guest = match args.soak {
+        Some(minutes) => tests::soak(&options, minutes)?,
+        None => tests::run(&options)?,
+    };
     passed += guest.passed;
     failed += guest.failed;
     println!("{passed} passed, {failed} failed");

@@ -19,6 +19,7 @@ mod process;
 mod sched;
 mod sicode;
 mod signal;
+mod socket;
 mod system;
 mod thread;
 mod time;
@@ -44,6 +45,7 @@ pub use signal::{
     SigContext, SigInfo, SigSet, Sigaction, Signal, StackT, UC_FP_XSTATE, UC_SIGCONTEXT_SS,
     UC_STRICT_RESTORE_SS, UContext,
 };
+pub use socket::{Mmsghdr, Msghdr};
 pub use system::*;
 pub use thread::*;
 pub use time::*;

@@ -89,6 +89,7 @@ pub fn check_program(path: &Path, root: &Root, memory: u64) -> Result<(), Progra
         return Ok(());
     }
     let elf_error = |error| ProgramError::Elf { path: path.to_owned(), error };
+    loader::check_class(&source).map_err(elf_error)?;
     let image = loader::plan(&source).map_err(elf_error)?;
     let size = source.size();
     let ends = image

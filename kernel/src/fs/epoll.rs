@@ -51,10 +51,10 @@ pub struct Item {
 }
 
 impl Item {
-    /// Something happened to the file.
-    pub fn notify(self: &Arc<Self>) {
+    /// Something happened to the file: one of these events, perhaps.
+    pub fn notify(self: &Arc<Self>, happened: Events) {
         let Some(epoll) = self.epoll.upgrade() else { return };
-        if self.events() & !flag::PRIVATE == 0 {
+        if self.events() & !flag::PRIVATE & happened.bits() == 0 {
             return;
         }
         epoll.queue(self);
@@ -141,7 +141,7 @@ impl Set {
         }
         let events = file.ops.poll(file, Poller::Watch(&item));
         if events.bits() & interest.events != 0 {
-            item.notify();
+            item.notify(Events::all());
         }
         Ok(())
     }
@@ -161,7 +161,7 @@ impl Set {
             ..interest
         });
         if item.ready().is_some() {
-            item.notify();
+            item.notify(Events::all());
         }
         Ok(())
     }

@@ -61,7 +61,9 @@ impl FileOps for EventCounter {
             None => self.changed.wait(None, || self.take())?,
         };
         self.changed.notify();
-        dst.write(&value.to_le_bytes())?;
+        if dst.write(&value.to_le_bytes())? < size_of::<u64>() {
+            return Err(Errno::EFAULT.into());
+        }
         Ok(size_of::<u64>())
     }
 

@@ -30,7 +30,7 @@ impl Drop for Running {
 impl ExeFile {
     /// Its contents, for the loader and for mappings.
     pub fn object(&self) -> Arc<dyn MemoryObject> {
-        Arc::new(MappedFile(self.0.0.clone()))
+        Arc::new(MappedFile::new(self.0.0.clone()))
     }
 
     pub fn path(&self) -> &Path {

@@ -556,7 +556,7 @@ impl FileOps for InodeFile {
             return Err(Errno::ENODEV);
         }
         file.inode().touch_accessed();
-        Ok(Some(Arc::new(MappedFile(file.clone()))))
+        Ok(Some(Arc::new(MappedFile::new(file.clone()))))
     }
 
     fn sync(&self, _: &OpenFile) -> SysResult {
@@ -574,7 +574,14 @@ impl FileOps for PlaceFile {
 }
 
 /// A file behind a mapping.
-pub struct MappedFile(pub Arc<OpenFile>);
+pub struct MappedFile(Arc<OpenFile>);
+
+impl MappedFile {
+    pub fn new(file: Arc<OpenFile>) -> Self {
+        file.inode().note_mapping();
+        Self(file)
+    }
+}
 
 impl MemoryObject for MappedFile {
     fn page(&self, index: u64, access: Access) -> Result<Frame, FaultError> {

@@ -1,11 +1,15 @@
 //! What the file layer asks of signals, sessions and mappings.
 
+use core::ops::Range;
+
 use abi::{Errno, SigSet};
 
 use super::inode::Inode;
 use super::tty::Reason;
+use crate::mm::PAGE_SIZE;
+use crate::mm::address_space::Copies;
 use crate::syscall::SysError;
-use crate::task::{Process, current, signal};
+use crate::task::{Process, current, process, signal};
 
 const SIGHUP: u32 = 1;
 const SIGINT: u32 = 2;
@@ -42,7 +46,7 @@ pub fn signal_group(group: u32, reason: Reason) {
     if group == 0 {
         return;
     }
-    for process in crate::task::process::all() {
+    for process in process::all() {
         if process.group.load(core::sync::atomic::Ordering::Relaxed) == group {
             signal::send_kernel(&process, number);
         }
@@ -72,7 +76,7 @@ pub fn stop_background(group: u32, reason: Reason) -> Result<(), SysError> {
 /// Whether a process group belongs to a session. ESRCH if there is no such group.
 pub fn is_group_in_session(group: u32, session: u32) -> Result<bool, Errno> {
     let load = core::sync::atomic::Ordering::Relaxed;
-    let all = crate::task::process::all();
+    let all = process::all();
     let member = all.iter().find(|process| process.group.load(load) == group).ok_or(Errno::ESRCH)?;
     Ok(member.session.load(load) == session)
 }
@@ -111,10 +115,22 @@ pub fn is_stopped(process: &Process) -> bool {
     signal::is_stopped(process)
 }
 
-/// A file became shorter: mappings of the rest must fault from now on.
+/// A file became shorter: mappings of the rest must fault from now on, private copies among them.
 pub fn unmap_beyond(inode: &Inode, size: u64) {
-    unmap_range(inode, size, u64::MAX);
+    drop_mapped(inode, &(size.div_ceil(PAGE_SIZE as u64)..u64::MAX), Copies::Drop);
 }
 
 /// Pages of a file were taken away: mappings of them must fault again.
-pub fn unmap_range(_inode: &Inode, _start: u64, _end: u64) {}
+pub fn unmap_range(inode: &Inode, start: u64, end: u64) {
+    drop_mapped(inode, &(start.div_ceil(PAGE_SIZE as u64)..end / PAGE_SIZE as u64), Copies::Keep);
+}
+
+fn drop_mapped(inode: &Inode, pages: &Range<u64>, copies: Copies) {
+    if !inode.was_mapped() || pages.is_empty() {
+        return;
+    }
+    let key = core::ptr::from_ref(inode).addr();
+    for space in process::all().iter().filter_map(|process| process.space()) {
+        space.drop_object_pages(key, pages, copies);
+    }
+}

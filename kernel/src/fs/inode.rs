@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use abi::{Errno, OpenFlags};
 use spin::Once;
@@ -272,6 +272,8 @@ pub struct Inode {
     writers: AtomicI32,
     /// Pages of shared writable mappings; negative when sealed against them.
     writable_mappings: AtomicI64,
+    /// Whether it ever was behind a mapping.
+    was_mapped: AtomicBool,
     /// Writers of the contents, and changes of a directory's entries.
     pub lock: SleepLock,
     /// Record locks; made with the first.
@@ -312,10 +314,19 @@ impl Inode {
             modified_until: AtomicU64::new(0),
             writers: AtomicI32::new(0),
             writable_mappings: AtomicI64::new(0),
+            was_mapped: AtomicBool::new(false),
             lock: SleepLock::new(),
             advisory: Once::new(),
             contents,
         }
+    }
+
+    pub fn note_mapping(&self) {
+        self.was_mapped.store(true, Ordering::Release);
+    }
+
+    pub fn was_mapped(&self) -> bool {
+        self.was_mapped.load(Ordering::Acquire)
     }
 
     /// What the file system does for it.

@@ -84,7 +84,7 @@ fn new_file(name: &[u8], mode: u32, flags: OpenFlags, contents: TmpFile) -> Resu
 pub fn anonymous_object(len: u64) -> Result<Arc<dyn MemoryObject>, Errno> {
     let file = new_file(b"/dev/zero (deleted)", 0o777, OpenFlags::empty(), TmpFile::default())?;
     file.inode().set_size(len);
-    Ok(Arc::new(MappedFile(file)))
+    Ok(Arc::new(MappedFile::new(file)))
 }
 
 /// Flags of memfd_create(2).

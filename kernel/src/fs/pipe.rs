@@ -91,6 +91,12 @@ pub struct Pipe {
     writable: PollHead,
 }
 
+/// What goes into a slot goes whole or not at all (pipe_write).
+#[inline]
+fn whole(moved: Result<usize, Errno>, wanted: usize) -> Result<usize, Errno> {
+    moved.and_then(|moved| if moved == wanted { Ok(moved) } else { Err(Errno::EFAULT) })
+}
+
 impl Pipe {
     fn new() -> Arc<Self> {
         Arc::new(Self {
@@ -185,10 +191,11 @@ impl Pipe {
         let mut done = 0;
         while let Some(slot) = ring.slots.front_mut() {
             let wanted = slot.len.min(dst.remaining());
+            // A slot that couldn't be copied whole stays as it was (pipe_read).
             let moved = match slot.frame.copy_to(slot.offset, wanted, dst) {
-                Ok(moved) => moved,
-                Err(_) if done > 0 => break,
-                Err(error) => return Some(Err(error)),
+                Ok(moved) if moved == wanted => moved,
+                _ if done > 0 => break,
+                _ => return Some(Err(Errno::EFAULT)),
             };
             done += moved;
             let is_packet = slot.is_packet;
@@ -199,7 +206,7 @@ impl Pipe {
                 slot.offset += moved;
                 slot.len -= moved;
             }
-            if moved < wanted || is_packet || dst.remaining() == 0 {
+            if is_packet || dst.remaining() == 0 {
                 break;
             }
         }
@@ -212,7 +219,7 @@ impl Pipe {
         let odd = src.remaining() % PAGE_SIZE;
         match ring.slots.back_mut() {
             Some(slot) if odd != 0 && slot.is_open && slot.offset + slot.len + odd <= PAGE_SIZE => {
-                let moved = slot.frame.copy_from(slot.offset + slot.len, odd, src)?;
+                let moved = whole(slot.frame.copy_from(slot.offset + slot.len, odd, src), odd)?;
                 slot.len += moved;
                 Ok(moved)
             }
@@ -228,7 +235,7 @@ impl Pipe {
             None => Frame::uninit()?,
         };
         let wanted = src.remaining().min(PAGE_SIZE);
-        match frame.copy_from(0, wanted, src) {
+        match whole(frame.copy_from(0, wanted, src), wanted) {
             Ok(len) => {
                 ring.slots.push_back(Slot { frame, offset: 0, len, is_open: !is_packet, is_packet });
                 self.publish(ring);
@@ -591,11 +598,13 @@ pub fn of(file: &OpenFile) -> Option<&PipeEnd> {
 #[derive(Default)]
 pub struct Fifo {
     pipe: SpinLock<Weak<Pipe>>,
+    /// Made by pipe(2): an open by way of /proc waits for nobody.
+    has_no_name: bool,
 }
 
 impl Fifo {
     fn of(pipe: &Arc<Pipe>) -> Self {
-        Self { pipe: SpinLock::new(Arc::downgrade(pipe)) }
+        Self { pipe: SpinLock::new(Arc::downgrade(pipe)), has_no_name: true }
     }
 
     /// fifo(7): waits for the other side, unless both are asked for or O_NONBLOCK. ENXIO for a nonblocking writer without readers.
@@ -613,7 +622,7 @@ impl Fifo {
             }
         };
         let wait = !flags.contains(OpenFlags::NONBLOCK);
-        if mode == Mode::WRITE && !wait && !pipe.has_readers() {
+        if mode == Mode::WRITE && !wait && !pipe.has_readers() && !self.has_no_name {
             return Err(Errno::ENXIO.into());
         }
         pipe.add_end(mode);
@@ -621,7 +630,9 @@ impl Fifo {
         end.pipe.readable.notify();
         end.pipe.writable.notify();
         let pipe = end.pipe.clone();
-        if mode == Mode::READ && !pipe.has_writers() {
+        if self.has_no_name {
+            // Whoever had the other end may be gone.
+        } else if mode == Mode::READ && !pipe.has_writers() {
             let before = pipe.writer_opens.load(Ordering::Acquire);
             if wait {
                 let came = || pipe.writer_opens.load(Ordering::Acquire) != before;

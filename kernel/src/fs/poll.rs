@@ -115,18 +115,24 @@ impl PollHead {
     /// Something changed: every waiter looks again.
     #[inline]
     pub fn notify(&self) {
+        self.notify_of(Events::all());
+    }
+
+    /// These events may have come: epoll entries that want none of them needn't look.
+    #[inline]
+    pub fn notify_of(&self, events: Events) {
         self.queue.wake_all();
         if self.is_watched.load(Ordering::Acquire) {
-            self.notify_watches();
+            self.notify_watches(events);
         }
     }
 
     #[inline(never)]
-    fn notify_watches(&self) {
+    fn notify_watches(&self, events: Events) {
         // Not under the lock: an epoll instance may itself be watched.
         let watches: Vec<Arc<Item>> = self.watches.lock().iter().filter_map(Weak::upgrade).collect();
         for item in &watches {
-            item.notify();
+            item.notify(events);
         }
         if watches.is_empty() {
             let mut watches = self.watches.lock();

@@ -210,6 +210,13 @@ impl FileTable {
         self.map.lock().next(from).map(|(fd, file)| (fd, file.clone()))
     }
 
+    /// How many descriptors are open.
+    pub fn count(&self) -> usize {
+        let map = self.map.lock();
+        let mut from = 0;
+        core::iter::from_fn(|| map.next(from).map(|(fd, _)| from = fd + 1)).count()
+    }
+
     /// Numbers that there is room for without growing (`FDSize` of /proc/PID/status).
     pub fn capacity(&self) -> usize {
         self.map.lock().capacity()

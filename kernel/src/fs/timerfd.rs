@@ -146,7 +146,9 @@ impl FileOps for TimerFile {
             None if file.is_nonblocking() => return Err(Errno::EAGAIN.into()),
             None => self.0.expired.wait(None, || self.0.take())?,
         };
-        dst.write(&ticks?.to_le_bytes())?;
+        if dst.write(&ticks?.to_le_bytes())? < size_of::<u64>() {
+            return Err(Errno::EFAULT.into());
+        }
         Ok(size_of::<u64>())
     }
 

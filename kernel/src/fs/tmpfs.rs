@@ -239,7 +239,9 @@ impl InodeOps for TmpFile {
                 if self.sealed(seal::WRITE | seal::FUTURE_WRITE) {
                     return Err(Errno::EPERM);
                 }
-                return self.cache.punch(inode, at, len);
+                self.cache.punch(inode, at, len)?;
+                super::hooks::unmap_range(inode, at, end);
+                return Ok(());
             }
             Allocate::Reserve => {}
         }

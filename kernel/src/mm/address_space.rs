@@ -7,7 +7,7 @@
 use alloc::sync::Arc;
 use core::mem::MaybeUninit;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use abi::Errno;
 
@@ -19,6 +19,8 @@ use super::shootdown::{self, CpuSet};
 use super::{PAGE_SIZE, USER_TOP, page_ceil, page_floor};
 use crate::arch::x86_64::paging::{self, Entry, Table};
 use crate::sync::SpinLock;
+use crate::task::current;
+use crate::task::thread::work;
 
 /// Pages mapped along with a faulting one when they are there already (64 KiB, as Linux's fault_around_bytes).
 const FAULT_AROUND: usize = 16;
@@ -77,9 +79,10 @@ pub enum Place {
 
 /// One page of zeros that every read of untouched anonymous memory sees.
 fn zero_page() -> u64 {
+    // Atomic, so that it stands among the zeros that the file need not hold.
     #[repr(align(4096))]
-    struct Zeros(#[expect(dead_code, reason = "only its address is used")] [u8; PAGE_SIZE]);
-    static ZEROS: Zeros = Zeros([0; PAGE_SIZE]);
+    struct Zeros(#[expect(dead_code, reason = "only its address is used")] [AtomicU64; PAGE_SIZE / 8]);
+    static ZEROS: Zeros = Zeros([const { AtomicU64::new(0) }; PAGE_SIZE / 8]);
     paging::image_to_physical((&raw const ZEROS).addr())
 }
 
@@ -157,6 +160,13 @@ fn frame_is_unshared(entry: Entry) -> bool {
     // SAFETY: only looks at the count; the entry keeps its reference.
     let frame = core::mem::ManuallyDrop::new(unsafe { Frame::from_raw(entry.address()) });
     frame.ref_count() == 1
+}
+
+/// What becomes of private copies when a file's pages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copies {
+    Keep,
+    Drop,
 }
 
 impl AddressSpace {
@@ -517,7 +527,11 @@ impl AddressSpace {
                     Access::Read
                 }
             };
-            self.fault(page, access)?;
+            let result = self.fault(page, access);
+            if result == Err(FaultError::OutOfMemory) {
+                current().add_work(work::MEMORY);
+            }
+            result?;
         }
         Ok(())
     }
@@ -625,6 +639,26 @@ impl AddressSpace {
             self.unmap_pages(range.start.max(region.start)..range.end.min(region.end));
         }
         if inner.regions.is_covered(range) { Ok(()) } else { Err(Errno::ENOMEM) }
+    }
+
+    /// Drops the mapped pages `pages` of the object with this key, which no longer has them; of private mappings too if `copies` says so.
+    pub fn drop_object_pages(&self, key: usize, pages: &Range<u64>, copies: Copies) {
+        let inner = self.inner.lock();
+        for region in inner.regions.overlapping(0..USER_TOP) {
+            let Backing::Object(object, first) = &region.backing else { continue };
+            let is_kept = copies == Copies::Keep && !region.flags.contains(RegionFlags::SHARED);
+            if is_kept || object.identity_key() != key {
+                continue;
+            }
+            let address = |page: u64| {
+                let distance = usize::try_from(page.saturating_sub(*first)).unwrap_or(usize::MAX);
+                region.start.saturating_add(distance.saturating_mul(PAGE_SIZE)).min(region.end)
+            };
+            let range = address(pages.start)..address(pages.end);
+            if !range.is_empty() {
+                self.unmap_pages(range);
+            }
+        }
     }
 
     /// brk(2): the new break if it could be had, else the old one.

@@ -1,6 +1,7 @@
 //! Page faults, the program's and the kernel's own on the program's memory.
 
 use crate::task::current;
+use crate::task::thread::work;
 
 /// What the instruction tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +37,10 @@ pub fn handle(address: usize, access: Access) -> Result<(), FaultError> {
     }
     let thread = current();
     thread.counters.note_fault();
-    match thread.address_space() {
-        Some(space) => space.fault(address, access),
-        None => Err(FaultError::NotMapped),
+    let Some(space) = thread.address_space() else { return Err(FaultError::NotMapped) };
+    let result = space.fault(address, access);
+    if result == Err(FaultError::OutOfMemory) {
+        thread.add_work(work::MEMORY);
     }
+    result
 }

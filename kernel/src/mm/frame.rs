@@ -27,7 +27,8 @@ const CHUNK: u32 = 64;
 const NIL: u32 = u32::MAX;
 const MAX_REGIONS: usize = 16;
 
-/// Programs can't have the last frames: the kernel needs some to end a program in good order. A 256th of memory, within these bounds.
+/// Programs can't have the last frames: the kernel needs some for what a call needs before it ends, and to end a program in good order.
+/// A 64th of memory, within these bounds.
 const RESERVE_MIN: usize = 16;
 const RESERVE_MAX: usize = 1024;
 
@@ -135,7 +136,7 @@ pub fn init(usable: &[Range<u64>], kernel_end: u64, taken: &[Range<u64>]) {
     }
     FREE.store(total, Ordering::Relaxed);
     TOTAL.store(total, Ordering::Relaxed);
-    RESERVE.store((total / 256).clamp(RESERVE_MIN, RESERVE_MAX), Ordering::Relaxed);
+    RESERVE.store((total / 64).clamp(RESERVE_MIN, RESERVE_MAX), Ordering::Relaxed);
 }
 
 /// Frames that the allocator has, and those free now.
@@ -151,6 +152,23 @@ pub fn usage() -> Usage {
         .map(|cpu| cpu.frames.count.load(Ordering::Relaxed))
         .sum::<usize>();
     Usage { total: TOTAL.load(Ordering::Relaxed), free: FREE.load(Ordering::Relaxed) + cached }
+}
+
+/// Whether there is nothing but the kernel's reserve.
+pub fn is_short() -> bool {
+    FREE.load(Ordering::Relaxed) <= RESERVE.load(Ordering::Relaxed)
+}
+
+/// The same with this CPU's cache counted.
+pub fn is_exhausted() -> bool {
+    usage().free <= RESERVE.load(Ordering::Relaxed)
+}
+
+/// The kernel itself has used something of the reserve: the thread looks for a program to end before it returns to its own.
+#[cold]
+#[inline(never)]
+fn note_short() {
+    crate::task::current().add_work(crate::task::thread::work::MEMORY);
 }
 
 impl Zone {
@@ -284,9 +302,13 @@ impl CpuCache {
 #[inline(never)]
 fn refill(cache: &CpuCache) -> Option<u32> {
     let mut zone = ZONE.lock();
-    if let Some(first) = zone.alloc(CpuCache::BATCH_ORDER) {
-        FREE.fetch_sub(1 << CpuCache::BATCH_ORDER, Ordering::Relaxed);
-        for frame in (first + 1..first + (1 << CpuCache::BATCH_ORDER)).rev() {
+    let batch = 1 << CpuCache::BATCH_ORDER;
+    // Near the reserve frames are taken singly: a cache would bring them past it.
+    if FREE.load(Ordering::Relaxed) >= RESERVE.load(Ordering::Relaxed) + batch
+        && let Some(first) = zone.alloc(CpuCache::BATCH_ORDER)
+    {
+        FREE.fetch_sub(batch, Ordering::Relaxed);
+        for frame in (first + 1..first + batch as u32).rev() {
             cache.push(frame);
         }
         return Some(first);
@@ -298,9 +320,9 @@ fn refill(cache: &CpuCache) -> Option<u32> {
 
 #[cold]
 #[inline(never)]
-fn drain(cache: &CpuCache) {
+fn drain(cache: &CpuCache, count: usize) {
     let mut zone = ZONE.lock();
-    for _ in 0..CpuCache::SIZE / 2 {
+    for _ in 0..count {
         if let Some(frame) = cache.pop() {
             zone.free(frame, 0);
             FREE.fetch_add(1, Ordering::Relaxed);
@@ -313,7 +335,12 @@ fn alloc_one() -> Option<u32> {
     let cache = &per_cpu().frames;
     let frame = match cache.pop() {
         Some(frame) => frame,
-        None => refill(cache)?,
+        None => {
+            if is_short() {
+                note_short();
+            }
+            refill(cache)?
+        }
     };
     record(frame).refs.store(1, Ordering::Relaxed);
     Some(frame)
@@ -323,7 +350,7 @@ fn alloc_one() -> Option<u32> {
 fn free_one(frame: u32) {
     let cache = &per_cpu().frames;
     if !cache.push(frame) {
-        drain(cache);
+        drain(cache, CpuCache::SIZE / 2);
         cache.push(frame);
     }
 }
@@ -336,10 +363,25 @@ pub fn alloc_block(order: usize) -> Option<usize> {
     if order > MAX_ORDER {
         return None;
     }
-    let mut zone = ZONE.lock();
-    let frame = zone.alloc(order)?;
+    if is_short() {
+        note_short();
+    }
+    let frame = ZONE.lock().alloc(order);
+    let frame = match frame {
+        Some(frame) => frame,
+        // This CPU's frames may be the missing neighbours.
+        None => {
+            drain(&per_cpu().frames, CpuCache::SIZE);
+            ZONE.lock().alloc(order)?
+        }
+    };
     FREE.fetch_sub(1 << order, Ordering::Relaxed);
     Some(direct(u64::from(frame) << 12))
+}
+
+/// A number that the owner of a block may use as it likes, by the block's address.
+pub fn counter(address: usize) -> &'static AtomicU32 {
+    &record(((address - direct(0)) >> 12) as u32).next
 }
 
 /// Gives back what `alloc_block` gave.
@@ -364,7 +406,7 @@ impl Frame {
         let frame = match cache.pop() {
             Some(frame) => frame,
             None => {
-                if FREE.load(Ordering::Relaxed) <= RESERVE.load(Ordering::Relaxed) {
+                if is_short() {
                     return Err(OutOfMemory);
                 }
                 refill(cache).ok_or(OutOfMemory)?

@@ -1,11 +1,12 @@
 //! The kernel heap: size classes with a free list per CPU in front of page blocks from the frame allocator.
 //!
 //! A block of up to 2 KiB comes from its class's list: a few instructions, no lock. Larger ones are blocks of frames. A class's pages stay
-//! with the class.
+//! with the class until memory runs short (`trim`).
 #![expect(unsafe_code, reason = "implements GlobalAlloc")]
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
+use core::sync::atomic::Ordering;
 
 use super::PAGE_SIZE;
 use super::frame;
@@ -93,14 +94,14 @@ fn refill(cache: &CpuCache, class: usize) -> Option<usize> {
     }
     drop(shared);
     let size = CLASSES[class];
-    let order = if size > 512 { 2 } else { 0 };
-    let page = frame::alloc_block(order)?;
-    let count = (PAGE_SIZE << order) / size;
+    // Single frames: there may be enough memory and no larger piece of it.
+    let page = frame::alloc_block(0)?;
+    let count = PAGE_SIZE / size;
     // From the last to the second, so that blocks are handed out in address order and a page is touched as it is used.
     let mut head = 0;
     for index in (1..count).rev() {
         let block = page + index * size;
-        // SAFETY: inside the block of frames that was just allocated.
+        // SAFETY: inside the frame that was just allocated.
         unsafe { *next_of(block) = head };
         head = block;
     }
@@ -126,6 +127,51 @@ fn hand_back(cache: &CpuCache, class: usize) {
         }
         cache.counts[class].set(cache.counts[class].get().saturating_sub(1));
         *shared = (block, shared.1 + 1);
+    }
+}
+
+/// Gives the frames back of which no block is in use, this CPU's and the shared lists' blocks considered.
+pub fn trim() {
+    let cache = &per_cpu().heap;
+    for (class, list) in SHARED.iter().enumerate() {
+        while cache.heads[class].get() != 0 {
+            hand_back(cache, class);
+        }
+        let full = (PAGE_SIZE / CLASSES[class]) as u32;
+        let page_of = |block: usize| block & !(PAGE_SIZE - 1);
+        let mut shared = list.lock();
+        // SAFETY: the list consists of free blocks that only this lock's holder sees.
+        let next = |block: usize| unsafe { *next_of(block) };
+        let blocks =
+            |head| core::iter::successors(Some(head), |&block| Some(next(block))).take_while(|&b| b != 0);
+        // How many of a page's blocks are free is counted in its frame's record.
+        for block in blocks(shared.0) {
+            frame::counter(page_of(block)).store(0, Ordering::Relaxed);
+        }
+        for block in blocks(shared.0) {
+            frame::counter(page_of(block)).fetch_add(1, Ordering::Relaxed);
+        }
+        let (mut kept, mut count, mut empty, mut block) = (0, 0, 0, shared.0);
+        while block != 0 {
+            let following = next(block);
+            let is_empty = frame::counter(page_of(block)).load(Ordering::Relaxed) == full;
+            // A page's first block stands for it.
+            if !is_empty || block == page_of(block) {
+                let list = if is_empty { &mut empty } else { &mut kept };
+                // SAFETY: as above; the block moves from one list to the other.
+                unsafe { *next_of(block) = *list };
+                *list = block;
+                count += u32::from(!is_empty);
+            }
+            block = following;
+        }
+        *shared = (kept, count);
+        drop(shared);
+        while empty != 0 {
+            let page = empty;
+            empty = next(page);
+            frame::free_block(page, 0);
+        }
     }
 }
 

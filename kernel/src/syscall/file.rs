@@ -158,7 +158,7 @@ pub fn close_range(first: u32, last: u32, flags: u32) -> SysResult {
 
 /// A buffer must lie in the program's half as a whole. EFAULT.
 #[inline]
-fn check_buffer(buf: UserPtr<u8>, len: usize) -> Result<(), Errno> {
+pub(super) fn check_buffer(buf: UserPtr<u8>, len: usize) -> Result<(), Errno> {
     if is_user_range(buf.addr(), len) { Ok(()) } else { Err(Errno::EFAULT) }
 }
 

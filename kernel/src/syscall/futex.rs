@@ -1,12 +1,15 @@
 //! futex(2), futex_waitv(2), and the robust list.
 
+use core::sync::atomic::Ordering;
+
 use abi::Errno;
 
 use super::{Restart, SysError, SysResult};
 use crate::mm::UserPtr;
 use crate::mm::user::read_array;
 use crate::task::futex::{self, Key, Scope, WaitOrErrno};
-use crate::task::{WaitError, current};
+use crate::task::futex_pi::{self, Patience};
+use crate::task::{WaitError, current, process};
 use crate::time;
 
 /// Operations and flags (linux/futex.h).
@@ -16,8 +19,14 @@ mod op {
     pub(super) const REQUEUE: u32 = 3;
     pub(super) const CMP_REQUEUE: u32 = 4;
     pub(super) const WAKE_OP: u32 = 5;
+    pub(super) const LOCK_PI: u32 = 6;
+    pub(super) const UNLOCK_PI: u32 = 7;
+    pub(super) const TRYLOCK_PI: u32 = 8;
     pub(super) const WAIT_BITSET: u32 = 9;
     pub(super) const WAKE_BITSET: u32 = 10;
+    pub(super) const WAIT_REQUEUE_PI: u32 = 11;
+    pub(super) const CMP_REQUEUE_PI: u32 = 12;
+    pub(super) const LOCK_PI2: u32 = 13;
     pub(super) const PRIVATE: u32 = 128;
     pub(super) const CLOCK_REALTIME: u32 = 256;
 }
@@ -67,7 +76,7 @@ pub fn futex(
     let scope = if operation & op::PRIVATE != 0 { Scope::Private } else { Scope::Shared };
     let realtime = operation & op::CLOCK_REALTIME != 0;
     let command = operation & !(op::PRIVATE | op::CLOCK_REALTIME);
-    if realtime && !matches!(command, op::WAIT | op::WAIT_BITSET) {
+    if realtime && !matches!(command, op::WAIT | op::WAIT_BITSET | op::WAIT_REQUEUE_PI | op::LOCK_PI2) {
         return Err(Errno::ENOSYS.into());
     }
     let count = |n: u32| usize::try_from(n.cast_signed()).unwrap_or(0).max(1);
@@ -121,7 +130,70 @@ pub fn futex(
                 }
             }
         }
-        _ => Err(Errno::ENOSYS.into()),
+        _ => futex_pi(address, command, realtime, scope, [value, value3], timeout, address2),
+    }
+}
+
+/// The operations with priority inheritance.
+#[cold]
+fn futex_pi(
+    address: UserPtr<u32>,
+    command: u32,
+    realtime: bool,
+    scope: Scope,
+    [value, value3]: [u32; 2],
+    timeout: usize,
+    address2: UserPtr<u32>,
+) -> SysResult {
+    let deadline = || -> Result<Option<u64>, Errno> {
+        let Some(at) = UserPtr::<[i64; 2]>::new(timeout).non_null() else { return Ok(None) };
+        let ns = read_timespec(at)?;
+        // The first kind of lock had the wall clock without saying so.
+        Ok(Some(if realtime || command == op::LOCK_PI { from_realtime(ns) } else { ns }))
+    };
+    let result = match command {
+        op::LOCK_PI | op::LOCK_PI2 => {
+            let deadline = deadline()?;
+            futex_pi::lock(address, Key::of(address, scope)?, deadline, Patience::Wait)
+        }
+        op::TRYLOCK_PI => futex_pi::lock(address, Key::of(address, scope)?, None, Patience::Try),
+        op::UNLOCK_PI => {
+            let named = address.load()?;
+            if named & TID_MASK != current().tid {
+                return Err(Errno::EPERM.into());
+            }
+            futex_pi::unlock(address, Key::of(address, scope)?)?;
+            return Ok(0);
+        }
+        op::WAIT_REQUEUE_PI => {
+            let deadline = deadline()?;
+            if address.addr() == address2.addr() {
+                return Err(Errno::EINVAL.into());
+            }
+            let (key, target) = (Key::of(address, scope)?, Key::of(address2, scope)?);
+            if key == target {
+                return Err(Errno::EINVAL.into());
+            }
+            futex_pi::wait_and_lock(address, key, value, futex::ANY, deadline, address2, target)
+        }
+        op::CMP_REQUEUE_PI => {
+            let more = usize::try_from((timeout as u32).cast_signed()).map_err(|_| Errno::EINVAL)?;
+            if address.addr() == address2.addr() || value != 1 {
+                return Err(Errno::EINVAL.into());
+            }
+            let (from, target) = (Key::of(address, scope)?, Key::of(address2, scope)?);
+            if from == target {
+                return Err(Errno::EINVAL.into());
+            }
+            return Ok(futex_pi::requeue(address, from, address2, target, more, value3)?);
+        }
+        _ => return Err(Errno::ENOSYS.into()),
+    };
+    match result {
+        Ok(()) => Ok(0),
+        Err(WaitOrErrno::Errno(errno)) => Err(errno.into()),
+        Err(WaitOrErrno::Wait(WaitError::TimedOut)) => Err(Errno::ETIMEDOUT.into()),
+        Err(WaitOrErrno::Wait(WaitError::Interrupted)) => Err(SysError::restart(Restart::Always)),
     }
 }
 
@@ -179,12 +251,26 @@ pub fn futex_waitv(
     }
 }
 
-pub fn get_robust_list(pid: i32, head: UserPtr<u64>, len: UserPtr<u64>) -> SysResult {
-    if pid != 0 && pid.cast_unsigned() != current().tid {
-        return Err(Errno::ESRCH.into());
-    }
+/// get_robust_list(2). EPERM for a thread that runs for another user.
+pub fn get_robust_list(tid: i32, head: UserPtr<u64>, len: UserPtr<u64>) -> SysResult {
+    let list = match tid.cast_unsigned() {
+        0 => current().robust_list.load(Ordering::Relaxed),
+        tid => {
+            let thread = process::find_thread(tid).ok_or(Errno::ESRCH)?;
+            let (uid, euid) = {
+                let cred = current().process.cred.lock();
+                (cred.uid, cred.euid)
+            };
+            let cred = thread.process.cred.lock();
+            if euid != 0 && [cred.uid, cred.euid, cred.suid] != [uid; 3] {
+                return Err(Errno::EPERM.into());
+            }
+            drop(cred);
+            thread.robust_list.load(Ordering::Relaxed)
+        }
+    };
     len.write(&24)?;
-    head.write(&(current().robust_list.get() as u64))?;
+    head.write(&(list as u64))?;
     Ok(0)
 }
 
@@ -198,7 +284,7 @@ const WAITERS: u32 = 0x8000_0000;
 /// trusted, and an unreadable entry ends the walk.
 pub fn release_robust_list() {
     let thread = current();
-    let head = thread.robust_list.replace(0);
+    let head = thread.robust_list.swap(0, Ordering::Relaxed);
     if head == 0 {
         return;
     }
@@ -206,19 +292,32 @@ pub fn release_robust_list() {
     let (Some(mut entry), Some(offset), Some(pending)) = (word(head), word(head + 8), word(head + 16)) else {
         return;
     };
-    let release = |entry: usize| {
-        // The lowest bit marks a PI lock.
+    let release = |entry: usize, is_pending: bool| {
+        // The lowest bit marks a lock with priority inheritance, which `futex_pi` hands over.
+        let is_pi = entry & 1 != 0;
         let at = UserPtr::<u32>::new((entry & !1).wrapping_add(offset));
         let Ok(value) = at.load() else { return };
-        if !at.addr().is_multiple_of(4) || value & TID_MASK != thread.tid {
+        if !at.addr().is_multiple_of(4) {
+            return;
+        }
+        let wake = || {
+            if let Ok(key) = Key::of(at, Scope::Shared) {
+                futex::wake(key, 1, futex::ANY);
+            }
+        };
+        // Unlocked just now, but perhaps nobody was woken yet.
+        if is_pending && !is_pi && value & TID_MASK == 0 {
+            return wake();
+        }
+        if value & TID_MASK != thread.tid {
             return;
         }
         let new = value & WAITERS | OWNER_DIED;
         if crate::arch::x86_64::usercopy::compare_exchange_u32(at.addr(), value, new) == Some(true)
             && value & WAITERS != 0
-            && let Ok(key) = Key::of(at, Scope::Shared)
+            && !is_pi
         {
-            futex::wake(key, 1, futex::ANY);
+            wake();
         }
     };
     for _ in 0..ROBUST_LIMIT {
@@ -227,12 +326,12 @@ pub fn release_robust_list() {
         }
         let next = word(entry & !1);
         if entry & !1 != pending & !1 {
-            release(entry);
+            release(entry, false);
         }
         let Some(next) = next else { return };
         entry = next;
     }
     if pending != 0 {
-        release(pending);
+        release(pending, true);
     }
 }

@@ -319,6 +319,7 @@ mod op {
     pub(super) const GET_DUMPABLE: i32 = 3;
     pub(super) const SET_DUMPABLE: i32 = 4;
     pub(super) const GET_KEEPCAPS: i32 = 7;
+    pub(super) const SET_KEEPCAPS: i32 = 8;
     pub(super) const GET_TIMING: i32 = 13;
     pub(super) const SET_NAME: i32 = 15;
     pub(super) const GET_NAME: i32 = 16;
@@ -395,7 +396,14 @@ pub fn prctl(option: i32, a: usize, b: usize, c: usize, d: usize) -> SysResult {
             return if a <= LAST_CAPABILITY { Ok(1) } else { Err(Errno::EINVAL.into()) };
         }
         op::GET_TSC => UserPtr::<u32>::new(a).write(&1)?,
-        op::GET_KEEPCAPS | op::GET_TIMING | op::GET_SECCOMP | op::GET_THP_DISABLE => {}
+        op::GET_KEEPCAPS => return Ok(usize::from(process.keep_caps.load(Ordering::Relaxed))),
+        op::SET_KEEPCAPS => {
+            if a > 1 {
+                return Err(Errno::EINVAL.into());
+            }
+            process.keep_caps.store(a == 1, Ordering::Relaxed);
+        }
+        op::GET_TIMING | op::GET_SECCOMP | op::GET_THP_DISABLE => {}
         // Huge pages are never used behind a program's back.
         op::SET_THP_DISABLE => {}
         // Naming anonymous regions needs CONFIG_ANON_VMA_NAME on Linux as well.

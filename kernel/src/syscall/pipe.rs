@@ -15,6 +15,7 @@ use crate::fs::notify;
 use crate::fs::pipe::{self, PipeEnd, Slot};
 use crate::mm::user::MAX_IO;
 use crate::mm::{Frame, PAGE_SIZE, Sink, Source, UserPtr};
+use crate::net::{self, Socket};
 
 /// pipe2(2).
 pub fn pipe2(fds: UserPtr<[i32; 2]>, flags: u32) -> SysResult {
@@ -298,7 +299,14 @@ fn splice_out(
     let mut done = 0;
     while done < len {
         let Some(slot) = from.1.pipe.take(len - done) else { break };
-        let mut bytes = [0; 512];
+        // A socket makes a message of each write: a slot goes in one.
+        let mut bytes = Vec::new();
+        let size = if net::of(to.0).is_ok() { slot.len } else { slot.len.min(512) };
+        if bytes.try_reserve_exact(size).is_err() {
+            from.1.pipe.put_back(slot);
+            return if done > 0 { Ok(done) } else { Err(Errno::ENOMEM.into()) };
+        }
+        bytes.resize(size, 0);
         let mut moved = 0;
         while moved < slot.len {
             let step = (slot.len - moved).min(bytes.len());
@@ -363,6 +371,18 @@ fn read_slot(from: (&OpenFile, &mut Position), max: usize) -> Result<Option<Slot
     Ok((filled > 0).then_some(Slot { frame, offset: 0, len: filled, is_open: false, is_packet: false }))
 }
 
+/// A page that a socket's bytes were received into; one message, if it has messages. `None` at the end.
+fn receive_slot(socket: &Socket, max: usize, flags: u32) -> Result<Option<Slot>, SysError> {
+    let mut buffer = Vec::new();
+    let size = max.min(PAGE_SIZE);
+    buffer.try_reserve_exact(size).map_err(|_| Errno::ENOMEM)?;
+    buffer.resize(size, 0u8);
+    let len = socket.ops.receive(&mut Sink::kernel(&mut buffer), flags, None)?;
+    let frame = Frame::uninit()?;
+    frame.write(0, buffer.get(..len).unwrap_or_default());
+    Ok((len > 0).then_some(Slot { frame, offset: 0, len, is_open: false, is_packet: false }))
+}
+
 /// From a file into a pipe, as much as fits.
 fn splice_in(
     from: (&OpenFile, &mut Position),
@@ -380,6 +400,7 @@ fn splice_in(
         return Err(Errno::EINVAL.into());
     }
     let has_pages = from.0.inode().ops().is_mappable();
+    let socket = net::of(from.0).ok();
     let len = len.min(pipe.free_slots() * PAGE_SIZE);
     let mut done = 0;
     while done < len && pipe.has_room() {
@@ -389,7 +410,16 @@ fn splice_in(
             from.1.advance(from.0, slot.as_ref().map_or(0, |slot| slot.len));
             slot
         } else {
-            match read_slot((from.0, &mut *from.1), len - done) {
+            let got = match socket {
+                // What is there already, once there is something.
+                Some(socket) if done == 0 && waits(from.0, flags) => receive_slot(socket, len, 0),
+                Some(socket) if done == 0 || socket.ops.kind() == net::Kind::Stream => {
+                    receive_slot(socket, len - done, net::msg::DONTWAIT)
+                }
+                Some(_) => break,
+                None => read_slot((from.0, &mut *from.1), len - done),
+            };
+            match got {
                 Ok(slot) => slot,
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(error),

@@ -164,7 +164,7 @@ pub fn use_mask(mask: UserPtr<SigSet>, size: usize) -> Result<(), Errno> {
 }
 
 /// Writes what is left of a timeout back, as Linux does for select and ppoll. A bad address is no error then.
-fn write_rest(out: UserPtr<Timespec>, deadline: Option<u64>) {
+pub(super) fn write_rest(out: UserPtr<Timespec>, deadline: Option<u64>) {
     if let (Some(out), Some(deadline)) = (out.non_null(), deadline) {
         let rest = deadline.saturating_sub(time::monotonic_ns());
         let rest = Timespec {

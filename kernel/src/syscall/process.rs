@@ -1,6 +1,7 @@
 //! Beginning and end of threads and processes.
 
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 
 use abi::{Errno, Rusage, SigInfo};
 
@@ -34,7 +35,7 @@ pub fn set_robust_list(head: UserPtr<u8>, len: usize) -> SysResult {
     if len != ROBUST_LIST_SIZE {
         return Err(Errno::EINVAL.into());
     }
-    current().robust_list.set(head.addr());
+    current().robust_list.store(head.addr(), Ordering::Relaxed);
     Ok(0)
 }
 
@@ -180,7 +181,7 @@ pub fn wait4(pid: i32, status: UserPtr<u32>, flags: u32, usage: UserPtr<Rusage>)
     if flags & !known != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let own_group = || current().process.group.load(core::sync::atomic::Ordering::Relaxed);
+    let own_group = || current().process.group.load(Ordering::Relaxed);
     if pid == i32::MIN {
         return Err(Errno::ESRCH.into());
     }
@@ -217,9 +218,7 @@ pub fn waitid(kind: i32, id: i32, info: UserPtr<SigInfo>, flags: u32, usage: Use
         P_ALL => Which::Any,
         P_PID if id > 0 => Which::Pid(id.unsigned_abs()),
         P_PGID if id > 0 => Which::Group(id.unsigned_abs()),
-        P_PGID if id == 0 => {
-            Which::Group(current().process.group.load(core::sync::atomic::Ordering::Relaxed))
-        }
+        P_PGID if id == 0 => Which::Group(current().process.group.load(Ordering::Relaxed)),
         P_PIDFD if id >= 0 => {
             let target = crate::fs::pidfd::target(Fd(id))?;
             if target.is_gone {
@@ -240,7 +239,11 @@ pub fn waitid(kind: i32, id: i32, info: UserPtr<SigInfo>, flags: u32, usage: Use
             Some(report) => crate::task::signal::child_info(&report.child, report.status),
             None => SigInfo::default(),
         };
-        info.write(&value)?;
+        // Linux writes these fields and nothing else of the 128 bytes.
+        let [who, status, ..] = value.fields;
+        info.field::<[i32; 3]>(0).write(&[value.signo, value.errno, value.code])?;
+        info.field::<u64>(16).write(&who)?;
+        info.field::<u32>(24).write(&(status as u32))?;
     }
     if let (Some(report), Some(usage)) = (&report, usage.non_null()) {
         usage.write(&of_family(&report.child).into())?;
@@ -251,7 +254,7 @@ pub fn waitid(kind: i32, id: i32, info: UserPtr<SigInfo>, flags: u32, usage: Use
 /// getpgid(2), and getpgrp(2) with 0.
 pub fn getpgid(pid: i32) -> SysResult {
     let process = find(pid)?;
-    Ok(process.group.load(core::sync::atomic::Ordering::Relaxed) as usize)
+    Ok(process.group.load(Ordering::Relaxed) as usize)
 }
 
 pub fn getpgrp() -> SysResult {
@@ -260,7 +263,7 @@ pub fn getpgrp() -> SysResult {
 
 pub fn getsid(pid: i32) -> SysResult {
     let process = find(pid)?;
-    Ok(process.session.load(core::sync::atomic::Ordering::Relaxed) as usize)
+    Ok(process.session.load(Ordering::Relaxed) as usize)
 }
 
 fn find(pid: i32) -> Result<alloc::sync::Arc<crate::task::Process>, Errno> {
@@ -273,7 +276,7 @@ fn find(pid: i32) -> Result<alloc::sync::Arc<crate::task::Process>, Errno> {
 
 /// setpgid(2).
 pub fn setpgid(pid: i32, group: i32) -> SysResult {
-    use core::sync::atomic::Ordering::Relaxed;
+    use Ordering::Relaxed;
     let Ok(group) = u32::try_from(group) else { return Err(Errno::EINVAL.into()) };
     let me = &current().process;
     let target = find(pid)?;
@@ -306,7 +309,7 @@ pub fn setpgid(pid: i32, group: i32) -> SysResult {
 
 /// setsid(2).
 pub fn setsid() -> SysResult {
-    use core::sync::atomic::Ordering::Relaxed;
+    use Ordering::Relaxed;
     let me = &current().process;
     let leads = crate::task::process::all().iter().any(|process| process.group.load(Relaxed) == me.pid);
     if leads {

@@ -44,7 +44,7 @@ enum Whom {
 }
 
 /// Calls `f` for every thread that is meant.
-fn for_each(whom: Whom, who: i32, mut f: impl FnMut(&Thread)) {
+fn for_each(whom: Whom, who: i32, f: &mut dyn FnMut(&Thread)) {
     if let Whom::Thread = whom {
         if let Ok(thread) = thread_of(who) {
             f(&thread);
@@ -81,7 +81,7 @@ fn priority_kind(which: i32) -> Result<Whom, Errno> {
 /// getpriority(2), the system call: 20 - nice, of the most urgent.
 pub fn getpriority(which: i32, who: i32) -> SysResult {
     let mut best = None;
-    for_each(priority_kind(which)?, who, |thread| best = best.max(Some(20 - thread.priorities.nice())));
+    for_each(priority_kind(which)?, who, &mut |thread| best = best.max(Some(20 - thread.priorities.nice())));
     Ok(best.ok_or(Errno::ESRCH)? as usize)
 }
 
@@ -94,7 +94,7 @@ fn may_be_nice(thread: &Thread, nice: i32) -> bool {
 pub fn setpriority(which: i32, who: i32, value: i32) -> SysResult {
     let value = value.clamp(-20, 19);
     let mut result = Err(Errno::ESRCH);
-    for_each(priority_kind(which)?, who, |thread| {
+    for_each(priority_kind(which)?, who, &mut |thread| {
         let nice = &thread.priorities.nice;
         let me = current().process.cred.lock().uid;
         if !is_same_owner(&thread.process) && thread.process.cred.lock().euid != me && !is_root() {
@@ -361,7 +361,7 @@ pub fn ioprio_set(which: i32, who: i32, priority: i32) -> SysResult {
         _ => return Err(Errno::EINVAL.into()),
     }
     let mut result = Err(Errno::ESRCH);
-    for_each(io_kind(which)?, who, |thread| {
+    for_each(io_kind(which)?, who, &mut |thread| {
         let (uid, euid) = {
             let cred = current().process.cred.lock();
             (cred.uid, cred.euid)
@@ -398,7 +398,7 @@ fn effective_io(thread: &Thread) -> u32 {
 pub fn ioprio_get(which: i32, who: i32) -> SysResult {
     let kind = io_kind(which)?;
     let mut best: Option<u32> = None;
-    for_each(kind, who, |thread| {
+    for_each(kind, who, &mut |thread| {
         let found = match kind {
             Whom::Thread => thread.priorities.io.load(Ordering::Relaxed),
             _ => effective_io(thread),

@@ -3,8 +3,8 @@
 use super::args::{Arg, Fd, Path};
 use super::{Call, Support, encode};
 use super::{
-    attr, dir, epoll, fcntl, file, futex, identity, ioctl, limits, membarrier, memory, mount, pipe, poll,
-    process, random, sched, signal, stat, time, timers, xattr,
+    attr, dir, epoll, fcntl, file, futex, identity, ioctl, limits, membarrier, memory, message, mount, pipe,
+    poll, process, random, sched, signal, socket, stat, time, timers, xattr,
 };
 use super::{inotify, mqueue, pidfd, process_vm, sysv};
 use crate::mm::UserPtr;
@@ -158,6 +158,21 @@ syscalls! {
     38 => setitimer(which: i32, new: UserPtr<abi::Itimerval>, old: UserPtr<abi::Itimerval>) = timers::setitimer, Partial("ITIMER_VIRTUAL counts kernel time as well");
     39 => getpid() = identity::getpid, Full;
     40 => sendfile(out_fd: Fd, in_fd: Fd, offset: UserPtr<i64>, count: usize) = pipe::sendfile, Full;
+    41 => socket(domain: u32, kind: u32, protocol: u32) = socket::socket, Partial("AF_UNIX only");
+    42 => connect(sockfd: Fd, addr: UserPtr<u8>, addrlen: i32) = socket::connect, Full;
+    43 => accept(sockfd: Fd, addr: UserPtr<u8>, addrlen: UserPtr<u32>) = socket::accept, Full;
+    44 => sendto(sockfd: Fd, buf: UserPtr<u8>, len: usize, flags: u32, addr: UserPtr<u8>, addrlen: i32) = message::sendto, Partial("no MSG_OOB");
+    45 => recvfrom(sockfd: Fd, buf: UserPtr<u8>, len: usize, flags: u32, addr: UserPtr<u8>, addrlen: UserPtr<u32>) = message::recvfrom, Partial("no MSG_OOB");
+    46 => sendmsg(sockfd: Fd, msg: UserPtr<abi::Msghdr>, flags: u32) = message::sendmsg, Partial("no MSG_OOB; sockets that hold each other in their queues are not collected");
+    47 => recvmsg(sockfd: Fd, msg: UserPtr<abi::Msghdr>, flags: u32) = message::recvmsg, Partial("no MSG_OOB");
+    48 => shutdown(sockfd: Fd, how: u32) = socket::shutdown, Full;
+    49 => bind(sockfd: Fd, addr: UserPtr<u8>, addrlen: i32) = socket::bind, Full;
+    50 => listen(sockfd: Fd, backlog: u32) = socket::listen, Full;
+    51 => getsockname(sockfd: Fd, addr: UserPtr<u8>, addrlen: UserPtr<u32>) = socket::getsockname, Full;
+    52 => getpeername(sockfd: Fd, addr: UserPtr<u8>, addrlen: UserPtr<u32>) = socket::getpeername, Full;
+    53 => socketpair(domain: u32, kind: u32, protocol: u32, sv: UserPtr<[i32; 2]>) = socket::socketpair, Full;
+    54 => setsockopt(sockfd: Fd, level: i32, optname: u32, optval: UserPtr<u8>, optlen: i32) = socket::setsockopt, Partial("see net/options.rs for the options");
+    55 => getsockopt(sockfd: Fd, level: i32, optname: u32, optval: UserPtr<u8>, optlen: UserPtr<u32>) = socket::getsockopt, Partial("see net/options.rs for the options");
     56 => clone(flags: u64, stack: usize, parent_tid: UserPtr<u32>, child_tid: UserPtr<u32>, tls: usize) => stubs::clone_entry, Partial("namespaces and CLONE_PTRACE");
     57 => fork() => stubs::fork_entry, Full;
     58 => vfork() => stubs::vfork_entry, Full;
@@ -277,7 +292,7 @@ syscalls! {
     199 => fremovexattr(fd: Fd, name: UserPtr<u8>) = xattr::fgetxattr, Partial("no attributes are stored");
     200 => tkill(tid: i32, sig: i32) = signal::tkill, Full;
     201 => time(tloc: UserPtr<i64>) = time::time, Full;
-    202 => futex(uaddr: UserPtr<u32>, op: u32, val: u32, timeout: usize, uaddr2: UserPtr<u32>, val3: u32) = futex::futex, Partial("priority inheritance");
+    202 => futex(uaddr: UserPtr<u32>, op: u32, val: u32, timeout: usize, uaddr2: UserPtr<u32>, val3: u32) = futex::futex, Partial("inherited priorities are not acted on");
     203 => sched_setaffinity(pid: i32, len: usize, mask: UserPtr<u8>) = sched::sched_setaffinity, Full;
     204 => sched_getaffinity(pid: i32, len: usize, mask: UserPtr<u8>) = sched::sched_getaffinity, Full;
     213 => epoll_create(size: i32) = epoll::epoll_create, Full;
@@ -329,7 +344,7 @@ syscalls! {
     271 => ppoll(fds: UserPtr<abi::PollFd>, nfds: u32, timeout: UserPtr<abi::Timespec>, sigmask: UserPtr<abi::SigSet>, sigsetsize: usize) = poll::ppoll, Full;
     272 => unshare(flags: u64) = process_vm::unshare, Partial("no namespaces; threads cannot part");
     273 => set_robust_list(head: UserPtr<u8>, len: usize) = process::set_robust_list, Full;
-    274 => get_robust_list(pid: i32, head: UserPtr<u64>, len: UserPtr<u64>) = futex::get_robust_list, Partial("the calling thread only");
+    274 => get_robust_list(pid: i32, head: UserPtr<u64>, len: UserPtr<u64>) = futex::get_robust_list, Full;
     275 => splice(fd_in: Fd, off_in: UserPtr<i64>, fd_out: Fd, off_out: UserPtr<i64>, len: usize, flags: u32) = pipe::splice, Full;
     276 => tee(fd_in: Fd, fd_out: Fd, len: usize, flags: u32) = pipe::tee, Full;
     277 => sync_file_range(fd: Fd, offset: i64, nbytes: i64, flags: u32) = file::sync_file_range, Full;
@@ -342,6 +357,7 @@ syscalls! {
     285 => fallocate(fd: Fd, mode: u32, offset: i64, len: i64) = attr::fallocate, Full;
     286 => timerfd_settime(fd: Fd, flags: i32, new: UserPtr<abi::Itimerspec>, old: UserPtr<abi::Itimerspec>) = timers::timerfd_settime, Full;
     287 => timerfd_gettime(fd: Fd, curr: UserPtr<abi::Itimerspec>) = timers::timerfd_gettime, Full;
+    288 => accept4(sockfd: Fd, addr: UserPtr<u8>, addrlen: UserPtr<u32>, flags: u32) = socket::accept4, Full;
     289 => signalfd4(fd: Fd, mask: UserPtr<abi::SigSet>, sizemask: usize, flags: u32) = signal::signalfd4, Full;
     290 => eventfd2(initval: u32, flags: u32) = pipe::eventfd2, Full;
     291 => epoll_create1(flags: u32) = epoll::epoll_create1, Full;
@@ -351,9 +367,11 @@ syscalls! {
     295 => preadv(fd: Fd, iov: UserPtr<abi::IoVec>, iovcnt: usize, offset: i64) = file::preadv, Full;
     296 => pwritev(fd: Fd, iov: UserPtr<abi::IoVec>, iovcnt: usize, offset: i64) = file::pwritev, Full;
     297 => rt_tgsigqueueinfo(tgid: i32, tid: i32, sig: i32, info: UserPtr<abi::SigInfo>) = signal::rt_tgsigqueueinfo, Full;
+    299 => recvmmsg(sockfd: Fd, msgvec: UserPtr<abi::Mmsghdr>, vlen: u32, flags: u32, timeout: UserPtr<abi::Timespec>) = message::recvmmsg, Partial("no MSG_OOB");
     302 => prlimit64(pid: i32, resource: u32, new: UserPtr<abi::Rlimit64>, old: UserPtr<abi::Rlimit64>) = limits::prlimit64, Full;
     305 => clock_adjtime(clk_id: i32, buf: UserPtr<u8>) = time::clock_adjtime, Partial("reading only");
     306 => syncfs(fd: Fd) = file::syncfs, Full;
+    307 => sendmmsg(sockfd: Fd, msgvec: UserPtr<abi::Mmsghdr>, vlen: u32, flags: u32) = message::sendmmsg, Partial("no MSG_OOB");
     308 => setns(fd: Fd, nstype: i32) = process_vm::setns, Partial("there are no namespaces");
     309 => getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) = identity::getcpu, Full;
     310 => process_vm_readv(pid: i32, local: UserPtr<abi::IoVec>, liovcnt: usize, remote: UserPtr<abi::IoVec>, riovcnt: usize, flags: usize) = process_vm::process_vm_readv, Full;

@@ -45,9 +45,19 @@ pub fn clock_getres(clock: i32, out: UserPtr<Timespec>) -> SysResult {
     Ok(0)
 }
 
+/// Thirty years before the end of time, so that the clock doesn't wrap while it runs (TIME_SETTOD_SEC_MAX).
+const SETTABLE_NS: u64 = (i64::MAX as u64 / time::NS_PER_SEC - 30 * 365 * 24 * 3600) * time::NS_PER_SEC;
+
+/// EINVAL for times too late, or before the machine started.
 fn set_wall_clock(ns: u64) -> SysResult {
+    if ns >= SETTABLE_NS {
+        return Err(Errno::EINVAL.into());
+    }
     if current().process.cred.lock().euid != 0 {
         return Err(Errno::EPERM.into());
+    }
+    if ns < time::monotonic_ns() {
+        return Err(Errno::EINVAL.into());
     }
     time::set_realtime_ns(ns.cast_signed());
     timers::clock_was_set();

@@ -221,6 +221,7 @@ fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Process
     child.exit_signal.store(request.exit_signal, Ordering::Relaxed);
     child.umask.store(old.umask.load(Ordering::Relaxed), Ordering::Relaxed);
     child.dumpable.store(old.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.keep_caps.store(old.keep_caps.load(Ordering::Relaxed), Ordering::Relaxed);
     child.no_new_privs.store(old.no_new_privs.load(Ordering::Relaxed), Ordering::Relaxed);
     child.personality.store(old.personality.load(Ordering::Relaxed), Ordering::Relaxed);
     child.timer_slack_ns.store(old.timer_slack_ns.load(Ordering::Relaxed), Ordering::Relaxed);

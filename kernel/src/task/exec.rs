@@ -108,20 +108,50 @@ impl Randomness {
     }
 }
 
-/// Loads a program into a new address space, following `#!` lines. The caller's own stays as it is, whatever happens.
-fn load(mut exe: ExeFile, mut arguments: Arguments, process: &Process) -> Result<Image, Errno> {
+/// Why there is no image.
+enum Failure {
+    /// exec returns this.
+    Refused(Errno),
+    /// Linux has given up the old program by then: the process ends by SIGSEGV.
+    Fatal(Errno),
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self::Refused(errno)
+    }
+}
+
+/// A program and what loads it, found and planned.
+struct Plan {
+    exe: ExeFile,
+    elf: loader::Image,
+    interpreter: Option<(ExeFile, loader::Image)>,
+    arguments: Arguments,
+}
+
+/// Loads a program into a new address space. The caller's own stays as it is, whatever happens.
+fn load(exe: ExeFile, arguments: Arguments, process: &Process) -> Result<Image, Failure> {
+    build(find(exe, arguments)?, process).map_err(|errno| match errno {
+        Errno::E2BIG | Errno::EAGAIN => Failure::Refused(errno),
+        _ => Failure::Fatal(errno),
+    })
+}
+
+/// Follows `#!` lines to a program, and that to its interpreter.
+fn find(mut exe: ExeFile, mut arguments: Arguments) -> Result<Plan, Failure> {
     let mut depth = 0;
     let elf = loop {
         let object = exe.object();
         let mut head = [0u8; script::HEAD_SIZE];
-        let len = object::read_at(&*object, 0, &mut head)?;
+        let len = object::read_at(&*object, 0, &mut head).map_err(Errno::from)?;
         match script::parse(head.get(..len).unwrap_or_default()) {
-            None => break loader::plan(&ObjectSource(&*object)).map_err(loader_errno)?,
-            Some(Err(_)) => return Err(Errno::ENOEXEC),
+            None => break loader::plan(&ObjectSource(&*object)).map_err(loader_failure)?,
+            Some(Err(_)) => return Err(Errno::ENOEXEC.into()),
             Some(Ok(found)) => {
                 depth += 1;
                 if depth > MAX_SCRIPTS {
-                    return Err(Errno::ELOOP);
+                    return Err(Errno::ELOOP.into());
                 }
                 // interpreter [argument] script-path args…
                 let mut argv = alloc::vec![found.interpreter.to_vec()];
@@ -141,7 +171,12 @@ fn load(mut exe: ExeFile, mut arguments: Arguments, process: &Process) -> Result
             Some((file, plan))
         }
     };
+    Ok(Plan { exe, elf, interpreter, arguments })
+}
 
+/// Maps what was planned, and builds the initial stack.
+fn build(plan: Plan, process: &Process) -> Result<Image, Errno> {
+    let Plan { exe, elf, interpreter, mut arguments } = plan;
     let randomise = process.personality.load(Ordering::Relaxed) & ADDR_NO_RANDOMIZE == 0;
     let mut random = Randomness::new(randomise);
     let stack_limit = process.limit(rlimit::STACK);
@@ -228,9 +263,10 @@ fn load(mut exe: ExeFile, mut arguments: Arguments, process: &Process) -> Result
     Ok(Image { space, entry, stack: initial.rsp as usize, exe, filename: arguments.filename })
 }
 
-fn loader_errno(error: loader::ElfError) -> Errno {
+fn loader_failure(error: loader::ElfError) -> Failure {
     log::info!("exec: {error}");
-    Errno::from_raw(error.errno().unsigned_abs() as u16)
+    let errno = Errno::from_raw(error.errno().unsigned_abs() as u16);
+    if error.is_late() { Failure::Fatal(errno) } else { Failure::Refused(errno) }
 }
 
 /// Finds room for a relocatable image among the mappings. Returns its load bias.
@@ -288,7 +324,15 @@ pub fn execute(dir: Fd, path: &[u8], at_flags: u32, arguments: Arguments) -> Sys
     let thread = sched::current();
     let process = &thread.process;
     let exe = fs::open_executable(dir, path, at_flags)?;
-    let image = load(exe, arguments, process)?;
+    const SIGSEGV: u8 = 11;
+    let image = match load(exe, arguments, process) {
+        Ok(image) => image,
+        Err(Failure::Refused(errno)) => return Err(errno.into()),
+        Err(Failure::Fatal(_)) => {
+            exit::end_on_return(exit::Status::Killed { signal: SIGSEGV, core: false });
+            return Ok(0);
+        }
+    };
 
     // From here on nothing fails: the other threads end, and the process becomes the new program.
     if !exit::become_single_threaded() {
@@ -300,8 +344,10 @@ pub fn execute(dir: Fd, path: &[u8], at_flags: u32, arguments: Arguments) -> Sys
     process.set_name(&image.filename);
     *process.exe.lock() = Some(image.exe);
     process.has_execed.store(true, Ordering::Relaxed);
+    process.keep_caps.store(false, Ordering::Relaxed);
+    exit::leave_futexes();
+    thread.left_locks.store(false, Ordering::Release);
     thread.clear_child_tid.set(0);
-    thread.robust_list.set(0);
     thread.rseq.set(Registration::default());
     exit::leave_address_space(Some(image.space));
     exit::release_parent(process);
@@ -352,7 +398,9 @@ fn start(job: &Job) -> Result<(), Errno> {
     let process = Arc::new(Process::new(pid, job.index, files, Arc::new(SpinLock::new(context))));
     let exe = fs::open_executable_in(&process, &job.path)?;
     let arguments = Arguments { argv: job.argv.clone(), env: job.env.clone(), filename: job.path.clone() };
-    let image = load(exe, arguments, &process)?;
+    let image = load(exe, arguments, &process).map_err(|failure| match failure {
+        Failure::Refused(errno) | Failure::Fatal(errno) => errno,
+    })?;
     process.set_name(&image.filename);
     *process.exe.lock() = Some(image.exe);
     process.set_space(Some(image.space));
@@ -368,5 +416,10 @@ fn start(job: &Job) -> Result<(), Errno> {
 /// A job's first process has ended.
 pub fn job_finished(job: u16, status: u32) {
     console::exit(job, status);
+    let (processes, threads) = process::counts();
+    log::info!(
+        "job {job} ended: {} frames free, {processes} processes, {threads} threads",
+        crate::mm::frame::usage().free
+    );
     start_next_job();
 }

@@ -1,6 +1,5 @@
 //! The ends of threads, of processes, and of the machine's work.
 
-use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +11,7 @@ use super::thread::work;
 use super::wait::WaitQueue;
 use crate::arch::x86_64::cpu;
 use crate::console;
-use crate::mm::{AddressSpace, UserPtr, frame};
+use crate::mm::{AddressSpace, UserPtr};
 
 /// How a process ended, as wait(2) reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +54,18 @@ pub fn exit_thread(status: i32) -> ! {
 
 /// exit_group(2), or death by a signal: every thread of the process ends.
 pub fn exit_process(status: Status) -> ! {
+    end_on_return(status);
+    exit_thread(0)
+}
+
+/// The same in the middle of a system call: the caller's thread ends instead of returning to the program.
+pub fn end_on_return(status: Status) {
     let process = &current().process;
     if !process.ending.swap(true, Ordering::AcqRel) {
         process.exit_status.store(status.raw().cast_signed(), Ordering::Release);
         end_other_threads();
     }
-    exit_thread(0)
+    current().add_work(work::SIGNAL);
 }
 
 /// Tells the process's other threads to end; each does so on its way back to the program.
@@ -106,9 +111,15 @@ pub fn terminate_by_signal(signal: u8, core: bool) -> ! {
     exit_process(Status::Killed { signal, core })
 }
 
+/// Gives up the locks that the running thread has: its memory, or the thread itself, goes away.
+pub fn leave_futexes() {
+    crate::syscall::futex::release_robust_list();
+    super::futex_pi::release_all();
+}
+
 /// What a thread owes the others when it ends: its robust locks, and its word cleared before the wake.
 fn leave_thread() {
-    crate::syscall::futex::release_robust_list();
+    leave_futexes();
     let clear = current().clear_child_tid.replace(0);
     if clear != 0 {
         let word = UserPtr::<u32>::new(clear);
@@ -208,24 +219,6 @@ fn end_everybody_else(first: &Process) {
         (left == 0).then_some(())
     });
     CLEARING.store(false, Ordering::SeqCst);
-}
-
-/// No frame for a page that the program touched: the largest process ends, and the user is told.
-pub fn out_of_memory() {
-    let process = &current().process;
-    let usage = frame::usage();
-    let resident = current().address_space().map_or(0, |space| space.resident().0);
-    let name = *process.name.lock();
-    let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-    console::notice(&format!(
-        "whelk: out of memory: killed process {} ({}), which had {} KiB resident; the machine has {} KiB (see --memory)",
-        process.pid,
-        alloc::string::String::from_utf8_lossy(name.get(..end).unwrap_or_default()),
-        resident * 4,
-        usage.total * 4,
-    ));
-    const SIGKILL: u8 = 9;
-    terminate_by_signal(SIGKILL, false)
 }
 
 /// Says what is left, and powers off.

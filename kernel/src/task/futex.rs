@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use abi::Errno;
 
+use super::futex_pi::Claim;
 use super::sched::{self, current};
 use super::thread::Thread;
 use super::wait::{self, WaitError};
@@ -41,8 +42,20 @@ pub struct Waiter {
     thread: Arc<Thread>,
     bitset: u32,
     woken: AtomicBool,
-    /// For futex_waitv: which of the words it was, plus one.
+    /// For futex_waitv: which of the words it was.
     pub index: usize,
+    /// For FUTEX_WAIT_REQUEUE_PI: the lock that it wants to be moved to.
+    pub(super) pi: Option<(Key, Arc<Claim>)>,
+}
+
+impl Waiter {
+    pub(super) fn key(&self) -> Key {
+        *self.key.lock()
+    }
+
+    pub(super) fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::Acquire)
+    }
 }
 
 static TABLE: [SpinLock<VecDeque<Arc<Waiter>>>; BUCKETS] =
@@ -97,6 +110,24 @@ pub fn wait(
     bitset: u32,
     deadline: Option<u64>,
 ) -> Result<(), WaitOrErrno> {
+    let waiter = enqueue(address, key, expected, bitset, None)?;
+    let result = wait::sleep_while(deadline, || !waiter.woken.load(Ordering::Acquire));
+    if remove(&waiter) {
+        // Nobody woke it.
+        return result.map_err(WaitOrErrno::Wait);
+    }
+    Ok(())
+}
+
+/// Puts the running thread into a word's bucket while the word has this value. EAGAIN if it hasn't.
+#[inline]
+pub(super) fn enqueue(
+    address: UserPtr<u32>,
+    key: Key,
+    expected: u32,
+    bitset: u32,
+    pi: Option<(Key, Arc<Claim>)>,
+) -> Result<Arc<Waiter>, Errno> {
     // Once without the lock, so that the page is there.
     address.load()?;
     let waiter = Arc::new(Waiter {
@@ -105,25 +136,30 @@ pub fn wait(
         bitset,
         woken: AtomicBool::new(false),
         index: 0,
+        pi,
     });
-    {
-        let mut bucket = TABLE[key.bucket()].lock();
-        // Counted before the word is looked at: a waker changes the word before it looks at the count.
-        WAITERS.fetch_add(1, Ordering::SeqCst);
-        match address.load() {
-            Ok(value) if value == expected => bucket.push_back(waiter.clone()),
-            other => {
-                WAITERS.fetch_sub(1, Ordering::SeqCst);
-                return Err(other.err().unwrap_or(Errno::EAGAIN).into());
-            }
+    let mut bucket = TABLE[key.bucket()].lock();
+    // Counted before the word is looked at: a waker changes the word before it looks at the count.
+    WAITERS.fetch_add(1, Ordering::SeqCst);
+    match address.load() {
+        Ok(value) if value == expected => bucket.push_back(waiter.clone()),
+        other => {
+            forget_waiter();
+            return Err(other.err().unwrap_or(Errno::EAGAIN));
         }
     }
-    let result = wait::sleep_while(deadline, || !waiter.woken.load(Ordering::Acquire));
-    if remove(&waiter) {
-        // Nobody woke it.
-        return result.map_err(WaitOrErrno::Wait);
-    }
-    Ok(())
+    drop(bucket);
+    Ok(waiter)
+}
+
+/// Calls `f` with a word's bucket locked.
+pub(super) fn with_bucket<T>(key: Key, f: impl FnOnce(&mut VecDeque<Arc<Waiter>>) -> T) -> T {
+    f(&mut TABLE[key.bucket()].lock())
+}
+
+/// A waiter was taken out of its bucket.
+pub(super) fn forget_waiter() {
+    WAITERS.fetch_sub(1, Ordering::SeqCst);
 }
 
 /// Why a futex wait ended without a wake.
@@ -140,7 +176,7 @@ impl From<Errno> for WaitOrErrno {
 }
 
 /// Takes a waiter out of its bucket; whether it was still in one.
-fn remove(waiter: &Arc<Waiter>) -> bool {
+pub(super) fn remove(waiter: &Arc<Waiter>) -> bool {
     loop {
         let key = *waiter.key.lock();
         let mut bucket = TABLE[key.bucket()].lock();
@@ -167,6 +203,7 @@ pub fn wait_many(words: &[(UserPtr<u32>, Key, u32)], deadline: Option<u64>) -> R
             bitset: ANY,
             woken: AtomicBool::new(false),
             index,
+            pi: None,
         });
         let mut bucket = TABLE[key.bucket()].lock();
         WAITERS.fetch_add(1, Ordering::SeqCst);

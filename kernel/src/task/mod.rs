@@ -9,6 +9,8 @@ pub mod clone;
 pub mod exec;
 pub mod exit;
 pub mod futex;
+pub mod futex_pi;
+pub mod oom;
 pub mod priority;
 pub mod process;
 pub mod rseq;

@@ -26,6 +26,8 @@ impl Policy {
 pub struct Priorities {
     /// Policy in the low byte, then the real-time priority, then the reset flag.
     packed: AtomicU32,
+    /// The greatest urgency among those that wait for this thread's locks.
+    pub inherited: AtomicU32,
     /// -20 to 19.
     pub nice: AtomicI32,
     /// ioprio_set(2)'s value; 0 to follow `nice`.
@@ -47,6 +49,11 @@ impl Priorities {
     pub fn set_policy(&self, new: Policy) {
         let reset = if new.reset_on_fork { RESET } else { 0 };
         self.packed.store(new.policy.0 | new.priority << 8 | reset, Ordering::Relaxed);
+    }
+
+    /// Real-time priority, its own or that of somebody who waits for it; 0 for what isn't real-time.
+    pub fn urgency(&self) -> u32 {
+        self.policy().priority.max(self.inherited.load(Ordering::Relaxed))
     }
 
     pub fn nice(&self) -> i32 {

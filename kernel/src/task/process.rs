@@ -97,6 +97,8 @@ pub struct Process {
     pub umask: AtomicU32,
     pub dumpable: AtomicU32,
     pub no_new_privs: AtomicBool,
+    /// PR_SET_KEEPCAPS; exec clears it.
+    pub keep_caps: AtomicBool,
     pub personality: AtomicU32,
     pub timer_slack_ns: AtomicU64,
     /// Wait status once the process is ending; threads see the flag and end themselves.
@@ -157,6 +159,7 @@ impl Process {
             umask: AtomicU32::new(0o022),
             dumpable: AtomicU32::new(1),
             no_new_privs: AtomicBool::new(false),
+            keep_caps: AtomicBool::new(false),
             personality: AtomicU32::new(0),
             timer_slack_ns: AtomicU64::new(50_000),
             ending: AtomicBool::new(false),

@@ -3,7 +3,7 @@
 
 use alloc::sync::Arc;
 use core::cell::{Cell, UnsafeCell};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::priority::Priorities;
 use smp::Sleeper;
@@ -32,6 +32,8 @@ pub mod work {
     pub const FULL_RETURN: u32 = 4;
     /// A restart-critical-section descriptor is registered and the thread was preempted or is to get a signal.
     pub const RSEQ: u32 = 8;
+    /// Memory ran short in this thread's call or fault: some process has to end.
+    pub const MEMORY: u32 = 16;
 }
 
 /// Ranks below this are real-time priorities.
@@ -113,7 +115,9 @@ pub struct Thread {
     pub gs_base: Cell<u64>,
     /// Address to clear and wake when the thread ends (`set_tid_address`).
     pub clear_child_tid: Cell<usize>,
-    pub robust_list: Cell<usize>,
+    pub robust_list: AtomicUsize,
+    /// Its locks with priority inheritance were given up: nobody may wait for it any more.
+    pub left_locks: AtomicBool,
     /// The process goes on without this thread (exec): it ends on its way back to the program.
     pub ending: AtomicBool,
     /// The process's address space, without a count: the process keeps it while its threads run in it.
@@ -158,7 +162,8 @@ impl Thread {
             fs_base: Cell::new(0),
             gs_base: Cell::new(0),
             clear_child_tid: Cell::new(0),
-            robust_list: Cell::new(0),
+            robust_list: AtomicUsize::new(0),
+            left_locks: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             space: Cell::new(core::ptr::null()),
             rseq: Cell::new(Registration::default()),

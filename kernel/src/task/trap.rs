@@ -65,10 +65,8 @@ fn page_fault_signal(address: usize, access: Access, error: u64, reason: FaultEr
         FaultError::NotMapped => (Signal::SIGSEGV, code::SEGV_MAPERR),
         FaultError::NotAllowed => (Signal::SIGSEGV, code::SEGV_ACCERR),
         FaultError::BeyondFile => (Signal::SIGBUS, code::BUS_ADRERR),
-        FaultError::OutOfMemory => {
-            super::exit::out_of_memory();
-            return;
-        }
+        // The way out sees to it that somebody ends; then the program tries again.
+        FaultError::OutOfMemory => return,
     };
     // What Linux reports in the signal frame: as from ring 3, and above the program's half always a page that is there but closed.
     let protection = if address >= USER_TOP { ERROR_PRESENT } else { error & ERROR_PRESENT };
@@ -179,6 +177,10 @@ extern "C" fn exit_to_user_work(frame: &mut TrapFrame) {
     let thread = current();
     if thread.has_work(work::FULL_RETURN) {
         thread.clear_work(work::FULL_RETURN);
+    }
+    if thread.has_work(work::MEMORY) {
+        thread.clear_work(work::MEMORY);
+        super::oom::relieve();
     }
     if thread.has_work(work::RESCHEDULE) {
         thread.clear_work(work::RESCHEDULE);

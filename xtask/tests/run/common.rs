@@ -83,14 +83,19 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
 /// The guest program, static.
 pub(crate) fn probe() -> &'static str {
     static PROBE: OnceLock<String> = OnceLock::new();
-    PROBE.get_or_init(|| {
-        // Test programs run at the same time: each has its own.
-        let path = scratch(&format!("probe-{}", std::process::id())).join("probe");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/run/probe.c");
-        let status = Command::new("musl-gcc").args(["-static", "-O1", "-o"]).arg(&path).arg(source).status();
-        assert!(status.expect("musl-gcc, from Debian's package musl-tools").success());
-        path.to_str().unwrap().to_owned()
-    })
+    PROBE.get_or_init(|| guest_program("xtask/tests/run/probe.c"))
+}
+
+/// Builds a C program of the project.
+pub(crate) fn guest_program(source: &str) -> String {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(source);
+    let name = source.file_stem().unwrap().to_str().unwrap();
+    // Test programs run at the same time: each has its own.
+    let path = scratch(&format!("{name}-{}", std::process::id())).join(name);
+    let flags = ["-static", "-O1", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-o"];
+    let status = Command::new("musl-gcc").args(flags).arg(&path).arg(source).status();
+    assert!(status.expect("musl-gcc, from Debian's package musl-tools").success());
+    path.to_str().unwrap().to_owned()
 }
 
 /// A PVH kernel of this 32-bit code, as a file of the test's own.

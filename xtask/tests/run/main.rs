@@ -2,5 +2,6 @@
 
 mod common;
 mod errors;
+mod limits;
 mod streams;
 mod terminal;

@@ -27,6 +27,7 @@ use crate::task::process::{all, find};
 use crate::task::{Process, current};
 pub use text::Text;
 use text::TextFile;
+pub(crate) use text::put;
 
 /// A file's text.
 type Generate = fn(&mut Text) -> Result<(), Errno>;
@@ -87,6 +88,9 @@ static ROOT: &[Entry] = &[
     Entry::text("version", system::version),
     Entry::text("vmstat", system::memory_statistics),
 ];
+
+/// /proc/PID/net, which is the same for all.
+static NET: &[Entry] = &[Entry::text("unix", crate::net::unix::write_table)];
 
 /// What an inode of /proc stands for.
 #[derive(Clone, Copy)]
@@ -226,6 +230,7 @@ impl ProcInode {
                     let is_member = process.threads.lock().iter().any(|thread| thread.tid == tid);
                     if is_member { Ok(Node::Process(pid, tid)) } else { Err(Errno::ENOENT) }
                 }
+                Some(process::What::Shared(entries)) => in_static(entries).ok_or(Errno::ENOENT),
                 _ => Err(Errno::ENOENT),
             },
             _ => Err(Errno::ENOTDIR),
@@ -272,6 +277,7 @@ impl ProcInode {
                         .map(|tid| (format!("{tid}").into_bytes(), Node::Process(pid, tid)))
                         .collect()
                 }
+                Some(process::What::Shared(entries)) => of_static(entries).collect(),
                 _ => return Err(Errno::ENOTDIR),
             },
             _ => return Err(Errno::ENOTDIR),

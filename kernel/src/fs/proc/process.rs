@@ -36,6 +36,8 @@ pub enum What {
     Link(fn(&Process) -> Result<LinkTarget, Errno>),
     Descriptors(View),
     Threads,
+    /// Entries that are the same for all processes.
+    Shared(&'static [super::Entry]),
 }
 
 const fn text(name: &'static str, mode: u32, generate: Generate) -> Entry {
@@ -81,6 +83,7 @@ pub static ENTRIES: &[Entry] = &[
     text("maps", 0o444, |process, _, text| maps::write(process, text, maps::Detail::Lines)),
     text("mountinfo", 0o444, |process, _, text| write_mounts(process, text, MountFormat::Info)),
     text("mounts", 0o444, |process, _, text| write_mounts(process, text, MountFormat::Table)),
+    shared("net", 0o555, What::Shared(super::NET)),
     text("oom_adj", 0o644, |_, _, t| constant(t, "0")),
     text("oom_score", 0o444, |_, _, t| constant(t, "0")),
     shared(
@@ -146,7 +149,7 @@ impl Entry {
         let kind = match self.what {
             What::Text(_) | What::Setting(..) => FileKind::Regular,
             What::Link(_) => FileKind::Symlink,
-            What::Descriptors(_) | What::Threads => FileKind::Directory,
+            What::Descriptors(_) | What::Threads | What::Shared(_) => FileKind::Directory,
         };
         (kind, self.mode)
     }

@@ -82,6 +82,13 @@ pub struct ProcessSignals {
     pub timers: timers::Timers,
 }
 
+impl ProcessSignals {
+    /// Queued signals and timers: what the kernel keeps for the process.
+    pub fn object_count(&self) -> usize {
+        self.queued + self.timers.count()
+    }
+}
+
 impl ThreadSignals {
     /// Blocked signals.
     #[inline(always)]

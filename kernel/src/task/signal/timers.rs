@@ -258,6 +258,10 @@ impl Timers {
         info
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.timers.len()
+    }
+
     /// exec(2) ends the POSIX timers; the interval timers run on. What is returned is to be dropped without the lock.
     pub(super) fn exec(&mut self) -> impl Sized + use<> {
         let posix = self.timers.split_off(&Name::Posix(i32::MIN));

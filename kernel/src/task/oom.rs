@@ -1,0 +1,64 @@
+//! When memory runs short: the process that has most of it ends, with a line for the user.
+
+use alloc::format;
+use alloc::string::String;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use super::process::{self, Process};
+use super::{current, sched, signal};
+use crate::console;
+use crate::mm::{frame, heap};
+
+/// The process that was chosen last: while it is still there, nobody else is.
+static VICTIM: AtomicU32 = AtomicU32::new(0);
+
+/// What ending a process would give back, in pages: those that are present, and an estimate of the kernel's for it.
+fn size(process: &Process) -> usize {
+    const PAGES_PER_FILE: usize = 4;
+    const OBJECTS_PER_PAGE: usize = 16;
+    let resident = process.space().map_or(0, |space| space.resident().0);
+    let files = process.shared_files().count() * PAGES_PER_FILE;
+    let objects = process.signals.lock().object_count();
+    resident + files + objects / OBJECTS_PER_PAGE
+}
+
+fn is_alive(process: &Process) -> bool {
+    !process.zombie.load(Ordering::Acquire)
+}
+
+/// Ends the largest process if there is nothing left but the kernel's reserve. Called on the way back to a program, without locks.
+pub fn relieve() {
+    if !frame::is_exhausted() {
+        return;
+    }
+    let last = VICTIM.load(Ordering::Relaxed);
+    if last != current().process.pid && process::find(last).is_some_and(|process| is_alive(&process)) {
+        sched::yield_now();
+        return;
+    }
+    // What ended processes left in the heap may be enough.
+    heap::trim();
+    if !frame::is_exhausted() {
+        return;
+    }
+    let Some((size, victim)) = process::all()
+        .into_iter()
+        .filter(|process| process.pid != 0 && is_alive(process))
+        .map(|process| (size(&process), process))
+        .max_by_key(|(size, process)| (*size, process.pid))
+    else {
+        return;
+    };
+    VICTIM.store(victim.pid, Ordering::Relaxed);
+    let name = *victim.name.lock();
+    let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
+    console::notice(&format!(
+        "whelk: out of memory: killed process {} ({}), which had {} KiB; the machine has {} KiB (see --memory)",
+        victim.pid,
+        String::from_utf8_lossy(name.get(..end).unwrap_or_default()),
+        size * 4,
+        frame::usage().total * 4,
+    ));
+    const SIGKILL: u32 = 9;
+    signal::send_kernel(&victim, SIGKILL);
+}
