@@ -38,7 +38,7 @@ impl<T> SpinLock<T> {
 impl<T: ?Sized> SpinLock<T> {
     #[inline(always)]
     pub fn lock(&self) -> SpinGuard<'_, T> {
-        if self.held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if self.held.swap(true, Ordering::Acquire) {
             switch::call_contend(&self.held);
         }
         SpinGuard { lock: self }

@@ -22,7 +22,7 @@ impl FlushGate {
 
     /// Asks for a flush, after the page table was changed. Returns what to wait for.
     pub fn request(&self) -> u64 {
-        self.requested.fetch_add(1, Ordering::SeqCst) + 1
+        self.requested.fetch_add(1, Ordering::SeqCst).wrapping_add(1)
     }
 
     /// Whether a request has been served.

@@ -60,9 +60,9 @@ fn flush_slowly(users: &CpuSet) {
 #[cold]
 pub fn interrupt_and_wait(targets: u64) {
     let me = per_cpu().id.get();
-    let targets = targets & !(1 << me) & cpu::online_mask();
+    let targets = targets & !(1 << (me & 63)) & cpu::online_mask();
     let mut tickets = [0u64; cpu::MAX_CPUS];
-    let chosen = |index: usize| if targets >> index & 1 != 0 { cpu::by_index(index) } else { None };
+    let chosen = |index: usize| if targets >> (index & 63) & 1 != 0 { cpu::by_index(index) } else { None };
     for (index, ticket) in tickets.iter_mut().enumerate() {
         if let Some(target) = chosen(index) {
             *ticket = target.flush.request();

@@ -227,7 +227,7 @@ pub fn shut_down() -> ! {
         let unknown = cpu.unknown_syscalls.load(Ordering::Relaxed);
         if unknown > 0 {
             let last = cpu.last_unknown_syscall.load(Ordering::Relaxed);
-            log::warn!("{unknown} system calls with unknown numbers, the last one {last}");
+            log::warn!("{unknown} unknown system calls, the last {last}");
         }
     }
     console::all_done();

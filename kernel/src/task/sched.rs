@@ -61,7 +61,7 @@ impl RunQueue {
         let new = Arc::into_raw(thread);
         // SAFETY: the count that was just given to the queue.
         let thread = unsafe { &*new };
-        self.len += 1;
+        self.len = self.len.wrapping_add(1);
         let rank = thread.rank();
         let Some(last) = self.last() else {
             thread.queued_behind.set(core::ptr::null());
@@ -110,7 +110,7 @@ impl RunQueue {
             if next.is_null() {
                 self.last = before.map_or(core::ptr::null(), core::ptr::from_ref);
             }
-            self.len -= 1;
+            self.len = self.len.wrapping_sub(1);
             // SAFETY: the count that the queue held.
             return Some(unsafe { Arc::from_raw(at) });
         }
@@ -168,7 +168,7 @@ fn charge(cpu: &PerCpu, thread: &Thread) -> u64 {
 fn carry(thread: &Thread, from: &PerCpu, to: &PerCpu) {
     let time = thread.virtual_time.load(Ordering::Relaxed);
     let ahead = time.saturating_sub(from.least.load(Ordering::Relaxed)).min(CREDIT);
-    thread.virtual_time.store(to.least.load(Ordering::Relaxed) + ahead, Ordering::Relaxed);
+    thread.virtual_time.store(to.least.load(Ordering::Relaxed).wrapping_add(ahead), Ordering::Relaxed);
 }
 
 // ---- enqueueing ---------------------------------------------------------------------------------------------------------------
@@ -409,8 +409,9 @@ pub fn sleep() {
 /// Ends the running thread for good.
 pub fn die() -> ! {
     current().sleeper.die();
-    sleep();
-    unreachable!("a dead thread ran");
+    loop {
+        sleep();
+    }
 }
 
 // ---- switching ----------------------------------------------------------------------------------------------------------------
@@ -584,7 +585,7 @@ pub fn interrupted() {
     if current().rank() >= super::thread::FIRST_FAIR_RANK
         && least.saturating_sub(CREDIT) > cpu.least.load(Ordering::Relaxed)
     {
-        cpu.least.store(least - CREDIT, Ordering::Relaxed);
+        cpu.least.store(least.wrapping_sub(CREDIT), Ordering::Relaxed);
     }
     let next = cpu.queue.lock().first().map_or(u64::MAX, |next| next.rank());
     if next.saturating_add(CREDIT) < current().rank() || next < super::thread::FIRST_FAIR_RANK {

@@ -234,7 +234,7 @@ impl Thread {
     /// The thread sleeps, after it woke somebody; `soon` says whether right after.
     pub fn note_hand_over(&self, soon: bool) {
         let count = self.hands_over.get();
-        self.hands_over.set(if soon { (count + 1).min(3) } else { count.saturating_sub(1) });
+        self.hands_over.set(if soon { count.saturating_add(1).min(3) } else { count.saturating_sub(1) });
     }
 
     /// Takes the process's address space as this thread's.

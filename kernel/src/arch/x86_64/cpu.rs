@@ -105,8 +105,8 @@ impl PerCpu {
 static BOOT_CPU: PerCpu = PerCpu::new();
 /// The other CPUs' data, by number.
 static OTHERS: [AtomicPtr<PerCpu>; MAX_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
-/// How many CPUs there are, whether they run already or are about to: settled before the first program.
-static COUNT: AtomicUsize = AtomicUsize::new(1);
+/// How many CPUs there are besides the first, whether they run already or are about to: settled before the first program.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// This CPU's data. Callers run with interrupts off, so they stay on this CPU until they give it up.
 #[inline(always)]
@@ -155,11 +155,11 @@ pub fn by_index(index: usize) -> Option<&'static PerCpu> {
 
 /// Makes another CPU known under the next number. Only the boot CPU does this, before the first program.
 pub fn add(data: &'static PerCpu) {
-    let index = COUNT.load(Ordering::Relaxed);
+    let index = online_count();
     if let Some(slot) = OTHERS.get(index) {
         data.id.set(index as u32);
         slot.store(core::ptr::from_ref(data).cast_mut(), Ordering::Release);
-        COUNT.store(index + 1, Ordering::Release);
+        COUNT.store(index, Ordering::Release);
     }
 }
 
@@ -302,17 +302,17 @@ pub fn rdrand() -> Option<u64> {
 /// Processors that run threads.
 #[inline(always)]
 pub fn online_count() -> usize {
-    COUNT.load(Ordering::Relaxed)
+    COUNT.load(Ordering::Relaxed).wrapping_add(1)
 }
 
 /// Whether there is only this one.
 #[inline(always)]
 pub fn is_single() -> bool {
-    online_count() == 1
+    COUNT.load(Ordering::Relaxed) == 0
 }
 
 /// The CPUs as a bit mask.
 #[inline]
 pub fn online_mask() -> u64 {
-    u64::MAX >> (MAX_CPUS - online_count())
+    u64::MAX >> (MAX_CPUS.wrapping_sub(online_count()) & 63)
 }

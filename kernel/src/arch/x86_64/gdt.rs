@@ -58,18 +58,7 @@ static BOOT: Boot = Boot(UnsafeCell::new(Tables::new()));
 impl Tables {
     pub const fn new() -> Self {
         Self {
-            gdt: [
-                0,
-                0,
-                0x00af_9b00_0000_ffff, // 0x10 kernel code
-                0x00cf_9300_0000_ffff, // 0x18 kernel data
-                0x00cf_fb00_0000_ffff, // 0x20 32-bit user code (SYSRET's base; never loaded)
-                0x00cf_f300_0000_ffff, // 0x28 user data
-                0x00af_fb00_0000_ffff, // 0x30 user code
-                0,
-                0,
-                0,
-            ],
+            gdt: [0; 10],
             tss: TaskStateSegment {
                 _reserved0: 0,
                 rsp: [0; 3],
@@ -109,6 +98,11 @@ pub unsafe fn load(tables: *mut Tables, nmi_stack: u64, fault_stack: u64) {
     // SAFETY: the caller's promise; the descriptors describe flat 64-bit segments.
     unsafe {
         let t = &mut *tables;
+        t.gdt[2] = 0x00af_9b00_0000_ffff; // 0x10 kernel code
+        t.gdt[3] = 0x00cf_9300_0000_ffff; // 0x18 kernel data
+        t.gdt[4] = 0x00cf_fb00_0000_ffff; // 0x20 32-bit user code (SYSRET's base; never loaded)
+        t.gdt[5] = 0x00cf_f300_0000_ffff; // 0x28 user data
+        t.gdt[6] = 0x00af_fb00_0000_ffff; // 0x30 user code
         let normal_top = ((&raw const t.normal).addr() + SMALL_STACK) as u64;
         let debug_top = ((&raw const t.debug).addr() + SMALL_STACK) as u64;
         t.tss.ist = [normal_top, nmi_stack, fault_stack, fault_stack, debug_top, 0, 0];

@@ -41,7 +41,6 @@ global_asm!(
     .set START, 0x8000
 
     .pushsection .rodata.ap_start, "a"
-    .balign 16
     .globl ap_start
     .globl ap_start_end
 ap_start:
@@ -87,21 +86,22 @@ ap_long:
     jmp rax
     .balign 8
 ap_gdt:
-    .quad 0
+ap_gdt_pointer:                                     /* in the place of the null descriptor, which nothing reads */
+    .word 4 * 8 - 1
+    .long START + (ap_gdt - ap_start)
+    .word 0
     .quad 0x00cf9b000000ffff                        /* 0x08: 32-bit code */
     .quad 0x00af9b000000ffff                        /* 0x10: 64-bit code */
     .quad 0x00cf93000000ffff                        /* 0x18: data */
-ap_gdt_pointer:
-    .word 4 * 8 - 1
-    .long START + (ap_gdt - ap_start)
 ap_start_end:
     .popsection
 
     .section .text.entry, "ax"
 ap_entry:
     mov eax, 1
-    movabs rcx, offset AP_NEXT
+    movabs rcx, offset AP_STARTED
     lock xadd dword ptr [rcx], eax
+    inc eax
     cmp eax, {max_cpus}
     jae 2f
     movabs rcx, offset AP_PRIVATE
@@ -125,9 +125,9 @@ unsafe extern "C" {
     static ap_start_end: u8;
 }
 
-/// The number that the next processor takes, and what each finds under its number.
+/// How many have taken a number, and what each finds under its own; the boot CPU is number 0.
 #[unsafe(no_mangle)]
-static AP_NEXT: AtomicU32 = AtomicU32::new(1);
+static AP_STARTED: AtomicU32 = AtomicU32::new(0);
 #[unsafe(no_mangle)]
 static AP_PRIVATE: [AtomicPtr<Private>; MAX_CPUS] =
     [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
