@@ -37,13 +37,22 @@ impl WaitQueue {
         }
     }
 
+    /// Wakes all that wait now.
+    #[inline]
     pub fn wake_all(&self) {
-        if self.0.lock().is_empty() {
-            return;
+        let waiting = self.0.lock().len();
+        if waiting != 0 {
+            self.wake_some(waiting);
         }
-        let waiters = core::mem::take(&mut *self.0.lock());
-        for thread in &waiters {
-            sched::wake(thread);
+    }
+
+    /// Wakes up to so many, in order. The queue keeps its memory for those who wait next.
+    #[inline(never)]
+    fn wake_some(&self, most: usize) {
+        for _ in 0..most {
+            // Not under the lock: the last reference may go with the thread.
+            let Some(thread) = self.0.lock().pop_front() else { return };
+            sched::wake(&thread);
         }
     }
 
@@ -53,6 +62,10 @@ impl WaitQueue {
 
     fn remove(&self, thread: &Thread) {
         let mut waiters = self.0.lock();
+        // Whoever was woken isn't there any more.
+        if waiters.is_empty() {
+            return;
+        }
         if let Some(at) = waiters.iter().position(|waiter| core::ptr::eq(Arc::as_ptr(waiter), thread)) {
             waiters.remove(at);
         }
