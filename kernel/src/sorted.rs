@@ -26,6 +26,11 @@ impl<K, V> SortedMap<K, V> {
         self.0.is_empty()
     }
 
+    /// The entry of the least key.
+    pub fn first(&self) -> Option<(&K, &V)> {
+        self.0.first().map(|(key, value)| (key, value))
+    }
+
     /// In order of the keys.
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.0.iter().map(|(_, value)| value)
