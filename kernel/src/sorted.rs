@@ -3,6 +3,8 @@
 
 use alloc::vec::Vec;
 
+use abi::Errno;
+
 /// Keys to values.
 #[derive(Clone, Debug)]
 pub struct SortedMap<K, V>(Vec<(K, V)>);
@@ -18,17 +20,17 @@ impl<K, V> SortedMap<K, V> {
         Self(Vec::new())
     }
 
+    /// Makes room for `more` entries: asked first wherever a program decides how many there are. ENOMEM.
+    pub fn reserve(&mut self, more: usize) -> Result<(), Errno> {
+        self.0.try_reserve(more).map_err(|_| Errno::ENOMEM)
+    }
+
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-
-    /// The entry of the least key.
-    pub fn first(&self) -> Option<(&K, &V)> {
-        self.0.first().map(|(key, value)| (key, value))
     }
 
     /// In order of the keys.

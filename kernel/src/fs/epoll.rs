@@ -138,6 +138,7 @@ impl Set {
             if items.get(&key(fd, file)).is_some_and(|old| old.file.strong_count() > 0) {
                 return Err(Errno::EEXIST);
             }
+            items.reserve(1)?;
             items.insert(key(fd, file), item.clone());
         }
         let events = file.ops.poll(file, Poller::Watch(&item));

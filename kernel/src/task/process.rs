@@ -9,6 +9,7 @@ use super::signal::ProcessSignals;
 use super::thread::Thread;
 use super::usage::Usage;
 use super::wait::WaitQueue;
+use crate::arch::x86_64::cpu::MAX_CPUS;
 use crate::arch::x86_64::smp;
 use crate::fs;
 use crate::mm::AddressSpace;
@@ -285,6 +286,9 @@ static REGISTRY: SpinLock<Registry> =
 /// A number for a new process or thread; `None` when all are taken.
 pub fn allocate_pid() -> Option<u32> {
     let mut registry = REGISTRY.lock();
+    // For this one, and for what other CPUs are about to register.
+    registry.processes.reserve(MAX_CPUS).ok()?;
+    registry.threads.reserve(MAX_CPUS).ok()?;
     for _ in 0..PID_MAX {
         let pid = registry.next;
         registry.next = if pid + 1 >= PID_MAX { PID_WRAP } else { pid + 1 };

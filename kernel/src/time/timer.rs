@@ -3,11 +3,11 @@
 //! A timer belongs to the CPU that set it. Its lock is held neither while threads are woken nor while functions are called.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
 use crate::arch::per_cpu;
 use crate::arch::x86_64::{apic, cpu};
-use crate::sorted::SortedMap;
 use crate::task::{Thread, sched};
 
 /// What happens at a deadline.
@@ -26,7 +26,7 @@ pub struct TimerId {
 
 /// One CPU's timers.
 pub struct Timers {
-    pending: SortedMap<TimerId, Action>,
+    pending: BTreeMap<TimerId, Action>,
     serial: u64,
     /// When the next interrupt comes, 0 for never: a CPU's data is all zeros at first and takes no room in the kernel's file.
     armed: u64,
@@ -34,7 +34,7 @@ pub struct Timers {
 
 impl Timers {
     pub const fn new() -> Self {
-        Self { pending: SortedMap::new(), serial: 0, armed: 0 }
+        Self { pending: BTreeMap::new(), serial: 0, armed: 0 }
     }
 
     /// On the CPU that the timers are of.
@@ -86,7 +86,7 @@ pub fn interrupt() {
         let action = {
             let mut timers = cpu.timers.lock();
             let now = super::monotonic_ns();
-            match timers.pending.first() {
+            match timers.pending.first_key_value() {
                 Some((&id, _)) if id.deadline <= now => timers.pending.remove(&id),
                 Some((&id, _)) => {
                     timers.arm(id.deadline);

@@ -353,6 +353,7 @@ pub fn create(clock: Clock, notify: Notify) -> Result<i32, Errno> {
         }
         other => other,
     };
+    timers.timers.reserve(1).map_err(|_| Errno::EAGAIN)?;
     timers.timers.insert(Name::Posix(id), Timer::new(clock, notify));
     Ok(id)
 }
