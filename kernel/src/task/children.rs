@@ -8,6 +8,7 @@ use abi::Errno;
 use super::process::{self, Process};
 use super::sched::current;
 use super::usage;
+use crate::sync::SpinLock;
 
 /// Which children a wait means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,48 +131,69 @@ pub fn wait(which: Which, options: &Options) -> Result<Option<Report>, crate::sy
     Ok(Some(found?))
 }
 
+/// Held while a parent changes: by a process that ends, for its children and for its own entry with its parent, and by CLONE_PARENT. Before
+/// any process's `children`.
+static FAMILY: SpinLock<()> = SpinLock::new(());
+
+/// Makes a new process a child of the caller's, or of its parent (CLONE_PARENT).
+pub fn adopt(caller: &Arc<Process>, child: &Arc<Process>, is_sibling: bool) {
+    let _family = is_sibling.then(|| FAMILY.lock());
+    let parent = if is_sibling { process::find(caller.parent.load(Ordering::Relaxed)) } else { None };
+    let parent = parent.as_ref().unwrap_or(caller);
+    child.parent.store(parent.pid, Ordering::Relaxed);
+    parent.children.lock().push(child.clone());
+}
+
 /// The process has ended: its children get a new parent, and its own parent learns of it.
 pub fn announce_death(dead: &Arc<Process>) {
+    let family = FAMILY.lock();
     let heir = new_parent(dead);
     let orphans = core::mem::take(&mut *dead.children.lock());
-    for orphan in orphans {
+    for orphan in &orphans {
         let death_signal = orphan.death_signal.load(Ordering::Relaxed);
         if death_signal != 0 {
-            super::signal::send_kernel(&orphan, death_signal);
+            super::signal::send_kernel(orphan, death_signal);
         }
         match &heir {
             Some(heir) => {
                 orphan.parent.store(heir.pid, Ordering::Relaxed);
-                let is_zombie = orphan.zombie.load(Ordering::Acquire);
                 // An adopted child's end is always announced by SIGCHLD.
                 orphan.exit_signal.store(SIGCHLD, Ordering::Relaxed);
                 heir.children.lock().push(orphan.clone());
-                if is_zombie {
-                    notify(heir, &orphan);
+                if orphan.zombie.load(Ordering::Acquire) {
+                    notify(heir, orphan);
                 }
             }
             None => process::unregister(orphan.pid),
         }
     }
-    let parent = process::find(dead.parent.load(Ordering::Relaxed));
-    dead.zombie.store(true, Ordering::Release);
-    crate::fs::pidfd::notify_ended();
-    match parent {
+    match process::find(dead.parent.load(Ordering::Relaxed)) {
         Some(parent) => notify(&parent, dead),
-        None => process::unregister(dead.pid),
+        None => {
+            dead.zombie.store(true, Ordering::Release);
+            process::unregister(dead.pid);
+        }
     }
+    drop(family);
+    crate::fs::pidfd::notify_ended();
     super::exit::note_death();
 }
 
-/// Tells a parent of a child's end: by its signal, and by waking its waits. A parent that ignores SIGCHLD never sees a zombie.
+/// Tells a parent of a child's end: by its signal, and by waking its waits. Whoever sees the zombie has the signal already, and whoever has
+/// the signal finds the zombie: both come under the lock of `children`. A parent that ignores SIGCHLD never sees a zombie.
 fn notify(parent: &Arc<Process>, child: &Arc<Process>) {
     let signal = child.exit_signal.load(Ordering::Relaxed);
+    let mut children = parent.children.lock();
     let discards = signal == SIGCHLD && super::signal::discards_children(parent);
     if signal != 0 {
         super::signal::send_child_ended(parent, child, signal);
     }
+    if discards && let Some(index) = children.iter().position(|other| other.pid == child.pid) {
+        children.swap_remove(index);
+    }
+    child.zombie.store(true, Ordering::Release);
+    drop(children);
     if discards {
-        parent.children.lock().retain(|other| other.pid != child.pid);
         reap(parent, child);
     }
     parent.child_events.wake_all();

@@ -7,7 +7,7 @@ use abi::Errno;
 
 use super::process::{self, Process};
 use super::thread::{Thread, work};
-use super::{sched, signal};
+use super::{children, sched, signal};
 use crate::mm::user::UserPtr;
 use crate::mm::{USER_TOP, address_space::AddressSpace};
 use crate::sync::SpinLock;
@@ -165,7 +165,7 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
 
     if !flags.contains(CloneFlags::THREAD) {
         process::register(&process);
-        parent_of(parent, flags).children.lock().push(process.clone());
+        children::adopt(&parent.process, &process, flags.contains(CloneFlags::PARENT));
     }
     process::register_thread(&child);
     // Whoever ends or stops all threads of the process may have missed this one.
@@ -182,16 +182,6 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
         });
     }
     Ok(tid)
-}
-
-/// Whose child the new process is: the caller's, or with CLONE_PARENT its sibling.
-fn parent_of(caller: &Thread, flags: CloneFlags) -> Arc<Process> {
-    if flags.contains(CloneFlags::PARENT)
-        && let Some(parent) = process::find(caller.process.parent.load(Ordering::Relaxed))
-    {
-        return parent;
-    }
-    caller.process.clone()
 }
 
 fn write_child_tid(child: &Thread, address: usize, tid: u32) {
@@ -215,7 +205,7 @@ fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Process
         Arc::new(SpinLock::new(context))
     };
     let child = Process::new(pid, old.job, files, fs);
-    child.parent.store(parent_of(parent, flags).pid, Ordering::Relaxed);
+    child.parent.store(old.pid, Ordering::Relaxed);
     child.group.store(old.group.load(Ordering::Relaxed), Ordering::Relaxed);
     child.session.store(old.session.load(Ordering::Relaxed), Ordering::Relaxed);
     child.exit_signal.store(request.exit_signal, Ordering::Relaxed);
