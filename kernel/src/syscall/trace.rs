@@ -5,7 +5,8 @@ use core::fmt;
 
 use abi::Errno;
 
-use super::{Support, table};
+use super::args::Shape;
+use super::table;
 use crate::arch::TrapFrame;
 use crate::task::current;
 
@@ -19,17 +20,18 @@ impl fmt::Display for Shown<'_> {
             return write!(f, "syscall_{}({:#x?})", frame.orig_rax as u32, registers);
         };
         write!(f, "{}(", call.name)?;
-        for (index, ((_, show), raw)) in call.args.iter().zip(registers).enumerate() {
+        for (index, (shape, raw)) in call.args.iter().zip(registers).enumerate() {
+            if *shape == Shape::None {
+                break;
+            }
             if index > 0 {
                 f.write_str(", ")?;
             }
-            show(raw, f)?;
+            shape.show(raw, f)?;
         }
         f.write_str(")")?;
-        if let Support::Partial(missing) = call.support
-            && log::log_enabled!(log::Level::Debug)
-        {
-            write!(f, " /* partial: {missing} */")?;
+        if call.is_partial && log::log_enabled!(log::Level::Debug) {
+            f.write_str(" /* partial: see docs/SYSCALLS.md */")?;
         }
         Ok(())
     }
