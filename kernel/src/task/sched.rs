@@ -30,14 +30,15 @@ const HAND_OVER: u64 = 1 << 17;
 /// CPUs that have nothing to do.
 static IDLE: AtomicU64 = AtomicU64::new(0);
 
-/// Threads that wait for their turn on one CPU, the next one first: a list through `Thread::queued_behind`, with a count of each thread.
+/// Threads that wait for their turn on one CPU, the next one first: a list through `Thread::queued_behind`. Threads that aren't dead hold a
+/// count of themselves (`enqueue`), so that neither this list nor `PerCpu::current` has to.
 pub struct RunQueue {
     first: *const Thread,
     last: *const Thread,
     len: usize,
 }
 
-// SAFETY: the queue owns counts of threads, which may be used anywhere.
+// SAFETY: threads may be used anywhere.
 unsafe impl Send for RunQueue {}
 
 impl RunQueue {
@@ -46,21 +47,19 @@ impl RunQueue {
     }
 
     fn first(&self) -> Option<&Thread> {
-        // SAFETY: the queue holds a count.
+        // SAFETY: nobody on the queue is dead.
         unsafe { self.first.as_ref() }
     }
 
     fn last(&self) -> Option<&Thread> {
-        // SAFETY: the queue holds a count.
+        // SAFETY: as above.
         unsafe { self.last.as_ref() }
     }
 
     /// Enters a thread behind those that come before it or are its equals.
     #[inline]
-    fn insert(&mut self, thread: Arc<Thread>) {
-        let new = Arc::into_raw(thread);
-        // SAFETY: the count that was just given to the queue.
-        let thread = unsafe { &*new };
+    fn insert(&mut self, thread: &'static Thread) {
+        let new: *const Thread = thread;
         self.len = self.len.wrapping_add(1);
         let rank = thread.rank();
         let Some(last) = self.last() else {
@@ -76,7 +75,7 @@ impl RunQueue {
         }
         let mut before: Option<&Thread> = None;
         let mut at = self.first;
-        // SAFETY: the queue holds a count of each; the last one stops the search.
+        // SAFETY: nobody on the queue is dead; the last one stops the search.
         while let Some(other) = unsafe { at.as_ref() }
             && other.rank() <= rank
         {
@@ -92,10 +91,10 @@ impl RunQueue {
 
     /// Takes the first thread that may run on one of these CPUs.
     #[inline]
-    fn take(&mut self, cpus: u64) -> Option<Arc<Thread>> {
+    fn take(&mut self, cpus: u64) -> Option<&'static Thread> {
         let mut before: Option<&Thread> = None;
         let mut at = self.first;
-        // SAFETY: the queue holds a count of each.
+        // SAFETY: nobody on the queue is dead.
         while let Some(thread) = unsafe { at.as_ref() } {
             let next = thread.queued_behind.get();
             if thread.affinity.load(Ordering::Relaxed) & cpus == 0 {
@@ -111,8 +110,7 @@ impl RunQueue {
                 self.last = before.map_or(core::ptr::null(), core::ptr::from_ref);
             }
             self.len = self.len.wrapping_sub(1);
-            // SAFETY: the count that the queue held.
-            return Some(unsafe { Arc::from_raw(at) });
+            return Some(thread);
         }
         None
     }
@@ -121,14 +119,14 @@ impl RunQueue {
 /// The running thread.
 #[inline(always)]
 pub fn current() -> &'static Thread {
-    // SAFETY: `current` always names the thread that runs here, which holds one count of itself while it runs.
+    // SAFETY: `current` always names the thread that runs here, which holds a count of itself until it is dead.
     unsafe { &*cpu::current_thread() }
 }
 
 /// The running thread as an owner.
 pub fn current_arc() -> Arc<Thread> {
     let pointer: *const Thread = current();
-    // SAFETY: `current` came from `Arc::into_raw` in `switch_to`, and the running thread holds one count.
+    // SAFETY: threads are made as Arcs, and the running one holds a count of itself.
     unsafe {
         Arc::increment_strong_count(pointer);
         Arc::from_raw(pointer)
@@ -137,8 +135,9 @@ pub fn current_arc() -> Arc<Thread> {
 
 /// Makes a thread a CPU's idle thread, and the one that runs there now.
 pub fn init(cpu: &PerCpu, idle: Arc<Thread>) {
-    cpu.idle.set(Arc::into_raw(idle.clone()));
-    cpu.current.store(Arc::into_raw(idle).cast_mut(), Ordering::Relaxed);
+    let idle = Arc::into_raw(idle);
+    cpu.idle.set(idle);
+    cpu.current.store(idle.cast_mut(), Ordering::Relaxed);
 }
 
 fn bit(cpu: &PerCpu) -> u64 {
@@ -174,7 +173,7 @@ fn carry(thread: &Thread, from: &PerCpu, to: &PerCpu) {
 // ---- enqueueing ---------------------------------------------------------------------------------------------------------------
 
 /// Puts a thread that runs nowhere on a CPU's queue, and sees to it that the CPU notices.
-fn enqueue_on(cpu: &'static PerCpu, thread: Arc<Thread>) {
+fn enqueue_on(cpu: &'static PerCpu, thread: &'static Thread) {
     let me = per_cpu();
     if cpu::is_single() {
         return enqueue_here(me, thread);
@@ -183,7 +182,7 @@ fn enqueue_on(cpu: &'static PerCpu, thread: Arc<Thread>) {
     if last != cpu.id.get() as usize
         && let Some(last) = cpu::by_index(last)
     {
-        carry(&thread, last, cpu);
+        carry(thread, last, cpu);
         thread.cpu.store(cpu.id.get(), Ordering::Relaxed);
     }
     if core::ptr::eq(cpu, me) {
@@ -198,7 +197,7 @@ fn enqueue_on(cpu: &'static PerCpu, thread: Arc<Thread>) {
 
 /// Enters a thread in a queue: sleepers aren't paid for their sleep. Returns how many wait there now.
 #[inline(never)]
-fn insert(cpu: &PerCpu, thread: Arc<Thread>) -> usize {
+fn insert(cpu: &PerCpu, thread: &'static Thread) -> usize {
     let least = cpu.least.load(Ordering::Relaxed);
     let time = thread.virtual_time.load(Ordering::Relaxed);
     thread.virtual_time.store(fair::placed(time, least, CREDIT), Ordering::Relaxed);
@@ -211,7 +210,7 @@ fn insert(cpu: &PerCpu, thread: Arc<Thread>) -> usize {
 
 /// As `enqueue_on`, for this CPU.
 #[inline]
-fn enqueue_here(me: &PerCpu, thread: Arc<Thread>) {
+fn enqueue_here(me: &PerCpu, thread: &'static Thread) {
     // The idle loop looks at the queue before it halts.
     if !me.slice_armed.get() {
         begin_slice(me);
@@ -252,33 +251,37 @@ fn choose(thread: &Thread, hands_over: bool) -> &'static PerCpu {
     cpu::by_index(chosen).unwrap_or(me)
 }
 
-/// Puts a new thread where it will be run.
+/// Puts a new thread where it will be run. From here on it holds a count of itself, which it gives up when it is dead.
 pub fn enqueue(thread: Arc<Thread>) {
     let me = per_cpu();
+    // SAFETY: the count isn't given up before the thread is dead (`finish_switch`).
+    let thread: &'static Thread = unsafe { &*Arc::into_raw(thread) };
     thread.cpu.store(me.id.get(), Ordering::Relaxed);
     if !current().is_idle() {
         thread.virtual_time.store(current().virtual_time.load(Ordering::Relaxed), Ordering::Relaxed);
     }
-    enqueue_on(choose(&thread, false), thread);
+    enqueue_on(choose(thread, false), thread);
 }
 
 /// Wakes a sleeping thread. A thread that isn't asleep (or no longer) is left alone. Whether it was.
 #[inline(never)]
-pub fn wake(thread: &Arc<Thread>) -> bool {
+pub fn wake(thread: &Thread) -> bool {
     match thread.sleeper.wake() {
         Wake::Awake => false,
         Wake::Early => true,
         Wake::Enqueue => {
             let hands_over =
                 current().hands_over.get() >= 2 && per_cpu().waiting.load(Ordering::Relaxed) == 0;
-            enqueue_on(choose(thread, hands_over), thread.clone());
+            // SAFETY: a thread that sleeps isn't dead, so it holds a count of itself.
+            let thread: &'static Thread = unsafe { &*core::ptr::from_ref(thread) };
+            enqueue_on(choose(thread, hands_over), thread);
             true
         }
     }
 }
 
 /// After work bits were added to a thread: wakes it, or interrupts it in the program, so that it looks at them.
-pub fn nudge(thread: &Arc<Thread>) {
+pub fn nudge(thread: &Thread) {
     if !wake(thread) && !cpu::is_single() {
         interrupt_if_running(thread);
     }
@@ -295,9 +298,9 @@ fn interrupt_if_running(thread: &Thread) {
 }
 
 /// The CPUs on which a thread may run were changed.
-pub fn affinity_changed(thread: &Arc<Thread>) {
+pub fn affinity_changed(thread: &Thread) {
     thread.add_work(work::RESCHEDULE);
-    if !core::ptr::eq(Arc::as_ptr(thread), current()) {
+    if !core::ptr::eq(thread, current()) {
         interrupt_if_running(thread);
     }
 }
@@ -305,13 +308,13 @@ pub fn affinity_changed(thread: &Arc<Thread>) {
 // ---- taking -------------------------------------------------------------------------------------------------------------------
 
 /// Takes the next thread off this CPU's queue, or another's.
-fn pick(me: &'static PerCpu) -> Option<Arc<Thread>> {
+fn pick(me: &'static PerCpu) -> Option<&'static Thread> {
     while me.waiting.load(Ordering::Relaxed) != 0
         && let Some(next) = take(me, u64::MAX)
     {
         if !cpu::is_single() && next.affinity.load(Ordering::Relaxed) & bit(me) == 0 {
             // It was to leave this CPU while it waited.
-            enqueue_on(choose(&next, false), next);
+            enqueue_on(choose(next, false), next);
             continue;
         }
         let time = next.virtual_time.load(Ordering::Relaxed);
@@ -325,7 +328,7 @@ fn pick(me: &'static PerCpu) -> Option<Arc<Thread>> {
 
 /// Takes the first thread on a CPU's queue that may run on one of these CPUs.
 #[inline(always)]
-fn take(cpu: &PerCpu, cpus: u64) -> Option<Arc<Thread>> {
+fn take(cpu: &PerCpu, cpus: u64) -> Option<&'static Thread> {
     let mut queue = cpu.queue.lock();
     let taken = queue.take(cpus);
     cpu.waiting.store(queue.len, Ordering::SeqCst);
@@ -335,13 +338,13 @@ fn take(cpu: &PerCpu, cpus: u64) -> Option<Arc<Thread>> {
 /// Takes a thread that waits on another CPU and may run here.
 #[cold]
 #[inline(never)]
-fn steal(me: &'static PerCpu) -> Option<Arc<Thread>> {
+fn steal(me: &'static PerCpu) -> Option<&'static Thread> {
     for other in (0..cpu::online_count()).filter_map(cpu::by_index) {
         if !core::ptr::eq(other, me)
             && other.waiting.load(Ordering::SeqCst) != 0
             && let Some(thread) = take(other, bit(me))
         {
-            carry(&thread, other, me);
+            carry(thread, other, me);
             return Some(thread);
         }
     }
@@ -387,13 +390,9 @@ pub fn reschedule() {
     }
 }
 
-fn idle_of(cpu: &PerCpu) -> Arc<Thread> {
-    let idle = cpu.idle.get();
+fn idle_of(cpu: &PerCpu) -> &'static Thread {
     // SAFETY: set from `Arc::into_raw` in `init`, and never given back.
-    unsafe {
-        Arc::increment_strong_count(idle);
-        Arc::from_raw(idle)
-    }
+    unsafe { &*cpu.idle.get() }
 }
 
 /// Sleeps if the thread was not woken since it prepared to; returns when it has been.
@@ -441,9 +440,9 @@ pub fn change_address_space(space: *const AddressSpace) {
 }
 
 #[inline(never)]
-fn switch_to(cpu: &'static PerCpu, next: Arc<Thread>) {
+fn switch_to(cpu: &'static PerCpu, next: &'static Thread) {
     let previous = current();
-    if core::ptr::eq(previous, Arc::as_ptr(&next)) {
+    if core::ptr::eq(previous, next) {
         return;
     }
     previous.check_stack();
@@ -490,9 +489,8 @@ fn switch_to(cpu: &'static PerCpu, next: Arc<Thread>) {
         }
         cpu.kernel_stack_top.set(next.stack_top());
         let resume = *next.saved_rsp();
-        let raw = Arc::into_raw(next);
-        // The count that `current` held goes to `previous`, which the other side of the switch takes care of.
-        cpu.previous.set(cpu.current.swap(raw.cast_mut(), Ordering::SeqCst));
+        cpu.previous.set(previous);
+        cpu.current.store(core::ptr::from_ref(next).cast_mut(), Ordering::SeqCst);
         switch::switch_stacks(previous.saved_rsp(), resume);
     }
     finish_switch();
@@ -502,13 +500,15 @@ fn switch_to(cpu: &'static PerCpu, next: Arc<Thread>) {
 /// the one on which this thread's `switch_to` began.
 fn finish_switch() {
     let cpu = per_cpu();
-    // SAFETY: `switch_to` put the count of the thread that ran before there.
-    let previous = unsafe { Arc::from_raw(cpu.previous.replace(core::ptr::null())) };
+    // SAFETY: `switch_to` put the thread that ran before there.
+    let previous = unsafe { &*cpu.previous.get() };
     if previous.is_idle() {
         return;
     }
     match previous.sleeper.switched_out() {
-        After::Parked | After::Dead => drop(previous),
+        After::Parked => {}
+        // SAFETY: the count that `enqueue` left to the thread; its stack is in nobody's use any more.
+        After::Dead => drop(unsafe { Arc::from_raw(core::ptr::from_ref(previous)) }),
         After::Enqueue => {
             if cpu::is_single() || previous.affinity.load(Ordering::Relaxed) & bit(cpu) != 0 {
                 if !cpu.slice_armed.get() {
@@ -516,7 +516,7 @@ fn finish_switch() {
                 }
                 insert(cpu, previous);
             } else {
-                enqueue_on(choose(&previous, false), previous);
+                enqueue_on(choose(previous, false), previous);
             }
         }
     }
