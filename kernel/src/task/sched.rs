@@ -9,7 +9,7 @@
 #![expect(unsafe_code, reason = "switches stacks and address spaces")]
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use smp::{After, Wake, fair, place};
 
@@ -35,7 +35,6 @@ static IDLE: AtomicU64 = AtomicU64::new(0);
 pub struct RunQueue {
     first: *const Thread,
     last: *const Thread,
-    len: usize,
 }
 
 // SAFETY: threads may be used anywhere.
@@ -43,15 +42,17 @@ unsafe impl Send for RunQueue {}
 
 impl RunQueue {
     pub const fn new() -> Self {
-        Self { first: core::ptr::null(), last: core::ptr::null(), len: 0 }
+        Self { first: core::ptr::null(), last: core::ptr::null() }
     }
 
-    fn first(&self) -> Option<&Thread> {
+    #[inline(always)]
+    fn first(&self) -> Option<&'static Thread> {
         // SAFETY: nobody on the queue is dead.
         unsafe { self.first.as_ref() }
     }
 
-    fn last(&self) -> Option<&Thread> {
+    #[inline(always)]
+    fn last(&self) -> Option<&'static Thread> {
         // SAFETY: as above.
         unsafe { self.last.as_ref() }
     }
@@ -59,20 +60,25 @@ impl RunQueue {
     /// Enters a thread behind those that come before it or are its equals.
     #[inline]
     fn insert(&mut self, thread: &'static Thread) {
-        let new: *const Thread = thread;
-        self.len = self.len.wrapping_add(1);
         let rank = thread.rank();
-        let Some(last) = self.last() else {
-            thread.queued_behind.set(core::ptr::null());
-            (self.first, self.last) = (new, new);
-            return;
-        };
-        if last.rank() <= rank {
-            thread.queued_behind.set(core::ptr::null());
-            last.queued_behind.set(new);
-            self.last = new;
-            return;
+        match self.last() {
+            Some(last) if last.rank() > rank => self.insert_before_last(thread, rank),
+            _ => self.append(thread),
         }
+    }
+
+    #[inline(always)]
+    fn append(&mut self, thread: &'static Thread) {
+        thread.queued_behind.set(core::ptr::null());
+        match self.last() {
+            Some(last) => last.queued_behind.set(thread),
+            None => self.first = thread,
+        }
+        self.last = thread;
+    }
+
+    #[inline(never)]
+    fn insert_before_last(&mut self, thread: &'static Thread, rank: u64) {
         let mut before: Option<&Thread> = None;
         let mut at = self.first;
         // SAFETY: nobody on the queue is dead; the last one stops the search.
@@ -84,13 +90,23 @@ impl RunQueue {
         }
         thread.queued_behind.set(at);
         match before {
-            Some(before) => before.queued_behind.set(new),
-            None => self.first = new,
+            Some(before) => before.queued_behind.set(thread),
+            None => self.first = thread,
         }
     }
 
+    /// Takes the first thread.
+    #[inline(always)]
+    fn pop(&mut self) -> Option<&'static Thread> {
+        let first = self.first()?;
+        self.first = first.queued_behind.get();
+        if self.first.is_null() {
+            self.last = core::ptr::null();
+        }
+        Some(first)
+    }
+
     /// Takes the first thread that may run on one of these CPUs.
-    #[inline]
     fn take(&mut self, cpus: u64) -> Option<&'static Thread> {
         let mut before: Option<&Thread> = None;
         let mut at = self.first;
@@ -109,7 +125,6 @@ impl RunQueue {
             if next.is_null() {
                 self.last = before.map_or(core::ptr::null(), core::ptr::from_ref);
             }
-            self.len = self.len.wrapping_sub(1);
             return Some(thread);
         }
         None
@@ -148,19 +163,30 @@ fn bit(cpu: &PerCpu) -> u64 {
 
 /// Charges the running thread for its turn so far.
 #[inline(never)]
-fn charge(cpu: &PerCpu, thread: &Thread) -> u64 {
-    let now = tsc::read();
-    let used = now.saturating_sub(cpu.charged_at.replace(now));
+fn charge(cpu: &PerCpu, thread: &Thread) {
+    charge_until(cpu, thread, tsc::read());
+}
+
+#[inline(always)]
+fn charge_until(cpu: &PerCpu, thread: &Thread, now: u64) {
+    let used = now.wrapping_sub(cpu.charged_at.replace(now));
     if !thread.is_idle() {
         let time = thread.virtual_time.load(Ordering::Relaxed);
         let time = time.wrapping_add(fair::virtual_ticks(used, thread.priorities.nice()));
         thread.virtual_time.store(time, Ordering::Relaxed);
         // Who comes to a thread that was alone doesn't get the time that it spent alone.
-        if cpu.waiting.load(Ordering::Relaxed) == 0 && time > cpu.least.load(Ordering::Relaxed) {
-            cpu.least.store(time, Ordering::Relaxed);
+        if cpu.waiting.load(Ordering::Relaxed) == 0 {
+            raise_least(cpu, time);
         }
     }
-    now
+}
+
+/// Nobody who waits on a CPU should have less virtual time than this.
+#[inline(always)]
+fn raise_least(cpu: &PerCpu, time: u64) {
+    if time > cpu.least.load(Ordering::Relaxed) {
+        cpu.least.store(time, Ordering::Relaxed);
+    }
 }
 
 /// Virtual time as it counts on another CPU.
@@ -189,8 +215,11 @@ fn enqueue_on(cpu: &'static PerCpu, thread: &'static Thread) {
         me.woke_at.set(tsc::read());
         return enqueue_here(me, thread);
     }
-    let is_urgent = thread.priorities.policy().is_realtime();
-    if insert(cpu, thread) == 1 || is_urgent || IDLE.load(Ordering::SeqCst) & bit(cpu) != 0 {
+    let is_urgent = thread.priorities.is_realtime();
+    let waiting = insert(cpu, thread);
+    // Either this sees the bit of a CPU that is about to halt, or that CPU sees what is on its queue.
+    fence(Ordering::SeqCst);
+    if waiting == 1 || is_urgent || IDLE.load(Ordering::SeqCst) & bit(cpu) != 0 {
         apic::send_ipi(cpu);
     }
 }
@@ -203,8 +232,8 @@ fn insert(cpu: &PerCpu, thread: &'static Thread) -> usize {
     thread.virtual_time.store(fair::placed(time, least, CREDIT), Ordering::Relaxed);
     let mut queue = cpu.queue.lock();
     queue.insert(thread);
-    let waiting = queue.len;
-    cpu.waiting.store(waiting, Ordering::SeqCst);
+    let waiting = cpu.waiting.load(Ordering::Relaxed).wrapping_add(1);
+    cpu.waiting.store(waiting, Ordering::Release);
     waiting
 }
 
@@ -215,7 +244,7 @@ fn enqueue_here(me: &PerCpu, thread: &'static Thread) {
     if !me.slice_armed.get() {
         begin_slice(me);
     }
-    if thread.priorities.policy().is_realtime() {
+    if thread.priorities.is_realtime() {
         current().add_work(work::RESCHEDULE);
     }
     insert(me, thread);
@@ -270,14 +299,22 @@ pub fn wake(thread: &Thread) -> bool {
         Wake::Awake => false,
         Wake::Early => true,
         Wake::Enqueue => {
-            let hands_over =
-                current().hands_over.get() >= 2 && per_cpu().waiting.load(Ordering::Relaxed) == 0;
             // SAFETY: a thread that sleeps isn't dead, so it holds a count of itself.
             let thread: &'static Thread = unsafe { &*core::ptr::from_ref(thread) };
-            enqueue_on(choose(thread, hands_over), thread);
+            if cpu::is_single() {
+                enqueue_here(per_cpu(), thread);
+            } else {
+                enqueue_woken(thread);
+            }
             true
         }
     }
+}
+
+#[inline(never)]
+fn enqueue_woken(thread: &'static Thread) {
+    let hands_over = current().hands_over.get() >= 2 && per_cpu().waiting.load(Ordering::Relaxed) == 0;
+    enqueue_on(choose(thread, hands_over), thread);
 }
 
 /// After work bits were added to a thread: wakes it, or interrupts it in the program, so that it looks at them.
@@ -308,31 +345,51 @@ pub fn affinity_changed(thread: &Thread) {
 // ---- taking -------------------------------------------------------------------------------------------------------------------
 
 /// Takes the next thread off this CPU's queue, or another's.
+#[inline]
 fn pick(me: &'static PerCpu) -> Option<&'static Thread> {
+    if !cpu::is_single() {
+        return pick_among(me);
+    }
+    if me.waiting.load(Ordering::Relaxed) == 0 {
+        return None;
+    }
+    let next = pop(me)?;
+    raise_least(me, next.virtual_time.load(Ordering::Relaxed));
+    Some(next)
+}
+
+/// As `pick`, where there are several CPUs.
+#[inline(never)]
+fn pick_among(me: &'static PerCpu) -> Option<&'static Thread> {
     while me.waiting.load(Ordering::Relaxed) != 0
-        && let Some(next) = take(me, u64::MAX)
+        && let Some(next) = pop(me)
     {
-        if !cpu::is_single() && next.affinity.load(Ordering::Relaxed) & bit(me) == 0 {
+        if next.affinity.load(Ordering::Relaxed) & bit(me) == 0 {
             // It was to leave this CPU while it waited.
             enqueue_on(choose(next, false), next);
             continue;
         }
-        let time = next.virtual_time.load(Ordering::Relaxed);
-        if time > me.least.load(Ordering::Relaxed) {
-            me.least.store(time, Ordering::Relaxed);
-        }
+        raise_least(me, next.virtual_time.load(Ordering::Relaxed));
         return Some(next);
     }
-    if cpu::is_single() { None } else { steal(me) }
+    steal(me)
+}
+
+/// Takes the first thread off this CPU's queue.
+#[inline(always)]
+fn pop(me: &PerCpu) -> Option<&'static Thread> {
+    let mut queue = me.queue.lock();
+    let first = queue.pop()?;
+    me.waiting.store(me.waiting.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Release);
+    Some(first)
 }
 
 /// Takes the first thread on a CPU's queue that may run on one of these CPUs.
-#[inline(always)]
 fn take(cpu: &PerCpu, cpus: u64) -> Option<&'static Thread> {
     let mut queue = cpu.queue.lock();
-    let taken = queue.take(cpus);
-    cpu.waiting.store(queue.len, Ordering::SeqCst);
-    taken
+    let taken = queue.take(cpus)?;
+    cpu.waiting.store(cpu.waiting.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Release);
+    Some(taken)
 }
 
 /// Takes a thread that waits on another CPU and may run here.
@@ -358,14 +415,24 @@ pub fn yield_now() {
         return;
     }
     let me = current();
+    let mut queue = cpu.queue.lock();
     // Behind everybody who waits now.
-    let last = cpu.queue.lock().last().map_or(0, |thread| thread.virtual_time.load(Ordering::Relaxed));
-    let time = me.virtual_time.load(Ordering::Relaxed);
-    if time < last {
+    let Some(last) = queue.last() else { return };
+    let last = last.virtual_time.load(Ordering::Relaxed);
+    if me.virtual_time.load(Ordering::Relaxed) < last {
         me.virtual_time.store(last, Ordering::Relaxed);
     }
+    if cpu::is_single() && !me.priorities.is_realtime() {
+        // Nobody else would run it before its registers are saved.
+        let Some(next) = queue.pop() else { return };
+        queue.append(me);
+        drop(queue);
+        raise_least(cpu, next.virtual_time.load(Ordering::Relaxed));
+        return switch_to(cpu, next, Place::Queued);
+    }
+    drop(queue);
     if let Some(next) = pick(cpu) {
-        switch_to(cpu, next);
+        switch_to(cpu, next, Place::Open);
     }
 }
 
@@ -384,9 +451,9 @@ pub fn reschedule() {
     }
     me.note_preemption();
     match pick(cpu) {
-        Some(next) => switch_to(cpu, next),
+        Some(next) => switch_to(cpu, next, Place::Open),
         None if may_stay => {}
-        None => switch_to(cpu, idle_of(cpu)),
+        None => switch_to(cpu, idle_of(cpu), Place::Open),
     }
 }
 
@@ -402,7 +469,7 @@ pub fn sleep() {
     }
     let cpu = per_cpu();
     let next = pick(cpu).unwrap_or_else(|| idle_of(cpu));
-    switch_to(cpu, next);
+    switch_to(cpu, next, Place::Open);
 }
 
 /// Ends the running thread for good.
@@ -439,38 +506,60 @@ pub fn change_address_space(space: *const AddressSpace) {
     load_space(per_cpu(), space);
 }
 
+/// Where a thread that is switched away from is to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// On a run queue unless it sleeps.
+    Open,
+    /// It is on this CPU's queue already.
+    Queued,
+}
+
+/// With one CPU nobody can wake or run the thread before it was switched away from, so that its place is found before that and
+/// `finish_switch` has nothing left to do.
+#[inline(always)]
+fn settle_alone(cpu: &PerCpu, previous: &'static Thread) {
+    match previous.sleeper.switched_out_alone() {
+        After::Parked => {}
+        After::Dead => cpu.previous.set(previous),
+        After::Enqueue => {
+            if !cpu.slice_armed.get() {
+                cpu.slice_armed.set(true);
+                time::ensure_tick(SLICE_NS);
+            }
+            insert(cpu, previous);
+        }
+    }
+}
+
 #[inline(never)]
-fn switch_to(cpu: &'static PerCpu, next: &'static Thread) {
+fn switch_to(cpu: &'static PerCpu, next: &'static Thread, place: Place) {
     let previous = current();
     if core::ptr::eq(previous, next) {
         return;
     }
-    previous.check_stack();
-    let now = charge(cpu, previous);
-    let sleeps = !previous.sleeper.is_runnable();
-    previous.counters.note_switch(sleeps);
+    let now = tsc::read();
+    charge_until(cpu, previous, now);
+    previous.counters.note_switch(!previous.sleeper.is_runnable());
     previous.run_clock.stop(now);
     next.run_clock.start(now);
-    if !cpu::is_single() {
-        if sleeps && cpu.woke_at.get() != 0 {
-            previous.note_hand_over(now.saturating_sub(cpu.woke_at.get()) < HAND_OVER);
-        }
-        if next.cpu.load(Ordering::Relaxed) != cpu.id.get() {
-            next.cpu.store(cpu.id.get(), Ordering::Relaxed);
-        }
-        if next.ran_on.replace(cpu.id.get()) != cpu.id.get() {
-            next.note_preemption();
-        }
-    }
-    cpu.woke_at.set(0);
     // SAFETY: interrupts are off; `previous` runs here and `next` runs nowhere, so their registers and FPU areas are ours to save and load.
     unsafe {
-        if !previous.is_idle() && !previous.sleeper.is_dead() {
+        if !previous.is_idle() {
+            previous.check_stack();
             if let Some(state) = previous.fpu_state() {
                 state.save();
             }
             previous.fs_base.set(cpu::fs_base());
             previous.gs_base.set(cpu::user_gs_base());
+        }
+        if cpu::is_single() {
+            if place == Place::Open && !previous.is_idle() {
+                settle_alone(cpu, previous);
+            }
+        } else {
+            note_move(cpu, previous, next, now);
+            cpu.previous.set(previous);
         }
         if next.is_idle() {
             // An idle CPU is in nobody's way: others needn't interrupt it for its translations.
@@ -486,22 +575,44 @@ fn switch_to(cpu: &'static PerCpu, next: &'static Thread) {
             if next.space_pointer() != cpu.space.get() {
                 load_space(cpu, next.space_pointer());
             }
+            cpu.kernel_stack_top.set(next.stack_top());
         }
-        cpu.kernel_stack_top.set(next.stack_top());
-        let resume = *next.saved_rsp();
-        cpu.previous.set(previous);
-        cpu.current.store(core::ptr::from_ref(next).cast_mut(), Ordering::SeqCst);
-        switch::switch_stacks(previous.saved_rsp(), resume);
+        cpu.current.store(core::ptr::from_ref(next).cast_mut(), Ordering::Release);
+        switch::switch_stacks(previous.saved_rsp(), *next.saved_rsp());
     }
     finish_switch();
 }
 
+/// What switches tell where there are several CPUs: whether a thread sleeps right after waking another, and that one runs elsewhere than before.
+#[inline(never)]
+fn note_move(cpu: &PerCpu, previous: &Thread, next: &Thread, now: u64) {
+    let woke_at = cpu.woke_at.replace(0);
+    if woke_at != 0 && !previous.sleeper.is_runnable() {
+        previous.note_hand_over(now.saturating_sub(woke_at) < HAND_OVER);
+    }
+    if next.cpu.load(Ordering::Relaxed) != cpu.id.get() {
+        next.cpu.store(cpu.id.get(), Ordering::Relaxed);
+    }
+    if next.ran_on.replace(cpu.id.get()) != cpu.id.get() {
+        next.note_preemption();
+    }
+    // Whoever nudges a thread looks at `current` after it has changed the thread's work, and the thread looks at its work after this.
+    fence(Ordering::SeqCst);
+}
+
 /// The second half of a switch, on the new stack: from here on the thread that was switched away from can be run elsewhere. The CPU isn't
 /// the one on which this thread's `switch_to` began.
+#[inline(always)]
 fn finish_switch() {
     let cpu = per_cpu();
-    // SAFETY: `switch_to` put the thread that ran before there.
-    let previous = unsafe { &*cpu.previous.get() };
+    // SAFETY: `switch_to` put the thread that ran before there, if something is left to do for it.
+    if let Some(previous) = unsafe { cpu.previous.replace(core::ptr::null()).as_ref() } {
+        settle(cpu, previous);
+    }
+}
+
+#[inline(never)]
+fn settle(cpu: &'static PerCpu, previous: &'static Thread) {
     if previous.is_idle() {
         return;
     }
@@ -510,7 +621,7 @@ fn finish_switch() {
         // SAFETY: the count that `enqueue` left to the thread; its stack is in nobody's use any more.
         After::Dead => drop(unsafe { Arc::from_raw(core::ptr::from_ref(previous)) }),
         After::Enqueue => {
-            if cpu::is_single() || previous.affinity.load(Ordering::Relaxed) & bit(cpu) != 0 {
+            if previous.affinity.load(Ordering::Relaxed) & bit(cpu) != 0 {
                 if !cpu.slice_armed.get() {
                     begin_slice(cpu);
                 }
@@ -532,7 +643,7 @@ pub fn idle_loop() -> ! {
     loop {
         let cpu = per_cpu();
         if let Some(next) = pick(cpu) {
-            switch_to(cpu, next);
+            switch_to(cpu, next, Place::Open);
             continue;
         }
         if cpu::is_single() {
@@ -547,7 +658,7 @@ pub fn idle_loop() -> ! {
         }
         IDLE.fetch_and(!bit(cpu), Ordering::SeqCst);
         if let Some(next) = next {
-            switch_to(cpu, next);
+            switch_to(cpu, next, Place::Open);
         }
     }
 }
