@@ -94,12 +94,19 @@ impl Key {
         if address.addr() >= crate::mm::USER_TOP { Err(Errno::EFAULT) } else { Ok(()) }
     }
 
+    /// The key of a word that no other process has to do with. EINVAL if it isn't aligned, EFAULT outside the program's half.
+    #[inline(always)]
+    pub fn private(address: UserPtr<u32>) -> Result<Self, Errno> {
+        Self::check(address)?;
+        let space = current().address_space().ok_or(Errno::EFAULT)?;
+        Ok(Self { object: core::ptr::from_ref(space).addr(), offset: address.addr() })
+    }
+
     /// The key of a word. EINVAL if it isn't aligned, EFAULT if a shared word isn't mapped.
     pub fn of(address: UserPtr<u32>, scope: Scope) -> Result<Self, Errno> {
-        Self::check(address)?;
+        let private = Self::private(address)?;
         let at = address.addr();
         let space = current().address_space().ok_or(Errno::EFAULT)?;
-        let private = Self { object: core::ptr::from_ref(space).addr(), offset: at };
         if scope == Scope::Private {
             return Ok(private);
         }
@@ -237,21 +244,21 @@ pub fn wait_many(words: &[(UserPtr<u32>, Key, u32)], deadline: Option<u64>) -> R
     }
 }
 
-/// Whether nobody sleeps on any futex: then a wake of a private word has nothing to do but to check its address.
-#[inline(always)]
-pub fn is_quiet() -> bool {
-    WAITERS.load(Ordering::SeqCst) == 0
-}
-
 /// Wakes up to `count` waiters whose bitsets meet `bitset`. Returns how many.
+#[inline]
 pub fn wake(key: Key, count: usize, bitset: u32) -> usize {
     if WAITERS.load(Ordering::SeqCst) == 0 {
         return 0;
     }
+    wake_present(key, count, bitset)
+}
+
+#[inline(never)]
+fn wake_present(key: Key, count: usize, bitset: u32) -> usize {
     wake_in(&lock_bucket(key.bucket()), key, count, bitset)
 }
 
-#[inline]
+#[inline(always)]
 fn wake_in(bucket: &Bucket, key: Key, count: usize, bitset: u32) -> usize {
     let mut woken = 0;
     let mut next = bucket.first();
