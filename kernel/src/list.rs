@@ -7,6 +7,7 @@
 
 use core::cell::Cell;
 use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 /// What stands on a list.
 pub struct Entry<T> {
@@ -18,7 +19,8 @@ pub struct Entry<T> {
 
 /// The first and the last entry; null for none.
 pub struct List<T> {
-    first: Cell<*const Entry<T>>,
+    /// Atomic for those who look without the lock whether there is any.
+    first: AtomicPtr<Entry<T>>,
     last: Cell<*const Entry<T>>,
 }
 
@@ -44,18 +46,24 @@ impl<T> Entry<T> {
 
 impl<T> List<T> {
     pub const fn new() -> Self {
-        Self { first: Cell::new(ptr::null()), last: Cell::new(ptr::null()) }
+        Self { first: AtomicPtr::new(ptr::null_mut()), last: Cell::new(ptr::null()) }
+    }
+
+    /// Also without the lock.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.first.load(Ordering::Relaxed).is_null()
     }
 
     #[inline(always)]
-    pub fn is_empty(&self) -> bool {
-        self.first.get().is_null()
+    fn set_first(&self, entry: *const Entry<T>) {
+        self.first.store(entry.cast_mut(), Ordering::Relaxed);
     }
 
     #[inline(always)]
     pub fn first(&self) -> Option<&Entry<T>> {
         // SAFETY: what is on the list is there (this module's rule).
-        unsafe { self.first.get().as_ref() }
+        unsafe { self.first.load(Ordering::Relaxed).as_ref() }
     }
 
     /// The one behind an entry of this list.
@@ -83,7 +91,7 @@ impl<T> List<T> {
         // SAFETY: what is on the list is there.
         match unsafe { last.as_ref() } {
             Some(last) => last.next.set(entry),
-            None => self.first.set(entry),
+            None => self.set_first(entry),
         }
     }
 
@@ -97,7 +105,7 @@ impl<T> List<T> {
         // SAFETY: what is on the list is there.
         match unsafe { previous.as_ref() } {
             Some(previous) => previous.next.set(next),
-            None => self.first.set(next),
+            None => self.set_first(next),
         }
         // SAFETY: as above.
         match unsafe { next.as_ref() } {
@@ -112,7 +120,7 @@ impl<T> List<T> {
     pub fn pop_front(&self) -> Option<&Entry<T>> {
         let first = self.first()?;
         first.is_listed.set(false);
-        self.first.set(first.next.get());
+        self.set_first(first.next.get());
         match self.first() {
             Some(next) => next.previous.set(ptr::null()),
             None => self.last.set(ptr::null()),

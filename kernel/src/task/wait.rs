@@ -5,6 +5,7 @@
 use alloc::vec::Vec;
 
 use core::cell::RefCell;
+use core::sync::atomic::{Ordering, fence};
 
 use super::sched;
 use super::thread::Thread;
@@ -45,9 +46,14 @@ impl WaitQueue {
     }
 
     /// Wakes all that wait now.
-    #[inline]
+    #[inline(always)]
     pub fn wake_all(&self) {
-        if !self.0.lock().is_empty() {
+        // Whoever waits is on the list before it looks at the state a last time.
+        if !cpu::is_single() {
+            fence(Ordering::SeqCst);
+        }
+        // SAFETY: the address of the value behind the lock.
+        if !unsafe { &*self.0.as_mut_ptr() }.is_empty() {
             self.wake_present();
         }
     }
@@ -61,7 +67,7 @@ impl WaitQueue {
         }
     }
 
-    /// Enters the running thread.
+    /// Enters the running thread. What it waits for is looked at after this: `wake_all` looks at the list without its lock.
     ///
     /// # Safety
     /// `remove` comes before the entry goes away.
@@ -69,6 +75,9 @@ impl WaitQueue {
     unsafe fn add(&self, entry: &Waiting) {
         // SAFETY: the caller's promise.
         unsafe { self.0.lock().push_back(entry) };
+        if !cpu::is_single() {
+            fence(Ordering::SeqCst);
+        }
     }
 
     /// Whoever was woken isn't there any more.
@@ -156,7 +165,7 @@ pub fn wait_killable<T>(queue: &WaitQueue, mut condition: impl FnMut() -> Option
         unsafe { queue.add(&entry) };
         let value = condition();
         // Looked at after the preparation: whoever ends the process wakes its threads after setting the flag.
-        let ends = me.process.ending.load(core::sync::atomic::Ordering::SeqCst);
+        let ends = me.process.ending.load(Ordering::SeqCst);
         if value.is_none() && !ends {
             sched::sleep();
         }
