@@ -87,7 +87,7 @@ pub(crate) struct RunArgs {
     /// Directory in which the program starts
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub(crate) cwd: PathBuf,
-    /// A directory that becomes the guest's root
+    /// A directory that becomes the guest's root; the program is looked for there first
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
     /// The machine type
@@ -120,7 +120,8 @@ pub(crate) struct RunArgs {
     /// Refuse to install missing packages; say the command instead
     #[arg(long)]
     pub(crate) no_install: bool,
-    /// The program, an ELF file or a script; without one, a demonstration
+    /// The program, an ELF file or a script: with --root a path in it (a name alone is looked up in PATH there), else a file of this host;
+    /// without one, a demonstration
     pub(crate) program: Option<PathBuf>,
     /// Its arguments
     #[arg(last = true)]

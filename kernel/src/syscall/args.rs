@@ -74,17 +74,34 @@ impl<T> Arg for UserPtr<T> {
     }
 }
 
+/// A number: what is too large to be a length or a position is an address.
+pub fn show_word(raw: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if raw > u64::from(u32::MAX) { write!(f, "{raw:#x}") } else { write!(f, "{raw}") }
+}
+
+fn show_int(raw: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{}", raw as i32)
+}
+
+fn show_flags(raw: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{:#x}", raw as u32)
+}
+
+fn show_signed(raw: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if raw.cast_signed() < 0 { write!(f, "{}", raw.cast_signed()) } else { show_word(raw, f) }
+}
+
 macro_rules! integer {
-    ($($type:ty: $format:literal),* $(,)?) => { $(
+    ($($type:ty: $show:ident),* $(,)?) => { $(
         impl Arg for $type {
             #[inline(always)]
             fn from_arg(raw: u64) -> Self {
                 raw as Self
             }
             fn show(raw: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, $format, raw as Self)
+                $show(raw, f)
             }
         }
     )* };
 }
-integer!(i32: "{}", u32: "{:#x}", i64: "{}", u64: "{:#x}", usize: "{}", isize: "{}");
+integer!(i32: show_int, u32: show_flags, i64: show_signed, u64: show_word, usize: show_word, isize: show_signed);

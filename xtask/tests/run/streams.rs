@@ -131,11 +131,46 @@ fn a_directory_becomes_the_root() {
     let inside = root.join("bin/probe");
     let said = run(&["--root", root_option, inside.to_str().unwrap(), "--", "read", "/bin/probe"]);
     assert!(said.stdout.starts_with(b"\x7fELF"), "{}", said.stderr);
+    assert!(
+        run(&["--root", root_option, inside.to_str().unwrap(), "--", "show"])
+            .text()
+            .starts_with("arg /bin/probe\n")
+    );
     // A script finds its interpreter there.
     let script = file(&scratch("script"), "script", b"#!/bin/probe show\n");
     let said = run(&["--root", root_option, &script, "--", "x"]);
     let expected = format!("arg /bin/probe\narg show\narg {script}\narg x\n");
     assert!(said.text().starts_with(&expected), "{} {}", said.text(), said.stderr);
+}
+
+#[test]
+fn programs_of_the_root_go_by_their_paths_there() {
+    let root = scratch("root-paths");
+    let root_option = root.to_str().unwrap();
+    // This host has another program of that name.
+    std::fs::create_dir_all(root.join("usr/bin")).unwrap();
+    std::fs::create_dir(root.join("home")).unwrap();
+    std::fs::copy(probe(), root.join("usr/bin/true")).unwrap();
+    std::os::unix::fs::symlink("usr/bin", root.join("bin")).unwrap();
+    std::os::unix::fs::symlink("../usr/bin/true", root.join("home/link")).unwrap();
+    let shows = |options: &[&str], typed: &str, cwd: &str| {
+        let said = run(&[options, &["--root", root_option, typed, "--", "show"]].concat());
+        let text = said.text();
+        assert!(text.starts_with(&format!("arg {typed}\narg show\n")), "{typed}: {text}{}", said.stderr);
+        assert!(text.ends_with(&format!("cwd {cwd}\n")), "{typed}: {text}");
+    };
+    shows(&[], "/bin/true", "/");
+    shows(&[], "usr/../bin/true", "/");
+    shows(&[], "true", "/");
+    shows(&["--env", "PATH=/sbin:/home"], "link", "/");
+    shows(&["--cwd=/home"], "./link", "/home");
+    // Added at the place that it has on this host, where the root has a link.
+    let said = run(&["--root", root_option, probe(), "--", "read", "/bin/true"]);
+    assert!(said.stdout.starts_with(b"\x7fELF"), "{}", said.stderr);
+    let said = run(&["--root", root_option, "/bin/busybox", "--", "echo", "from the host"]);
+    assert_eq!(said.text(), "from the host\n", "{}", said.stderr);
+    let said = run(&["--root", root_option, "/bin/no-such"]);
+    said.expect_error(125, &["whelk: /bin/no-such: no such file, neither in", root_option]);
 }
 
 #[test]
