@@ -34,9 +34,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
     if args.print_qemu {
         return print_command(&machine, &initrd);
     }
-    if args.gdb {
+    if let Some(port) = args.gdb {
         say(&format!(
-            "whelk: waiting for gdb; start it with: gdb {} -ex 'target remote :1234'\n",
+            "whelk: waiting for gdb; start it with: gdb {} -ex 'target remote :{port}'\n",
             kernel.full.display()
         ));
     }
@@ -63,7 +63,7 @@ fn files(args: &RunArgs, policy: Policy) -> Result<(Root, Program)> {
         }
         root.add_tree(directory).context("--root")?;
     }
-    let program = match &args.program {
+    let program = match args.command().0 {
         Some(program) => find_program(program, args, &root)?,
         None => Program { host: demo::demo(policy)?, guest: "/demo".into(), argv0: b"demo".to_vec() },
     };
@@ -181,7 +181,7 @@ fn config(args: &RunArgs, machine: &Machine, program: &Program) -> Result<Config
         Stdin::Host
     };
     let mut argv = vec![program.argv0.clone()];
-    argv.extend(args.args.iter().map(|arg| arg.as_bytes().to_vec()));
+    argv.extend(args.command().1.iter().map(|arg| arg.as_bytes().to_vec()));
     let job = Job {
         path: program.guest.as_os_str().as_bytes().to_vec(),
         argv,

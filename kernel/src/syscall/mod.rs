@@ -168,8 +168,9 @@ pub enum Support {
 /// A row of the table, for strace.
 pub struct Call {
     pub name: &'static str,
-    pub support: Support,
-    pub args: &'static [(&'static str, args::Show)],
+    /// Whether docs/SYSCALLS.md says that something of it is missing.
+    pub is_partial: bool,
+    pub args: &'static [args::Shape],
 }
 
 /// A number without a row.

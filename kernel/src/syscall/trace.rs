@@ -5,7 +5,8 @@ use core::fmt::{self, Write};
 
 use abi::Errno;
 
-use super::{Support, table};
+use super::args::Shape;
+use super::table;
 use crate::arch::TrapFrame;
 use crate::task::current;
 
@@ -19,17 +20,18 @@ impl fmt::Display for Shown<'_> {
             return write!(f, "syscall_{}({:#x?})", frame.orig_rax as u32, registers);
         };
         write!(f, "{}(", call.name)?;
-        for (index, ((_, show), raw)) in call.args.iter().zip(registers).enumerate() {
+        for (index, (shape, raw)) in call.args.iter().zip(registers).enumerate() {
+            if *shape == Shape::None {
+                break;
+            }
             if index > 0 {
                 f.write_str(", ")?;
             }
-            show(raw, f)?;
+            shape.show(raw, f)?;
         }
         f.write_str(")")?;
-        if let Support::Partial(missing) = call.support
-            && log::log_enabled!(log::Level::Debug)
-        {
-            write!(f, " /* partial: {missing} */")?;
+        if call.is_partial && log::log_enabled!(log::Level::Debug) {
+            f.write_str(" /* partial: see docs/SYSCALLS.md */")?;
         }
         Ok(())
     }
@@ -42,7 +44,7 @@ struct Line {
     len: usize,
 }
 
-impl fmt::Write for Line {
+impl Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let room = self.bytes.get_mut(self.len..).unwrap_or_default();
         let len = text.floor_char_boundary(room.len());
@@ -66,7 +68,7 @@ impl fmt::Display for Outcome {
             let errno = Errno::from_raw(self.0.unsigned_abs() as u16);
             write!(f, "-1 {}", errno.name().unwrap_or("?"))
         } else {
-            super::args::show_word(value, f)
+            Shape::I64.show(value, f)
         }
     }
 }
@@ -82,7 +84,8 @@ extern "C" fn syscall_traced(frame: &mut TrapFrame) -> isize {
     let number = frame.orig_rax;
     let mut line = Line { bytes: [0; 512], len: 0 };
     let _ = write!(line, "{}", Shown(frame));
-    let text = line.bytes.get(..line.len).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default();
+    let text =
+        line.bytes.get(..line.len).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default();
     crate::debug::trace_call(tid, text);
     let name = table::call(number as u32).map_or("", |call| call.name);
     if matches!(number, EXIT | EXIT_GROUP) {

@@ -128,5 +128,5 @@ pub fn follows_call(address: u64) -> bool {
         || indirect(3, &[0x10, 0x50])
         || indirect(4, &[0x50])
         || indirect(6, &[0x10, 0x90])
-        || indirect(7, &[0x90])
+        || indirect(7, &[0x10, 0x90])
 }
