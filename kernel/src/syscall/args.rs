@@ -31,6 +31,9 @@ pub enum Shape {
     Size,
 }
 
+/// Where programs that choose their own addresses begin.
+const LOWEST_ADDRESS: i64 = 0x40_0000;
+
 impl Shape {
     /// Prints a register.
     pub fn show(self, raw: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,8 +49,9 @@ impl Shape {
             Self::Pointer | Self::U64 => write!(f, "{raw:#x}"),
             Self::U32 => write!(f, "{:#x}", raw as u32),
             Self::Fd | Self::I32 => write!(f, "{}", raw as i32),
-            Self::Size => write!(f, "{raw}"),
-            Self::I64 => write!(f, "{}", raw.cast_signed()),
+            // Too large to be a length or a position: an address.
+            Self::Size | Self::I64 if raw.cast_signed() >= LOWEST_ADDRESS => write!(f, "{raw:#x}"),
+            Self::Size | Self::I64 => write!(f, "{}", raw.cast_signed()),
         }
     }
 }
