@@ -284,7 +284,7 @@ impl Pipe {
         ring.slots.push_back(Slot { frame, offset: 0, len, is_open: true, is_packet: false });
         self.used.store(1, Ordering::Release);
         self.reader.set(Events::READABLE);
-        self.readable.notify();
+        self.readable.notify_of(Events::READABLE);
         Some(len)
     }
 
@@ -308,7 +308,7 @@ impl Pipe {
                 let was_full = self.is_full();
                 if let Some(result) = self.read_some(&mut ring, dst) {
                     if was_full {
-                        self.writable.notify();
+                        self.writable.notify_of(Events::WRITABLE);
                     }
                     return result.map_err(SysError::from);
                 }
@@ -397,7 +397,7 @@ impl Pipe {
             }
         }
         if *done > before && (was_empty || self.readable.is_watched()) {
-            self.readable.notify();
+            self.readable.notify_of(Events::READABLE);
         }
         result
     }
@@ -479,7 +479,7 @@ impl Pipe {
         };
         drop(ring);
         if was_full {
-            self.writable.notify();
+            self.writable.notify_of(Events::WRITABLE);
         }
         Some(piece)
     }
@@ -509,7 +509,7 @@ impl Pipe {
         }
         ring.slots.push_back(slot);
         self.publish(&ring);
-        self.readable.notify();
+        self.readable.notify_of(Events::READABLE);
         None
     }
 

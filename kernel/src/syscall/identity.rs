@@ -377,7 +377,8 @@ pub fn prctl(option: i32, a: usize, b: usize, c: usize, d: usize) -> SysResult {
             return Ok(usize::from(process.no_new_privs.load(Ordering::Relaxed)));
         }
         op::SET_TIMERSLACK => {
-            let value = if a == 0 { 50_000 } else { a as u64 };
+            let value =
+                if a == 0 { process.timer_slack_default_ns.load(Ordering::Relaxed) } else { a as u64 };
             process.timer_slack_ns.store(value, Ordering::Relaxed);
         }
         op::GET_TIMERSLACK => return Ok(process.timer_slack_ns.load(Ordering::Relaxed) as usize),

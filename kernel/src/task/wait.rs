@@ -27,14 +27,15 @@ impl WaitQueue {
         Self(SpinLock::new(VecDeque::new()))
     }
 
-    /// Wakes the first that still sleeps.
-    pub fn wake_one(&self) {
+    /// Wakes the first that still sleeps: whether there was one.
+    pub fn wake_one(&self) -> bool {
         let mut waiters = self.0.lock();
         while let Some(thread) = waiters.pop_front() {
             if sched::wake(&thread) {
-                return;
+                return true;
             }
         }
+        false
     }
 
     /// Wakes all that wait now.
