@@ -106,6 +106,7 @@ fn has_too_many(process: &Process, uid: u32) -> bool {
 /// Makes the child and lets it run. Returns its number, in the caller's view.
 pub fn clone(request: &Request) -> Result<u32, Errno> {
     check(request)?;
+    super::usage::begin_sampling();
     let parent = sched::current();
     let flags = request.flags;
     let (_, threads) = process::counts();

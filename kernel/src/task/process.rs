@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64,
 use super::sched;
 use super::signal::ProcessSignals;
 use super::thread::Thread;
-use super::usage::Usage;
+use super::usage::{Ended, Usage};
 use super::wait::WaitQueue;
 use crate::arch::x86_64::cpu::MAX_CPUS;
 use crate::arch::x86_64::smp;
@@ -128,7 +128,7 @@ pub struct Process {
     /// PR_SET_CHILD_SUBREAPER.
     pub subreaper: AtomicBool,
     /// What threads that ended have used, and what children that were waited for have.
-    pub usage: SpinLock<Usage>,
+    pub usage: SpinLock<Ended>,
     pub children_usage: SpinLock<Usage>,
     /// Whether it has called exec since its fork (setpgid's EACCES).
     pub has_execed: AtomicBool,
@@ -177,7 +177,7 @@ impl Process {
             thread_ended: WaitQueue::new(),
             has_undo: AtomicBool::new(false),
             subreaper: AtomicBool::new(false),
-            usage: SpinLock::new(Usage::default()),
+            usage: SpinLock::new(Ended::default()),
             children_usage: SpinLock::new(Usage::default()),
             has_execed: AtomicBool::new(false),
             was_threaded: AtomicBool::new(false),
@@ -355,6 +355,15 @@ pub fn find_thread(tid: u32) -> Option<Arc<Thread>> {
 /// All processes, zombies included, by number.
 pub fn all() -> Vec<Arc<Process>> {
     REGISTRY.lock().processes.values().cloned().collect()
+}
+
+/// Looks at a process's threads, for those who hold a lock that `Process::threads` stands before.
+pub fn each_thread(process: &Process, mut look: impl FnMut(&Thread)) {
+    for thread in REGISTRY.lock().threads.values() {
+        if core::ptr::eq(Arc::as_ptr(&thread.process), process) {
+            look(thread);
+        }
+    }
 }
 
 /// Processes and threads that there are now.
