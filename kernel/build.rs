@@ -15,7 +15,6 @@ fn main() {
         // Functions that came out the same are kept once: monomorphised copies, mostly.
         "-Wl,--icf=all",
         "-Wl,--no-eh-frame-hdr",
-        "-Wl,--icf=all",
     ] {
         println!("cargo:rustc-link-arg-bins={arg}");
     }

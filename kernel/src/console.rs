@@ -165,7 +165,7 @@ fn write_serial(src: &mut Source<'_>) -> Result<usize, SysError> {
     while src.remaining() > 0 {
         match src.read(&mut chunk) {
             Ok(len) => {
-                crate::debug::raw(chunk.get(..len).unwrap_or_default());
+                crate::debug::print_output(chunk.get(..len).unwrap_or_default());
                 done += len;
             }
             Err(errno) if done == 0 => return Err(errno.into()),

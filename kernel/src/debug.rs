@@ -2,7 +2,7 @@
 
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -11,28 +11,41 @@ use crate::arch::x86_64::{entry, power, serial::Serial};
 use crate::boot::BootInfo;
 use crate::sync::SpinLock;
 
-struct SerialLog(SpinLock<Option<Serial>>);
+struct SerialLog(SpinLock<Lines>);
 
-static LOG: SerialLog = SerialLog(SpinLock::new(None));
+/// The serial port, and what stands on its last line.
+struct Lines {
+    port: Option<Serial>,
+    /// The thread whose traced call waits for its result at the end of the line; 0 for none.
+    open: u32,
+}
 
-struct Writer<'a>(&'a mut Serial);
+static LOG: SerialLog = SerialLog(SpinLock::new(Lines { port: None, open: 0 }));
 
-impl Write for Writer<'_> {
+impl Write for Lines {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.write(text);
+        if self.port.is_none() {
+            self.port = Serial::open();
+        }
+        if let Some(serial) = &mut self.port {
+            serial.write(text);
+        }
         Ok(())
     }
 }
 
 impl SerialLog {
     fn print(&self, text: fmt::Arguments<'_>) {
-        let mut port = self.0.lock();
-        if port.is_none() {
-            *port = Serial::open();
+        self.print_call(text, 0);
+    }
+
+    /// Prints a call of thread `tid` and leaves the line open for its result.
+    fn print_call(&self, text: fmt::Arguments<'_>, tid: u32) {
+        let mut lines = self.0.lock();
+        if core::mem::replace(&mut lines.open, tid) != 0 {
+            let _ = lines.write_str(" ...\n");
         }
-        if let Some(serial) = port.as_mut() {
-            let _ = Writer(serial).write_fmt(text);
-        }
+        let _ = lines.write_fmt(text);
     }
 }
 
@@ -55,8 +68,15 @@ impl Log for SerialLog {
     fn flush(&self) {}
 }
 
-/// Sets the log level from `log=LEVEL`; without it the log is silent and the serial port untouched.
+/// Sets the log level from `log=LEVEL`; without it the log is silent and the serial port untouched. `crash=panic|fault` prepares
+/// `crash_if_asked`.
 pub fn init(boot: &BootInfo) {
+    let crash = match boot.option("crash") {
+        Some("panic") => 1,
+        Some("fault") => 2,
+        _ => 0,
+    };
+    CRASH.store(crash, Ordering::Relaxed);
     let level = match boot.option("log") {
         Some("error") => LevelFilter::Error,
         Some("warn") => LevelFilter::Warn,
@@ -70,9 +90,21 @@ pub fn init(boot: &BootInfo) {
     }
 }
 
-/// A line of strace output.
-pub fn trace(text: fmt::Arguments<'_>) {
-    LOG.print(format_args!("{text}\n"));
+/// A system call of thread `tid`, for strace.
+pub fn trace_call(tid: u32, call: &str) {
+    LOG.print_call(format_args!("[{tid}] {call}"), tid);
+}
+
+/// Its result: on the same line, if nothing was printed since.
+pub fn trace_result(tid: u32, name: &str, result: fmt::Arguments<'_>) {
+    let mut lines = LOG.0.lock();
+    if lines.open == tid {
+        lines.open = 0;
+        let _ = lines.write_fmt(format_args!(" = {result}\n"));
+    } else {
+        drop(lines);
+        LOG.print(format_args!("[{tid}] ... {name} = {result}\n"));
+    }
 }
 
 /// Return addresses that a backtrace shows at most, and words of the stack that it looks at.
@@ -103,16 +135,28 @@ pub fn print_state(what: &str, frame: &TrapFrame) {
     print_backtrace(frame.rsp);
 }
 
-static PANICKING: AtomicBool = AtomicBool::new(false);
+/// How far last words have come.
+mod last_words {
+    pub(super) const NONE: u8 = 0;
+    /// The reason was said.
+    pub(super) const REASON: u8 = 1;
+    /// Nothing more is said: something went wrong while the rest was.
+    pub(super) const ALL: u8 = 2;
+}
+
+static LAST_WORDS: AtomicU8 = AtomicU8::new(last_words::NONE);
 
 /// An exception that the kernel can't go on from: says everything, ends the machine.
 pub fn fatal_exception(frame: &TrapFrame, vector: u8, error: u64, address: Option<usize>) -> ! {
-    if !PANICKING.swap(true, Ordering::AcqRel) {
+    let said = LAST_WORDS.swap(last_words::ALL, Ordering::AcqRel);
+    if said == last_words::NONE {
         LOG.print(format_args!("kernel panic: exception {vector}, error code {error:#x}"));
         if let Some(address) = address {
             LOG.print(format_args!(", address {address:#x}"));
         }
         LOG.print(format_args!("\n"));
+    }
+    if said != last_words::ALL {
         print_state("registers", frame);
     }
     power::off(power::End::Panic)
@@ -120,14 +164,30 @@ pub fn fatal_exception(frame: &TrapFrame, vector: u8, error: u64, address: Optio
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    if !PANICKING.swap(true, Ordering::AcqRel) {
+    if LAST_WORDS.swap(last_words::REASON, Ordering::AcqRel) == last_words::NONE {
         LOG.print(format_args!("kernel {info}\n"));
-        print_backtrace(crate::arch::x86_64::switch::stack_pointer());
+        // The way to the registers that needs no code of its own.
+        crate::arch::x86_64::idt::raise();
     }
     power::off(power::End::Panic)
 }
-pub fn raw(b: &[u8]) {
-    for c in b.utf8_chunks() {
-        LOG.print(format_args!("{}", c.valid()));
+
+/// A program's output where there is no other channel than the serial port.
+pub fn print_output(bytes: &[u8]) {
+    for chunk in bytes.utf8_chunks() {
+        LOG.print(format_args!("{}", chunk.valid()));
+    }
+}
+
+/// The panic that the command line's `crash` asked for, by an unknown system call: `panic` is a failed check of the kernel's own, `fault` an
+/// exception.
+static CRASH: AtomicU8 = AtomicU8::new(0);
+
+/// Panics if the command line says so. The way to try out what happens then.
+pub fn crash_if_asked() {
+    match CRASH.load(Ordering::Relaxed) {
+        0 => {}
+        1 => panic!("asked for by crash=panic"),
+        _ => crate::arch::x86_64::idt::raise(),
     }
 }

@@ -85,7 +85,7 @@ pub struct InitialStack {
     pub env: (u64, u64),
 }
 
-/// Builds the stack below `top` (16-byte aligned). `stack_limit` is RLIMIT_STACK in bytes;
+/// Builds the stack below `top` (16-byte aligned). `stack_limit` is RLIMIT_STACK in bytes.
 ///
 /// # Errors
 /// The strings and pointers don't fit a quarter of the stack limit, or one string is longer than 128 KiB.

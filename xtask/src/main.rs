@@ -15,6 +15,7 @@ mod test;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 /// Our own exit statuses, beside the program's.
@@ -61,6 +62,10 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
+            if error.kind() == ErrorKind::UnknownArgument && std::env::args().nth(1).as_deref() == Some("run")
+            {
+                terminal::say("The program's own arguments stand behind `--`.\n");
+            }
             return ExitCode::from(if error.use_stderr() { status::LAUNCHER } else { 0 });
         }
     };

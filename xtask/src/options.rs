@@ -1,7 +1,7 @@
 //! What `cargo xtask run` can be told.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -87,7 +87,7 @@ pub(crate) struct RunArgs {
     /// Directory in which the program starts
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub(crate) cwd: PathBuf,
-    /// A directory that becomes the guest's root
+    /// A directory that becomes the guest's root; the program is looked for there first
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
     /// The machine type
@@ -102,9 +102,9 @@ pub(crate) struct RunArgs {
     /// Print each system call on standard error
     #[arg(long)]
     pub(crate) strace: bool,
-    /// Wait for gdb on port 1234 before the first instruction
-    #[arg(long)]
-    pub(crate) gdb: bool,
+    /// Wait for gdb on a port, 1234 by default, before the first instruction
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "1234")]
+    pub(crate) gdb: Option<u16>,
     /// Show QEMU's command line instead of running it
     #[arg(long)]
     pub(crate) print_qemu: bool,
@@ -114,20 +114,34 @@ pub(crate) struct RunArgs {
     /// The same as --log info, and the kernel's counters at the end
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    /// More words for the kernel's command line
+    #[arg(long, value_name = "WORDS")]
+    pub(crate) append: Option<String>,
     /// Boot this kernel instead of building one
     #[arg(long, value_name = "FILE")]
     pub(crate) kernel: Option<PathBuf>,
     /// Refuse to install missing packages; say the command instead
     #[arg(long)]
     pub(crate) no_install: bool,
-    /// The program, an ELF file or a script; without one, a demonstration
-    pub(crate) program: Option<PathBuf>,
+    /// The program, an ELF file or a script: with --root a path in it (a name alone is looked up in PATH there), else a file of this host;
+    /// without one, a demonstration
+    #[arg(value_name = "PROGRAM")]
+    before_dashes: Option<PathBuf>,
     /// Its arguments
-    #[arg(last = true)]
-    pub(crate) args: Vec<OsString>,
+    #[arg(last = true, value_name = "ARGS")]
+    behind_dashes: Vec<OsString>,
 }
 
 impl RunArgs {
+    /// The program and its arguments: all of it may stand behind the `--`.
+    pub(crate) fn command(&self) -> (Option<&Path>, &[OsString]) {
+        match (&self.before_dashes, self.behind_dashes.split_first()) {
+            (Some(program), _) => (Some(program), &self.behind_dashes),
+            (None, Some((program, rest))) => (Some(Path::new(program)), rest),
+            (None, None) => (None, &[]),
+        }
+    }
+
     pub(crate) fn log_level(&self) -> Option<LogLevel> {
         self.log.map(LogLevel::from).or(self.verbose.then_some(LogLevel::Info))
     }
@@ -144,6 +158,7 @@ impl RunArgs {
             log: self.log_level(),
             strace: self.strace,
             gdb: self.gdb,
+            append: self.append.clone().unwrap_or_default(),
             ..Machine::new(kernel)
         }
     }

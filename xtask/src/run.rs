@@ -23,28 +23,38 @@ const BUILT_IN: [&str; 3] = ["/dev", "/proc", "/sys"];
 /// `cargo xtask run`
 pub(crate) fn run(args: &RunArgs) -> Result<u8> {
     let policy = Policy::new(args.no_install);
-    let (root, path, argv0) = files(args, policy)?;
+    let (root, program) = files(args, policy)?;
     install::ensure(install::RUN_NEEDS, policy)?;
     let acceleration = choose_acceleration(args)?;
     let kernel = build::given_or_built(args.kernel.as_deref(), policy)?;
     let machine = args.machine(kernel.stripped.clone(), acceleration);
-    let config = config(args, &machine, path, argv0)?;
+    let config = config(args, &machine, &program)?;
     let initrd = root.initrd(&config)?;
     initrd.check_memory(args.memory)?;
     if args.print_qemu {
         return print_command(&machine, &initrd);
     }
-    if args.gdb {
+    if let Some(port) = args.gdb {
         say(&format!(
-            "whelk: waiting for gdb; start it with: gdb {} -ex 'target remote :1234'\n",
+            "whelk: waiting for gdb; start it with: gdb {} -ex 'target remote :{port}'\n",
             kernel.full.display()
         ));
     }
     converse(args, &machine, &initrd, &config, &kernel)
 }
 
-/// What the guest will see, the program's path in it, and what the program will be told it is called.
-fn files(args: &RunArgs, policy: Policy) -> Result<(Root, PathBuf, Vec<u8>)> {
+/// A program, found.
+struct Program {
+    /// Its file on this host.
+    host: PathBuf,
+    /// Where it is in the guest.
+    guest: PathBuf,
+    /// What it will be told it is called.
+    argv0: Vec<u8>,
+}
+
+/// What the guest will see, and the program in it.
+fn files(args: &RunArgs, policy: Policy) -> Result<(Root, Program)> {
     let mut root = Root::new();
     root.add_directory(Path::new("/tmp"), 0o1777);
     if let Some(directory) = &args.root {
@@ -53,33 +63,64 @@ fn files(args: &RunArgs, policy: Policy) -> Result<(Root, PathBuf, Vec<u8>)> {
         }
         root.add_tree(directory).context("--root")?;
     }
-    let (program, path, typed) = match &args.program {
-        Some(program) => {
-            let path = guest_path(program, args.root.as_deref());
-            (program.clone(), path, program.as_os_str().as_bytes().to_vec())
-        }
-        None => (demo::demo(policy)?, "/demo".into(), b"demo".to_vec()),
+    let program = match args.command().0 {
+        Some(program) => find_program(program, args, &root)?,
+        None => Program { host: demo::demo(policy)?, guest: "/demo".into(), argv0: b"demo".to_vec() },
     };
-    launch::check_program(&program, &root, args.memory)?;
-    if !root.contains(&path) {
-        let bytes = std::fs::read(&program).with_context(|| program.display().to_string())?;
-        root.add_bytes(&path, 0o755, bytes);
+    launch::check_program(&program.host, &root, args.memory)?;
+    if root.resolve(&program.guest).is_none() {
+        let bytes = std::fs::read(&program.host).with_context(|| program.host.display().to_string())?;
+        root.add_bytes(&program.guest, 0o755, bytes);
     }
     let built_in = BUILT_IN.iter().any(|directory| launch::normalise(&args.cwd).starts_with(directory));
     if !built_in && !root.is_directory(&args.cwd) {
         bail!("--cwd {}: no such directory in the guest", args.cwd.display());
     }
-    Ok((root, path, typed))
+    Ok((root, program))
 }
 
-/// Where a program stands in the guest: in the root directory where it is, or at the path as typed.
-fn guest_path(program: &Path, root: Option<&Path>) -> PathBuf {
-    let inside = root.and_then(|root| {
-        let root = root.canonicalize().ok()?;
-        let program = program.canonicalize().ok()?;
-        Some(Path::new("/").join(program.strip_prefix(root).ok()?))
-    });
-    inside.unwrap_or_else(|| launch::normalise(program))
+/// Finds a program as chroot(8) would, in the directory that becomes the root; a name without a slash in the directories of the guest's
+/// PATH. What isn't there is a file of this host, which the guest gets at the same path; one that lies in that directory stays where it is.
+fn find_program(typed: &Path, args: &RunArgs, root: &Root) -> Result<Program> {
+    let name = typed.as_os_str().as_bytes();
+    if let Some(directory) = &args.root {
+        let environment = environment(args)?;
+        let path =
+            environment.iter().find_map(|variable| variable.strip_prefix(b"PATH=")).unwrap_or_default();
+        let cwd = Path::new("/").join(&args.cwd);
+        let candidates: Vec<PathBuf> = if name.contains(&b'/') {
+            vec![cwd.join(typed)]
+        } else {
+            path.split(|&byte| byte == b':').map(|dir| cwd.join(OsStr::from_bytes(dir)).join(typed)).collect()
+        };
+        for guest in candidates {
+            let resolved = root.resolve(&guest).filter(|resolved| !root.is_directory(resolved));
+            if let Some(resolved) = resolved {
+                let host = directory.join(resolved.strip_prefix("/").unwrap_or(&resolved));
+                return Ok(Program { host, guest, argv0: name.to_vec() });
+            }
+        }
+        let inside = || {
+            let (directory, program) = (directory.canonicalize().ok()?, typed.canonicalize().ok()?);
+            Some(Path::new("/").join(program.strip_prefix(directory).ok()?))
+        };
+        if let Some(guest) = inside() {
+            // It is called by the name that it has there: the one that was typed means nothing to it.
+            let argv0 = guest.as_os_str().as_bytes().to_vec();
+            return Ok(Program { host: typed.to_owned(), guest, argv0 });
+        }
+        if !typed.exists() {
+            bail!("{}: no such file, neither in {} nor on this host", typed.display(), directory.display());
+        }
+    }
+    let mut guest = launch::normalise(typed);
+    // A root may have links where this host has directories.
+    if let (Some(parent), Some(name)) =
+        (guest.parent().and_then(|parent| root.resolve(parent)), guest.file_name())
+    {
+        guest = parent.join(name);
+    }
+    Ok(Program { host: typed.to_owned(), guest, argv0: name.to_vec() })
 }
 
 /// Chooses how to run instructions, and says in a line if that isn't what one would expect.
@@ -129,7 +170,7 @@ fn environment(args: &RunArgs) -> Result<Vec<Vec<u8>>> {
     Ok(env)
 }
 
-fn config(args: &RunArgs, machine: &Machine, path: PathBuf, argv0: Vec<u8>) -> Result<Config> {
+fn config(args: &RunArgs, machine: &Machine, program: &Program) -> Result<Config> {
     let streams = terminal::streams();
     // What comes over the channel comes at its own time.
     let stdin = if args.exact && streams[0] != StreamKind::Tty {
@@ -139,10 +180,10 @@ fn config(args: &RunArgs, machine: &Machine, path: PathBuf, argv0: Vec<u8>) -> R
     } else {
         Stdin::Host
     };
-    let mut argv = vec![argv0];
-    argv.extend(args.args.iter().map(|arg| arg.as_bytes().to_vec()));
+    let mut argv = vec![program.argv0.clone()];
+    argv.extend(args.command().1.iter().map(|arg| arg.as_bytes().to_vec()));
     let job = Job {
-        path: path.into_os_string().as_bytes().to_vec(),
+        path: program.guest.as_os_str().as_bytes().to_vec(),
         argv,
         env: environment(args)?,
         cwd: args.cwd.as_os_str().as_bytes().to_vec(),

@@ -60,8 +60,10 @@ pub struct Machine {
     pub exact: bool,
     pub log: Option<LogLevel>,
     pub strace: bool,
-    /// QEMU waits for gdb on port 1234.
-    pub gdb: bool,
+    /// A port on which QEMU waits for gdb.
+    pub gdb: Option<u16>,
+    /// More words for the kernel's command line.
+    pub append: String,
     /// Further arguments of QEMU.
     pub extra: Vec<OsString>,
 }
@@ -86,7 +88,8 @@ impl Machine {
             exact: false,
             log: None,
             strace: false,
-            gdb: false,
+            gdb: None,
+            append: String::new(),
             extra: Vec::new(),
         }
     }
@@ -120,6 +123,9 @@ impl Machine {
         if self.strace {
             words.push("strace".to_owned());
         }
+        if !self.append.is_empty() {
+            words.push(self.append.clone());
+        }
         words.join(" ")
     }
 
@@ -152,8 +158,8 @@ impl Machine {
         add(&["-device", bus_device, "-device", "virtserialport,chardev=channel,nr=1"]);
         add(&["-chardev", &format!("{serial},id=serial"), "-serial", "chardev:serial"]);
         add(&["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
-        if self.gdb {
-            add(&["-s", "-S"]);
+        if let Some(port) = self.gdb {
+            add(&["-gdb", &format!("tcp:127.0.0.1:{port}"), "-S"]);
         }
         arguments.extend(self.extra.iter().cloned());
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));

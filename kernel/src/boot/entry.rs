@@ -4,8 +4,8 @@
 //! * Linux 64-bit (`Documentation/arch/x86/boot.rst`, "64-bit Boot Protocol"): long mode, RSI = physical address of `boot_params`.
 //!
 //! Both end in `kernel_main(protocol, info_physical_address)` on the boot stack, with the page tables below in CR3.
-//! The tables are laid out at build time: the low 2 × 2 MiB (identity, for the switch itself and for starting other
-//! processors), the first GiB in the direct map, and the kernel image at -2 GiB.
+//! The tables are filled by the first instructions, which is shorter than having them in the file: the low 4 × 2 MiB (identity, for the
+//! switch itself and for starting other processors), the first GiB in the direct map, and the kernel image at -2 GiB.
 
 use core::arch::global_asm;
 
@@ -26,6 +26,34 @@ global_asm!(
     .set GLOBAL, 0x100
     .set LEAF, PRESENT | WRITABLE | HUGE | GLOBAL | 0x60
 
+    /* Fills the page tables, in 32-bit and in 64-bit code alike: they are no part of the file. ESI stays as it is. */
+    .macro fill_page_tables
+    mov edi, offset boot_pml4 - KERNEL_BASE
+    xor eax, eax
+    mov ecx, 4 * 1024
+    rep stosd
+    /* EDI: boot_pd_direct */
+    mov eax, LEAF
+    mov ecx, 512
+2:  mov dword ptr [edi], eax
+    mov dword ptr [edi + 4], 0x80000000
+    add edi, 8
+    add eax, 1 << 21
+    dec ecx
+    jnz 2b
+    mov edi, offset boot_pml4 - KERNEL_BASE
+    mov dword ptr [edi], offset boot_pdpt_image - KERNEL_BASE + PRESENT + WRITABLE
+    mov dword ptr [edi + 256 * 8], offset boot_pdpt_direct - KERNEL_BASE + PRESENT + WRITABLE
+    mov dword ptr [edi + 511 * 8], offset boot_pdpt_image - KERNEL_BASE + PRESENT + WRITABLE
+    mov dword ptr [edi + 4096], offset boot_pd_image - KERNEL_BASE + PRESENT + WRITABLE
+    mov dword ptr [edi + 4096 + 510 * 8], offset boot_pd_image - KERNEL_BASE + PRESENT + WRITABLE
+    mov dword ptr [edi + 2 * 4096], offset boot_pd_direct - KERNEL_BASE + PRESENT + WRITABLE
+    mov dword ptr [edi + 3 * 4096], LEAF
+    mov dword ptr [edi + 3 * 4096 + 8], (1 << 21) + LEAF
+    mov dword ptr [edi + 3 * 4096 + 16], (2 << 21) + LEAF
+    mov dword ptr [edi + 3 * 4096 + 24], (3 << 21) + LEAF
+    .endm
+
     .pushsection .note.pvh, "a", @note
     .balign 4
     .long 4, 4, 18              /* XEN_ELFNOTE_PHYS32_ENTRY */
@@ -39,8 +67,9 @@ global_asm!(
 pvh_entry:
     cld
     mov esp, offset boot_stack_top - KERNEL_BASE
-    mov edi, 1
     mov esi, ebx
+    fill_page_tables
+    mov edi, 1
     mov eax, 0x6a0              /* CR4: PAE | PGE | OSFXSR | OSXMMEXCPT */
     mov cr4, eax
     mov eax, offset boot_pml4 - KERNEL_BASE
@@ -59,6 +88,7 @@ pvh_entry:
 linux64_entry:
     cld
     mov rsp, offset boot_stack_top - KERNEL_BASE
+    fill_page_tables
     mov edi, 2
     mov ecx, 0xc0000080
     rdmsr
@@ -113,38 +143,21 @@ high_entry:
     call kernel_main
     ud2
 
-    .section .data.page_tables, "aw"
+    .section .bss.page_tables, "aw", @nobits
     .balign 4096
     .globl boot_pml4
 boot_pml4:
-    .quad boot_pdpt_image - KERNEL_BASE + PRESENT + WRITABLE
-    .fill 255, 8, 0
-    .quad boot_pdpt_direct - KERNEL_BASE + PRESENT + WRITABLE
-    .fill 254, 8, 0
-    .quad boot_pdpt_image - KERNEL_BASE + PRESENT + WRITABLE
+    .skip 4096
 boot_pdpt_image:
-    .quad boot_pd_image - KERNEL_BASE + PRESENT + WRITABLE
-    .fill 509, 8, 0
-    .quad boot_pd_image - KERNEL_BASE + PRESENT + WRITABLE
-    .quad 0
+    .skip 4096
     .globl boot_pdpt_direct
 boot_pdpt_direct:
-    .quad boot_pd_direct - KERNEL_BASE + PRESENT + WRITABLE
-    .fill 511, 8, 0
+    .skip 4096
     .globl boot_pd_image
 boot_pd_image:
-    .set i, 0
-    .rept 4
-    .quad (i << 21) + LEAF
-    .set i, i + 1
-    .endr
-    .fill 508, 8, 0
+    .skip 4096
 boot_pd_direct:
-    .set i, 0
-    .rept 512
-    .quad (i << 21) + LEAF + 0x8000000000000000
-    .set i, i + 1
-    .endr
+    .skip 4096
 
     .section .bss.boot_stack, "aw", @nobits
     .balign 16

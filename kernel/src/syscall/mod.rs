@@ -168,13 +168,15 @@ pub enum Support {
 /// A row of the table, for strace.
 pub struct Call {
     pub name: &'static str,
-    pub support: Support,
-    pub args: &'static [(&'static str, args::Show)],
+    /// Whether docs/SYSCALLS.md says that something of it is missing.
+    pub is_partial: bool,
+    pub args: &'static [args::Shape],
 }
 
 /// A number without a row.
 pub extern "C" fn unknown() -> isize {
     let number = crate::task::current().frame().orig_rax;
+    crate::debug::crash_if_asked();
     log::warn!("unknown system call {number}");
     let cpu = crate::arch::per_cpu();
     cpu.unknown_syscalls.fetch_add(1, core::sync::atomic::Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! The one table of system calls. Each row is a number, the ABI signature, its handler, and how much of it is there.
 
-use super::args::{Arg, Fd, Path};
+use super::args::{Arg, Fd, Path, Shape};
 use super::{Call, Support, encode};
 use super::{
     attr, dir, epoll, fcntl, file, futex, identity, ioctl, limits, membarrier, memory, message, mount, pipe,
@@ -58,21 +58,44 @@ macro_rules! syscalls {
             table
         };
 
-        /// The row of a number.
-        pub fn call(number: u32) -> Option<&'static Call> {
-            match number {
-                $( $number => {
-                    const CALL: Call = Call {
-                        name: stringify!($name),
-                        support: { #[allow(unused_imports, reason = "rows without Partial")] use Support::*; $support },
-                        args: &[$((stringify!($arg), <$type as Arg>::show)),*],
-                    };
-                    Some(&CALL)
-                } )*
-                _ => None,
-            }
-        }
+        /// What strace says of each call that has a row.
+        static ROWS: &[Row] = &[$(Row {
+            number: $number,
+            args: shape(&[$(<$type as Arg>::SHAPE),*]),
+            is_partial: {
+                #[allow(unused_imports, reason = "rows without Partial")]
+                use Support::*;
+                matches!($support, Partial(_))
+            },
+        }),*];
+
+        /// The names of the rows, in their order.
+        const NAMES: &str = concat!($(stringify!($name), " "),*);
     };
+}
+
+/// A row, for strace: kept small, for there are some three hundred.
+struct Row {
+    number: u16,
+    args: [Shape; MAX_ARGS],
+    is_partial: bool,
+}
+
+/// Registers that carry arguments.
+const MAX_ARGS: usize = 6;
+
+const fn shape(args: &[Shape]) -> [Shape; MAX_ARGS] {
+    let mut all = [Shape::None; MAX_ARGS];
+    let (used, _) = all.split_at_mut(args.len());
+    used.copy_from_slice(args);
+    all
+}
+
+/// The row of a number.
+pub fn call(number: u32) -> Option<Call> {
+    let index = ROWS.iter().position(|row| u32::from(row.number) == number)?;
+    let row = ROWS.get(index)?;
+    Some(Call { name: NAMES.split(' ').nth(index)?, args: &row.args, is_partial: row.is_partial })
 }
 
 /// The handler of a number, `unknown` where there is none.

@@ -1,11 +1,12 @@
 //! `--strace`: each call with its name, decoded arguments and result, in the kernel's log.
 #![expect(unsafe_code, reason = "calls handlers through the raw table")]
 
-use core::fmt;
+use core::fmt::{self, Write};
 
 use abi::Errno;
 
-use super::{Support, table};
+use super::args::Shape;
+use super::table;
 use crate::arch::TrapFrame;
 use crate::task::current;
 
@@ -19,35 +20,80 @@ impl fmt::Display for Shown<'_> {
             return write!(f, "syscall_{}({:#x?})", frame.orig_rax as u32, registers);
         };
         write!(f, "{}(", call.name)?;
-        for (index, ((_, show), raw)) in call.args.iter().zip(registers).enumerate() {
+        for (index, (shape, raw)) in call.args.iter().zip(registers).enumerate() {
+            if *shape == Shape::None {
+                break;
+            }
             if index > 0 {
                 f.write_str(", ")?;
             }
-            show(raw, f)?;
+            shape.show(raw, f)?;
         }
         f.write_str(")")?;
-        if let Support::Partial(missing) = call.support
-            && log::log_enabled!(log::Level::Debug)
-        {
-            write!(f, " /* partial: {missing} */")?;
+        if call.is_partial && log::log_enabled!(log::Level::Debug) {
+            f.write_str(" /* partial: see docs/SYSCALLS.md */")?;
         }
         Ok(())
     }
 }
 
+/// A line that is made before the log is locked: arguments stand in the program's memory, which may have to be faulted in. What is longer is
+/// cut.
+struct Line {
+    bytes: [u8; 512],
+    len: usize,
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        let len = text.floor_char_boundary(room.len());
+        if let (Some(to), Some(from)) = (room.get_mut(..len), text.as_bytes().get(..len)) {
+            to.copy_from_slice(from);
+            self.len += len;
+        }
+        Ok(())
+    }
+}
+
+/// A result as strace shows it: errors by name, addresses in hexadecimal.
+struct Outcome(isize);
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.0.cast_unsigned() as u64;
+        if super::decode_restart(value).is_some() {
+            f.write_str("? (interrupted)")
+        } else if (-4095..0).contains(&self.0) {
+            let errno = Errno::from_raw(self.0.unsigned_abs() as u16);
+            write!(f, "-1 {}", errno.name().unwrap_or("?"))
+        } else {
+            Shape::I64.show(value, f)
+        }
+    }
+}
+
+/// Calls without a result, by their numbers.
+const EXIT: u64 = 60;
+const EXIT_GROUP: u64 = 231;
+
 /// The traced way into a handler.
 #[unsafe(no_mangle)]
 extern "C" fn syscall_traced(frame: &mut TrapFrame) -> isize {
     let tid = current().tid;
-    crate::debug::trace(format_args!("[{tid}] {} ...", Shown(frame)));
-    let handler = table::handler(frame.orig_rax as u32);
+    let number = frame.orig_rax;
+    let mut line = Line { bytes: [0; 512], len: 0 };
+    let _ = write!(line, "{}", Shown(frame));
+    let text =
+        line.bytes.get(..line.len).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default();
+    crate::debug::trace_call(tid, text);
+    let name = table::call(number as u32).map_or("", |call| call.name);
+    if matches!(number, EXIT | EXIT_GROUP) {
+        crate::debug::trace_result(tid, name, format_args!("?"));
+    }
+    let handler = table::handler(number as u32);
     // SAFETY: the table's handlers take up to six register arguments.
     let result = unsafe { handler(frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9) };
-    if (-4095..0).contains(&result) {
-        let errno = Errno::from_raw(-result as u16);
-        crate::debug::trace(format_args!("[{tid}] ... = -1 {} ({})", errno.name().unwrap_or("?"), -result));
-    } else {
-        crate::debug::trace(format_args!("[{tid}] ... = {result:#x}"));
-    }
+    crate::debug::trace_result(tid, name, format_args!("{}", Outcome(result)));
     result
 }

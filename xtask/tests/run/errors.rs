@@ -96,6 +96,7 @@ fn options_that_make_no_sense() {
     run(&["--memory=1K", probe()]).expect_error(LAUNCHER, &["at least 2M"]);
     run(&["--memory=lots", probe()]).expect_error(LAUNCHER, &["256M"]);
     run(&["--timeout=-1", probe()]).expect_error(LAUNCHER, &["--timeout"]);
+    run(&[probe(), "exit"]).expect_error(LAUNCHER, &["'exit'", "behind `--`"]);
     run(&["--cpus=0", probe()]).expect_error(LAUNCHER, &["--cpus"]);
     run(&["--env==x", probe()]).expect_error(LAUNCHER, &["--env", "name"]);
     run(&["--cwd=/no/such", probe()]).expect_error(LAUNCHER, &["--cwd /no/such: no such directory"]);
@@ -122,6 +123,7 @@ fn help_is_not_an_error() {
         "--gdb",
         "--print-qemu",
         "--log",
+        "--append",
     ] {
         assert!(said.text().contains(option), "{option}");
     }
@@ -163,6 +165,45 @@ fn a_kernel_that_panics_says_so() {
     code.extend([0xb0, 0x3f, 0x66, 0xba, 0xf4, 0x00, 0xee, 0xf4]);
     let panics = kernel("panics", &code);
     run(&["--kernel", &panics, probe()]).expect_error(PANIC, &["the kernel panicked", "\noops\n"]);
+}
+
+#[test]
+fn a_panic_says_where_with_names() {
+    assert_eq!(run(&[probe(), "--", "unknown"]).status, 38);
+    for mode in ["flat", "guarded"] {
+        for (crash, reason) in [
+            ("crash=panic", "kernel panicked at kernel/src/"),
+            ("crash=fault", "kernel panic: exception 6, error code 0x0"),
+        ] {
+            let said = run(&["--mode", mode, "--append", crash, probe(), "--", "unknown"]);
+            let context = format!("{mode} {crash}: {}", said.stderr);
+            // What the program said before is still passed on.
+            assert_eq!((said.status, &*said.text()), (PANIC, "calls\n"), "{context}");
+            let mut rest = said
+                .stderr
+                .strip_prefix("whelk: the kernel panicked; please report this:\n")
+                .expect(&context);
+            // In this order, and each address of the backtrace with its function.
+            let entry = format!(" syscall_entry_{mode}+0x");
+            for part in [
+                reason,
+                "registers\n  rip 0xffffffff80",
+                "rsp 0xffff8000",
+                "r15 0x",
+                "\nbacktrace:\n",
+                &entry,
+            ] {
+                let at = rest.find(part).unwrap_or_else(|| panic!("{part:?} is missing: {context}"));
+                rest = &rest[at + part.len()..];
+            }
+            assert!(said.stderr.contains(" kernel::syscall::unknown+0x"), "{context}");
+            let (_, backtrace) = said.stderr.split_once("backtrace:\n").unwrap();
+            assert!(
+                backtrace.lines().all(|line| line.starts_with("  0xffffffff80") && line.contains("+0x")),
+                "{context}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -131,11 +131,46 @@ fn a_directory_becomes_the_root() {
     let inside = root.join("bin/probe");
     let said = run(&["--root", root_option, inside.to_str().unwrap(), "--", "read", "/bin/probe"]);
     assert!(said.stdout.starts_with(b"\x7fELF"), "{}", said.stderr);
+    assert!(
+        run(&["--root", root_option, inside.to_str().unwrap(), "--", "show"])
+            .text()
+            .starts_with("arg /bin/probe\n")
+    );
     // A script finds its interpreter there.
     let script = file(&scratch("script"), "script", b"#!/bin/probe show\n");
     let said = run(&["--root", root_option, &script, "--", "x"]);
     let expected = format!("arg /bin/probe\narg show\narg {script}\narg x\n");
     assert!(said.text().starts_with(&expected), "{} {}", said.text(), said.stderr);
+}
+
+#[test]
+fn programs_of_the_root_go_by_their_paths_there() {
+    let root = scratch("root-paths");
+    let root_option = root.to_str().unwrap();
+    // This host has another program of that name.
+    std::fs::create_dir_all(root.join("usr/bin")).unwrap();
+    std::fs::create_dir(root.join("home")).unwrap();
+    std::fs::copy(probe(), root.join("usr/bin/true")).unwrap();
+    std::os::unix::fs::symlink("usr/bin", root.join("bin")).unwrap();
+    std::os::unix::fs::symlink("../usr/bin/true", root.join("home/link")).unwrap();
+    let shows = |options: &[&str], typed: &str, cwd: &str| {
+        let said = run(&[options, &["--root", root_option, typed, "--", "show"]].concat());
+        let text = said.text();
+        assert!(text.starts_with(&format!("arg {typed}\narg show\n")), "{typed}: {text}{}", said.stderr);
+        assert!(text.ends_with(&format!("cwd {cwd}\n")), "{typed}: {text}");
+    };
+    shows(&[], "/bin/true", "/");
+    shows(&[], "usr/../bin/true", "/");
+    shows(&[], "true", "/");
+    shows(&["--env", "PATH=/sbin:/home"], "link", "/");
+    shows(&["--cwd=/home"], "./link", "/home");
+    // Added at the place that it has on this host, where the root has a link.
+    let said = run(&["--root", root_option, probe(), "--", "read", "/bin/true"]);
+    assert!(said.stdout.starts_with(b"\x7fELF"), "{}", said.stderr);
+    let said = run(&["--root", root_option, "/bin/busybox", "--", "echo", "from the host"]);
+    assert_eq!(said.text(), "from the host\n", "{}", said.stderr);
+    let said = run(&["--root", root_option, "/bin/no-such"]);
+    said.expect_error(125, &["whelk: /bin/no-such: no such file, neither in", root_option]);
 }
 
 #[test]
@@ -190,11 +225,115 @@ fn every_exact_run_is_the_same() {
 }
 
 #[test]
+fn the_program_may_stand_behind_the_dashes() {
+    let said = run(&["--", probe(), "exit", "--timeout=x"]);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    assert_eq!(run(&["--", probe(), "exit", "3"]).status, 3);
+}
+
+#[test]
+fn dynamic_programs_run_in_a_root_that_has_their_libraries() {
+    let root = scratch("dynamic");
+    let source = file(
+        &root,
+        "src/dynamic.c",
+        b"#include <dlfcn.h>\n#include <errno.h>\n#include <math.h>\n#include <stdio.h>\n#include <stdlib.h>\n\
+          static __thread int count = 6;\n\
+          __attribute__((constructor)) static void first(void) { count++; }\n\
+          static void last(void) { puts(\"last\"); }\n\
+          int main(int argc, char **argv) {\n\
+              double (*power)(double, double) = dlsym(dlopen(\"libm.so.6\", RTLD_NOW), \"pow\");\n\
+              atexit(last);\n\
+              printf(\"%s %d %.17g %.17g\\n\", argv[0], count, cos(argc), power(1.5, 2.5));\n\
+              return fopen(\"/no/such\", \"r\") ? 0 : errno;\n\
+          }\n",
+    );
+    let program = root.join("bin/dynamic");
+    std::fs::create_dir(root.join("bin")).unwrap();
+    let mut gcc = std::process::Command::new("gcc");
+    assert!(gcc.arg("-o").arg(&program).args([&source, "-lm"]).status().unwrap().success());
+    // What the dynamic linker says that it needs, at the same places.
+    let list = std::process::Command::new("ldd").arg(&program).output().unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    for library in list.split_whitespace().filter(|word| word.starts_with('/')) {
+        let place = root.join(&library[1..]);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::copy(library, place).unwrap();
+    }
+    let native = std::process::Command::new(&program).arg("x").output().unwrap();
+    let expected =
+        String::from_utf8(native.stdout).unwrap().replace(program.to_str().unwrap(), "/bin/dynamic");
+    for mode in ["--mode=flat", "--mode=guarded"] {
+        let said = run(&[mode, "--root", root.to_str().unwrap(), "/bin/dynamic", "--", "x"]);
+        assert_eq!((&*said.text(), &*said.stderr, said.status), (&*expected, "", 2), "{mode}");
+    }
+    // By way of the dynamic linker as a program, too.
+    let options =
+        ["--root", root.to_str().unwrap(), "/lib64/ld-linux-x86-64.so.2", "--", "/bin/dynamic", "x"];
+    let said = run(&options);
+    assert_eq!((&*said.text(), said.status), (&*expected, 2), "{}", said.stderr);
+}
+
+#[test]
+fn a_debugger_can_be_there_from_the_start() {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    // A port that was free a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let gdb = format!("--gdb={port}");
+    let mut child =
+        xtask(&[&gdb, probe(), "--", "both"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.contains(&format!("-ex 'target remote :{port}'")), "{line}");
+    let kernel = line.split_once("gdb; start it with: gdb ").unwrap().1.split(' ').next().unwrap();
+    assert!(std::fs::read(kernel).unwrap().starts_with(b"\x7fELF"));
+    let mut debugger = (0..600)
+        .find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        })
+        .expect("nobody listens");
+    // gdb's remote protocol: all registers, the instruction pointer behind sixteen others. It stands at the reset vector.
+    debugger.write_all(b"$g#67").unwrap();
+    let mut answer = Vec::new();
+    while answer.iter().filter(|&&byte| byte == b'#').count() < 1 {
+        let mut byte = [0];
+        debugger.read_exact(&mut byte).unwrap();
+        answer.extend(byte);
+    }
+    let text = String::from_utf8_lossy(&answer);
+    assert!(text.get(2 + 16 * 16..).is_some_and(|rest| rest.starts_with("f0ff000000000000")), "{text}");
+    // Goes on without the debugger.
+    debugger.write_all(b"+$D#44").unwrap();
+    let said: Said = child.wait_with_output().unwrap().into();
+    assert_eq!((&*said.text(), said.status), ("to stdout\n", 3));
+    line.clear();
+    stderr.read_to_string(&mut line).unwrap();
+    assert_eq!(line, "to stderr\n");
+}
+
+#[test]
 fn a_trace_leaves_standard_output_alone() {
     let said = run(&["--strace", probe(), "--", "both"]);
     assert_eq!((&*said.text(), said.status), ("to stdout\n", 3));
-    assert!(said.stderr.contains("exit_group(3"), "{}", said.stderr);
+    // A line for each call: its name, its arguments, and what came of it.
     assert!(said.stderr.contains("to stderr\n") && !said.stderr.contains('\r'));
+    let calls: Vec<&str> = said.stderr.lines().filter(|line| line.starts_with("[1] ")).collect();
+    assert_eq!(calls.last(), Some(&"[1] exit_group(3) = ?"), "{}", said.stderr);
+    assert!(
+        calls.iter().all(|line| line.contains(") = ") || line.starts_with("[1] writev(2, 0x")),
+        "{}",
+        said.stderr
+    );
+    let said = run(&["--strace", probe(), "--", "read", "/no/such\n"]);
+    assert!(said.stderr.contains("[1] open(\"/no/such\\n\", O_RDONLY"), "{}", said.stderr);
+    assert!(said.stderr.contains(") = -1 ENOENT\n"), "{}", said.stderr);
+    // A call that others' calls come between has its result on a line of its own.
+    let said = run(&["--strace", "/bin/busybox", "--", "sh", "-c", "busybox sleep 0.1 & wait"]);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    assert!(said.stderr.contains("\n[1] ... "), "{}", said.stderr);
     let said = run(&["--log=trace", probe(), "--", "both"]);
     assert_eq!((&*said.text(), said.status), ("to stdout\n", 3));
 }

@@ -187,8 +187,8 @@ mod tests {
     fn inlined_functions() {
         let found = parse_inlined(
             "0xffffffff80110000\nswap<u64>\n/rustc/59/library/core/src/mem/mod.rs:901\nread<x::Y>\n\
-             /w/kernel/src/fs/pipe.rs:1172\nwrapper\n/w/kernel/src/syscall/mod.rs:9\nfind\n/w/crates/vma/src/map.rs:1\n",
+             /w/kernel/src/fs/pipe.rs:1172\nwrapper\n/w/kernel/src/syscall/mod.rs:9\nfind\n/w/crates/namei/src/map.rs:1\n",
         );
-        assert_eq!(found[&0xffff_ffff_8011_0000], ["vma::map::find", "syscall::wrapper", "fs::pipe::read"]);
+        assert_eq!(found[&0xffff_ffff_8011_0000], ["namei::map::find", "syscall::wrapper", "fs::pipe::read"]);
     }
 }

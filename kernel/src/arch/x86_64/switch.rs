@@ -102,15 +102,6 @@ pub unsafe fn prepare_user_stack(frame: usize) -> usize {
     at
 }
 
-/// The stack pointer.
-#[inline(always)]
-pub fn stack_pointer() -> u64 {
-    let rsp;
-    // SAFETY: reads a register.
-    unsafe { core::arch::asm!("mov {}, rsp", out(reg) rsp, options(nomem, nostack, preserves_flags)) };
-    rsp
-}
-
 /// The words of a kernel stack from an address up to the end of its page group, at most so many.
 pub fn stack_words(rsp: u64, most: usize) -> impl Iterator<Item = u64> {
     /// Kernel stacks are aligned to their size.
@@ -137,5 +128,5 @@ pub fn follows_call(address: u64) -> bool {
         || indirect(3, &[0x10, 0x50])
         || indirect(4, &[0x50])
         || indirect(6, &[0x10, 0x90])
-        || indirect(7, &[0x90])
+        || indirect(7, &[0x10, 0x90])
 }
