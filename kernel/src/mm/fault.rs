@@ -1,6 +1,5 @@
 //! Page faults, the program's and the kernel's own on the program's memory.
 
-use crate::arch::x86_64::tsc;
 use crate::task::current;
 use crate::task::thread::work;
 
@@ -37,12 +36,10 @@ pub fn handle(address: usize, access: Access) -> Result<(), FaultError> {
         return Err(FaultError::NotMapped);
     }
     let thread = current();
-    let start = if thread.counters.note_fault() { tsc::read() } else { 0 };
+    thread.counters.note_fault();
     let Some(space) = thread.address_space() else { return Err(FaultError::NotMapped) };
     let result = space.fault(address, access);
-    if start != 0 {
-        thread.counters.add_fault_time(tsc::read().saturating_sub(start));
-    }
+    thread.counters.fault_done();
     if result == Err(FaultError::OutOfMemory) {
         thread.add_work(work::MEMORY);
     }

@@ -11,6 +11,7 @@ use super::sched::current;
 use super::thread::{Thread, cpu_time_ticks};
 use crate::arch::TrapFrame;
 use crate::arch::per_cpu;
+use crate::arch::x86_64::tsc;
 use crate::time;
 
 /// Time between samples of a CPU that is busy, ns.
@@ -71,6 +72,8 @@ pub struct Counters {
     sampled_user: AtomicU64,
     sampled_system: AtomicU64,
     fault_ticks: AtomicU64,
+    /// When the fault began that is being timed; 0 for none.
+    fault_start: AtomicU64,
     shown_user: AtomicU64,
     shown_system: AtomicU64,
 }
@@ -81,16 +84,28 @@ fn bump(counter: &AtomicU64) {
 }
 
 impl Counters {
-    /// Counts a page fault. Whether it is to be timed.
+    /// A page fault begins.
     #[inline(always)]
-    pub fn note_fault(&self) -> bool {
+    pub fn note_fault(&self) {
         let count = self.faults.load(Ordering::Relaxed).wrapping_add(1);
         self.faults.store(count, Ordering::Relaxed);
-        count % TIMED_FAULTS == 0
+        if count % TIMED_FAULTS == 0 {
+            self.fault_start.store(tsc::read(), Ordering::Relaxed);
+        }
     }
 
-    /// A page fault that was to be timed is over.
-    pub fn add_fault_time(&self, ticks: u64) {
+    /// A page fault is over.
+    #[inline(always)]
+    pub fn fault_done(&self) {
+        if self.fault_start.load(Ordering::Relaxed) != 0 {
+            self.add_fault_time();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_fault_time(&self) {
+        let ticks = tsc::read().saturating_sub(self.fault_start.swap(0, Ordering::Relaxed));
         self.fault_ticks.fetch_add(ticks.saturating_mul(TIMED_FAULTS), Ordering::Relaxed);
     }
 
