@@ -154,8 +154,7 @@ pub fn of_thread(thread: &Thread) -> Usage {
     begin_sampling();
     let mut usage = counts_of(thread);
     let counters = &thread.counters;
-    let shown =
-        (counters.shown_user.load(Ordering::Relaxed), counters.shown_system.load(Ordering::Relaxed));
+    let shown = (counters.shown_user.load(Ordering::Relaxed), counters.shown_system.load(Ordering::Relaxed));
     usage.system_ticks = usage.samples.system_share(usage.run_ticks, shown);
     counters.shown_user.fetch_max(usage.run_ticks - usage.system_ticks, Ordering::Relaxed);
     counters.shown_system.fetch_max(usage.system_ticks, Ordering::Relaxed);
@@ -227,7 +226,8 @@ pub fn sample(frame: &TrapFrame) {
     let counters = &thread.counters;
     // SYSCALL leaves the address behind it in RCX, and so does every return from a system call.
     let kind = if frame.rip == frame.rcx { &counters.sampled_system } else { &counters.sampled_user };
-    let sampled = counters.sampled_user.load(Ordering::Relaxed) + counters.sampled_system.load(Ordering::Relaxed);
+    let sampled =
+        counters.sampled_user.load(Ordering::Relaxed) + counters.sampled_system.load(Ordering::Relaxed);
     kind.fetch_add(cpu_time_ticks(thread).saturating_sub(sampled), Ordering::Relaxed);
 }
 
