@@ -18,6 +18,8 @@ use crate::time;
 const SAMPLE_NS: u64 = 4_000_000;
 /// One of so many page faults is timed.
 const TIMED_FAULTS: u64 = 64;
+/// What a page fault takes at most if all goes well, TSC ticks.
+const USUAL_FAULT: u64 = 1 << 14;
 
 /// Whether there are samples: from the first fork, or the first question about use. A program that does neither isn't interrupted.
 static SAMPLING: AtomicBool = AtomicBool::new(false);
@@ -89,7 +91,7 @@ impl Counters {
     pub fn note_fault(&self) {
         let count = self.faults.load(Ordering::Relaxed).wrapping_add(1);
         self.faults.store(count, Ordering::Relaxed);
-        if count % TIMED_FAULTS == 0 {
+        if count.is_multiple_of(TIMED_FAULTS) {
             self.fault_start.store(tsc::read(), Ordering::Relaxed);
         }
     }
@@ -106,7 +108,9 @@ impl Counters {
     #[inline(never)]
     fn add_fault_time(&self) {
         let ticks = tsc::read().saturating_sub(self.fault_start.swap(0, Ordering::Relaxed));
-        self.fault_ticks.fetch_add(ticks.saturating_mul(TIMED_FAULTS), Ordering::Relaxed);
+        // What takes longer than others stands for itself alone: it may have been the machine that was interrupted.
+        let usual = ticks.min(USUAL_FAULT);
+        self.fault_ticks.fetch_add(usual * TIMED_FAULTS + (ticks - usual), Ordering::Relaxed);
     }
 
     /// The thread is being switched away from; `sleeps` says whether it wanted that.
