@@ -9,6 +9,7 @@ use super::rseq;
 use super::sched::{self, current};
 use super::signal::{self, Info};
 use super::thread::work;
+use super::usage;
 use crate::arch::TrapFrame;
 use crate::arch::x86_64::{apic, cpu, idt, paging, usercopy};
 use crate::mm::fault::{self, Access, FaultError};
@@ -55,7 +56,12 @@ extern "C" fn trap_user(frame: &mut TrapFrame, vector: u64, error: u64) {
                 Err(reason) => page_fault_signal(address, access_of(error), error, reason),
             }
         }
-        idt::FIRST_IRQ.. => interrupt(vector),
+        idt::FIRST_IRQ.. => {
+            if vector == idt::APIC_TIMER {
+                usage::sample(frame);
+            }
+            interrupt(vector);
+        }
         idt::GENERAL_PROTECTION if emulate_umip(frame) => {}
         _ => exception(frame, vector, error),
     }
@@ -209,6 +215,7 @@ fn interrupt(vector: u8) {
             console::poll_input();
         }
     }
+    usage::keep_sampling(vector == idt::APIC_TIMER);
 }
 
 /// A system call returned with work pending, or the program is being single-stepped: go on by the slow way out.
