@@ -16,6 +16,7 @@ mod drivers;
 mod entropy;
 mod fs;
 mod ipc;
+mod list;
 mod mm;
 mod net;
 mod sort;

@@ -103,6 +103,19 @@ impl Sleeper {
         }
     }
 
+    /// As `switched_out`, on a machine with one CPU, before the switch: nobody can wake or run it meanwhile.
+    #[inline(always)]
+    pub fn switched_out_alone(&self) -> After {
+        match self.0.load(Ordering::Relaxed) {
+            SLEEPING => {
+                self.0.store(PARKED, Ordering::Relaxed);
+                After::Parked
+            }
+            DEAD => After::Dead,
+            _ => After::Enqueue,
+        }
+    }
+
     /// Wakes it, after what it waits for was made true: a full barrier stands between the two.
     #[inline(always)]
     pub fn wake(&self) -> Wake {

@@ -10,6 +10,7 @@ use super::inode::Device;
 use super::path::Path;
 use super::tty;
 use crate::entropy;
+use crate::mm::user::MAX_IO;
 use crate::mm::{MemoryObject, Sink, Source, UserPtr};
 use crate::syscall::{SysError, SysResult};
 
@@ -52,6 +53,10 @@ impl FileOps for Null {
         Ok(src.remaining())
     }
 
+    fn write_program(&self, _: &OpenFile, _: UserPtr<u8>, len: usize) -> SysResult {
+        Ok(len.min(MAX_IO))
+    }
+
     fn seek(&self, _: &OpenFile, _: i64, _: Whence) -> Result<u64, Errno> {
         Ok(0)
     }
@@ -71,6 +76,14 @@ impl FileOps for Zero {
 
     fn read(&self, _: &OpenFile, _: &mut u64, dst: &mut Sink<'_>) -> SysResult {
         Ok(dst.clear()?)
+    }
+
+    fn read_program(&self, file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
+        if len <= MAX_IO && buf.clear(len) {
+            Ok(len)
+        } else {
+            self.read(file, &mut 0, &mut Sink::user(buf, len))
+        }
     }
 
     fn write(&self, _: &OpenFile, _: &mut u64, src: &mut Source<'_>) -> SysResult {

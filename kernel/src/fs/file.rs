@@ -15,7 +15,7 @@ use super::path::Path;
 use super::perm;
 use super::poll::{Events, Poller, Readiness};
 use crate::mm::fault::{Access, FaultError};
-use crate::mm::{Frame, MemoryObject, Sink, Source};
+use crate::mm::{Frame, MemoryObject, Sink, Source, UserPtr};
 use crate::sync::SpinLock;
 use crate::syscall::SysResult;
 use crate::task::current;
@@ -98,6 +98,16 @@ pub trait FileOps: Send + Sync + 'static {
     /// Writes at `at` (or at the end with O_APPEND) and moves it on.
     fn write(&self, file: &OpenFile, at: &mut u64, src: &mut Source<'_>) -> SysResult {
         Err(Errno::EINVAL.into())
+    }
+
+    /// read(2) where `OpenFile::is_stream_for` reading, into a buffer that lies in the program's half as a whole.
+    fn read_program(&self, file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
+        self.read(file, &mut 0, &mut Sink::user(buf, len))
+    }
+
+    /// As `read_program`, the other way.
+    fn write_program(&self, file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
+        self.write(file, &mut 0, &mut Source::user(buf, len))
     }
 
     /// What is ready now.
@@ -314,6 +324,13 @@ impl OpenFile {
         }
     }
 
+    /// Whether reads (`Mode::READ`) or writes go straight to `ops`: it is open for them, has no offset, and nobody watches.
+    #[inline(always)]
+    pub fn is_stream_for(&self, direction: Mode) -> bool {
+        let of_interest = direction.union(Mode::OFFSET).union(Mode::PATH);
+        self.mode.intersection(of_interest) == direction && !notify::is_active()
+    }
+
     /// Writes at the offset.
     #[inline(always)]
     pub fn write(&self, src: &mut Source<'_>) -> SysResult {
@@ -372,7 +389,7 @@ impl OpenFile {
     }
 
     /// Reads elsewhere than at the offset. ESPIPE without one.
-    #[inline(always)]
+    #[inline]
     pub fn read_at(&self, at: u64, dst: &mut Sink<'_>) -> SysResult {
         if !self.mode.contains(Mode::PLACED) {
             return Err(Errno::ESPIPE.into());
@@ -380,17 +397,22 @@ impl OpenFile {
         if !self.mode.contains(Mode::READ) {
             return Err(Errno::EBADF.into());
         }
-        if self.mode.contains(Mode::MEMORY)
-            && let Some((address, len)) = dst.as_user()
-            && let Some(done) = self.read_page(at, address, len)
+        self.read_at_slowly(at, dst)
+    }
+
+    /// As `read_at`, into a buffer that lies in the program's half as a whole.
+    #[inline(always)]
+    pub fn read_program_at(&self, at: u64, buf: UserPtr<u8>, len: usize) -> SysResult {
+        if self.mode.contains(Mode::MEMORY.union(Mode::READ))
+            && let Some(done) = self.read_page(at, buf.addr(), len)
         {
             notify::note_moved(&self.path.dentry, &Ok(done), event::ACCESS);
             return Ok(done);
         }
-        self.read_at_slowly(at, dst)
+        self.read_at(at, &mut Sink::user(buf, len))
     }
 
-    #[inline(always)]
+    #[inline]
     pub fn write_at(&self, at: u64, src: &mut Source<'_>) -> SysResult {
         if !self.mode.contains(Mode::PLACED) {
             return Err(Errno::ESPIPE.into());
@@ -398,14 +420,19 @@ impl OpenFile {
         if !self.mode.contains(Mode::WRITE) {
             return Err(Errno::EBADF.into());
         }
-        if self.mode.contains(Mode::MEMORY)
-            && let Some((address, len)) = src.as_user()
-            && let Some(done) = write_page(self, at, address, len)
+        self.write_at_slowly(at, src)
+    }
+
+    /// As `write_at`, from a buffer that lies in the program's half as a whole.
+    #[inline(always)]
+    pub fn write_program_at(&self, at: u64, buf: UserPtr<u8>, len: usize) -> SysResult {
+        if self.mode.contains(Mode::MEMORY.union(Mode::WRITE))
+            && let Some(done) = write_page(self, at, buf.addr(), len)
         {
             notify::note_moved(&self.path.dentry, &Ok(done), event::MODIFY);
             return Ok(done);
         }
-        self.write_at_slowly(at, src)
+        self.write_at(at, &mut Source::user(buf, len))
     }
 
     /// Writes at the end (RWF_APPEND), wherever the offset is.

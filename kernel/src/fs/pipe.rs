@@ -40,33 +40,98 @@ pub struct Slot {
     pub len: usize,
     /// Later bytes may be appended to the page.
     pub is_open: bool,
+    /// Nobody else has the page, so that it may serve again.
+    pub is_own: bool,
     /// A packet of O_DIRECT: a read takes it whole or loses the rest.
     pub is_packet: bool,
 }
 
 impl Slot {
     /// A reference to the same bytes, to which nothing is appended.
-    fn share(&self) -> Self {
+    fn share(&mut self) -> Self {
+        self.is_own = false;
         Self { frame: self.frame.clone(), is_open: false, ..*self }
     }
 }
 
 #[derive(Default)]
 struct Ring {
-    slots: VecDeque<Slot>,
+    /// The first slot, or while there is none what is left of the last: a page of the pipe's own for the next.
+    first: Option<Slot>,
+    /// The slots behind it.
+    rest: VecDeque<Slot>,
+    /// Slots in use.
+    len: usize,
     /// The page of a slot that was emptied, for the next.
     spare: Option<Frame>,
 }
 
 impl Ring {
-    /// Takes the first slot away, whose page may serve again.
+    #[inline(always)]
+    fn front_mut(&mut self) -> Option<&mut Slot> {
+        if self.len == 0 { None } else { self.first.as_mut() }
+    }
+
     #[inline]
-    fn drop_first(&mut self) {
-        if let Some(slot) = self.slots.pop_front()
-            && slot.frame.ref_count() == 1
-        {
-            self.spare = Some(slot.frame);
+    fn back_mut(&mut self) -> Option<&mut Slot> {
+        if self.rest.is_empty() { self.front_mut() } else { self.rest.back_mut() }
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.first.iter_mut().chain(&mut self.rest).take(self.len)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.first.iter().chain(&self.rest).take(self.len)
+    }
+
+    #[inline]
+    fn push_back(&mut self, slot: Slot) {
+        if self.len == 0 {
+            self.first = Some(slot);
+        } else {
+            self.rest.push_back(slot);
         }
+        self.len += 1;
+    }
+
+    fn push_front(&mut self, slot: Slot) {
+        if let Some(old) = self.first.replace(slot)
+            && self.len > 0
+        {
+            self.rest.push_front(old);
+        }
+        self.len += 1;
+    }
+
+    #[inline]
+    fn pop_front(&mut self) -> Option<Slot> {
+        self.len = self.len.checked_sub(1)?;
+        core::mem::replace(&mut self.first, self.rest.pop_front())
+    }
+
+    /// Takes the first slot away, whose page may serve again.
+    #[inline(always)]
+    fn drop_first(&mut self) {
+        if self.len != 1 {
+            if let Some(slot) = self.pop_front()
+                && slot.is_own
+            {
+                self.spare = Some(slot.frame);
+            }
+            return;
+        }
+        self.len = 0;
+        if self.first.as_ref().is_some_and(|slot| !slot.is_own) {
+            self.first = None;
+        }
+    }
+
+    /// A page of the pipe's own, if it has one left.
+    #[inline]
+    fn spare_page(&mut self) -> Option<Frame> {
+        let first = if self.len == 0 { self.first.take().map(|slot| slot.frame) } else { None };
+        first.or_else(|| self.spare.take())
     }
 }
 
@@ -137,7 +202,7 @@ impl Pipe {
     /// Says how many slots are used now, under the ring's lock.
     #[inline]
     fn publish(&self, ring: &Ring) {
-        let (before, now) = (self.used.load(Ordering::Relaxed), ring.slots.len() as u32);
+        let (before, now) = (self.used.load(Ordering::Relaxed), ring.len as u32);
         let capacity = self.capacity.load(Ordering::Relaxed);
         self.used.store(now, Ordering::Release);
         if now == 0 {
@@ -154,7 +219,7 @@ impl Pipe {
 
     /// Bytes waiting (FIONREAD).
     pub fn pending(&self) -> usize {
-        self.ring.lock().slots.iter().map(|slot| slot.len).sum()
+        self.ring.lock().iter().map(|slot| slot.len).sum()
     }
 
     /// Size in bytes (F_GETPIPE_SZ).
@@ -189,7 +254,7 @@ impl Pipe {
     #[inline]
     fn read_some(&self, ring: &mut Ring, dst: &mut Sink<'_>) -> Option<Result<usize, Errno>> {
         let mut done = 0;
-        while let Some(slot) = ring.slots.front_mut() {
+        while let Some(slot) = ring.front_mut() {
             let wanted = slot.len.min(dst.remaining());
             // A slot that couldn't be copied whole stays as it was (pipe_read).
             let moved = match slot.frame.copy_to(slot.offset, wanted, dst) {
@@ -217,7 +282,7 @@ impl Pipe {
     #[inline]
     fn merge(ring: &mut Ring, src: &mut Source<'_>) -> Result<usize, Errno> {
         let odd = src.remaining() % PAGE_SIZE;
-        match ring.slots.back_mut() {
+        match ring.back_mut() {
             Some(slot) if odd != 0 && slot.is_open && slot.offset + slot.len + odd <= PAGE_SIZE => {
                 let moved = whole(slot.frame.copy_from(slot.offset + slot.len, odd, src), odd)?;
                 slot.len += moved;
@@ -230,14 +295,14 @@ impl Pipe {
     /// Fills one new slot, of which there must be a free one.
     #[inline]
     fn fill_slot(&self, ring: &mut Ring, src: &mut Source<'_>, is_packet: bool) -> Result<usize, Errno> {
-        let frame = match ring.spare.take() {
+        let frame = match ring.spare_page() {
             Some(frame) => frame,
             None => Frame::uninit()?,
         };
         let wanted = src.remaining().min(PAGE_SIZE);
         match whole(frame.copy_from(0, wanted, src), wanted) {
             Ok(len) => {
-                ring.slots.push_back(Slot { frame, offset: 0, len, is_open: !is_packet, is_packet });
+                ring.push_back(Slot { frame, offset: 0, len, is_open: !is_packet, is_own: true, is_packet });
                 self.publish(ring);
                 Ok(len)
             }
@@ -250,14 +315,16 @@ impl Pipe {
 
     /// Takes the only message there is, if it fits. `None`: the long way says what comes of it.
     #[inline(always)]
-    fn read_one(&self, dst: &mut Sink<'_>) -> Option<usize> {
-        let (address, room) = dst.as_user()?;
-        let mut ring = self.ring.lock();
-        // A pipe of one slot is full now, and somebody may wait for room.
-        if self.used.load(Ordering::Relaxed) != 1 || self.capacity.load(Ordering::Relaxed) == 1 {
+    fn read_one(&self, address: usize, room: usize) -> Option<usize> {
+        if self.is_empty() {
             return None;
         }
-        let slot = ring.slots.front()?;
+        let mut ring = self.ring.lock();
+        // A pipe of one slot is full now, and somebody may wait for room.
+        if ring.len != 1 || self.capacity.load(Ordering::Relaxed) == 1 {
+            return None;
+        }
+        let slot = ring.first.as_ref()?;
         let len = slot.len;
         if len > room || room == 0 || slot.frame.copy_to_user(slot.offset, len, address) != 0 {
             return None;
@@ -270,18 +337,21 @@ impl Pipe {
 
     /// Puts a message of up to a page into the empty pipe. `None`: the long way says what comes of it.
     #[inline(always)]
-    fn write_one(&self, src: &mut Source<'_>) -> Option<usize> {
-        let (address, len) = src.as_user()?;
+    fn write_one(&self, address: usize, len: usize) -> Option<usize> {
         let mut ring = self.ring.lock();
-        let is_usual = self.used.load(Ordering::Relaxed) == 0
+        let is_usual = ring.len == 0
             && self.has_readers()
             && self.capacity.load(Ordering::Relaxed) > 1
             && (1..=PAGE_SIZE).contains(&len);
-        if !is_usual || ring.spare.as_ref()?.copy_from_user(0, len, address) != 0 {
+        if !is_usual {
             return None;
         }
-        let frame = ring.spare.take()?;
-        ring.slots.push_back(Slot { frame, offset: 0, len, is_open: true, is_packet: false });
+        let slot = ring.first.as_mut()?;
+        if slot.frame.copy_from_user(0, len, address) != 0 {
+            return None;
+        }
+        (slot.offset, slot.len, slot.is_open, slot.is_packet) = (0, len, true, false);
+        ring.len = 1;
         self.used.store(1, Ordering::Release);
         self.reader.set(Events::READABLE);
         self.readable.notify_of(Events::READABLE);
@@ -289,16 +359,8 @@ impl Pipe {
     }
 
     /// read(2): whatever is there, else waits for something or for the last writer to go.
-    #[inline]
-    pub fn read(&self, dst: &mut Sink<'_>, wait: bool) -> SysResult {
-        match self.read_one(dst) {
-            Some(len) => Ok(len),
-            None => self.read_slowly(dst, wait),
-        }
-    }
-
     #[inline(never)]
-    fn read_slowly(&self, dst: &mut Sink<'_>, wait: bool) -> SysResult {
+    pub fn read(&self, dst: &mut Sink<'_>, wait: bool) -> SysResult {
         if dst.remaining() == 0 {
             return Ok(0);
         }
@@ -324,16 +386,8 @@ impl Pipe {
     }
 
     /// write(2): everything, unless interrupted or told not to wait.
-    #[inline]
-    pub fn write(&self, src: &mut Source<'_>, wait: bool, packets: bool) -> SysResult {
-        if !packets && let Some(len) = self.write_one(src) {
-            return Ok(len);
-        }
-        self.write_slowly(src, wait, packets)
-    }
-
     #[inline(never)]
-    fn write_slowly(&self, src: &mut Source<'_>, wait: bool, packets: bool) -> SysResult {
+    pub fn write(&self, src: &mut Source<'_>, wait: bool, packets: bool) -> SysResult {
         if src.remaining() == 0 {
             return Ok(0);
         }
@@ -465,10 +519,10 @@ impl Pipe {
     pub fn take(&self, max: usize) -> Option<Slot> {
         let mut ring = self.ring.lock();
         let was_full = self.is_full();
-        let first = ring.slots.front_mut()?;
+        let first = ring.front_mut()?;
         let len = first.len.min(max);
         let piece = if len == first.len {
-            let whole = ring.slots.pop_front()?;
+            let whole = ring.pop_front()?;
             self.publish(&ring);
             whole
         } else {
@@ -486,8 +540,8 @@ impl Pipe {
 
     /// A reference to the bytes of slot `nth`, which stay (tee).
     pub fn look(&self, nth: usize, max: usize) -> Option<Slot> {
-        let ring = self.ring.lock();
-        let slot = ring.slots.get(nth)?;
+        let mut ring = self.ring.lock();
+        let slot = ring.iter_mut().nth(nth)?;
         Some(Slot { len: slot.len.min(max), ..slot.share() })
     }
 
@@ -507,7 +561,7 @@ impl Pipe {
         if self.is_full() {
             return Some(slot);
         }
-        ring.slots.push_back(slot);
+        ring.push_back(slot);
         self.publish(&ring);
         self.readable.notify_of(Events::READABLE);
         None
@@ -516,7 +570,7 @@ impl Pipe {
     /// Puts what `take` took back in front.
     pub fn put_back(&self, slot: Slot) {
         let mut ring = self.ring.lock();
-        ring.slots.push_front(slot);
+        ring.push_front(slot);
         self.publish(&ring);
     }
 }
@@ -535,20 +589,55 @@ impl Drop for PipeEnd {
     }
 }
 
+impl PipeEnd {
+    /// Nothing is there, or not what `read_one` takes.
+    #[inline(never)]
+    fn read_waiting(&self, file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
+        let pipe = &self.pipe;
+        let wait = !file.is_nonblocking();
+        if wait && len > 0 && pipe.is_empty() && pipe.has_writers() {
+            pipe.readable.wait(None, || (!pipe.is_empty() || !pipe.has_writers()).then_some(()))?;
+            if let Some(len) = pipe.read_one(buf.addr(), len) {
+                return Ok(len);
+            }
+        }
+        pipe.read(&mut Sink::user(buf, len), wait)
+    }
+
+    #[inline(never)]
+    fn write_source(&self, file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
+        self.write(file, &mut 0, &mut Source::user(buf, len))
+    }
+}
+
 impl FileOps for PipeEnd {
     fn as_any(&self) -> &dyn Any {
         self
     }
 
-    #[inline]
     fn read(&self, file: &OpenFile, _: &mut u64, dst: &mut Sink<'_>) -> SysResult {
         self.pipe.read(dst, !file.is_nonblocking())
     }
 
-    #[inline]
     fn write(&self, file: &OpenFile, _: &mut u64, src: &mut Source<'_>) -> SysResult {
         let flags = file.flags();
         self.pipe.write(src, !flags.contains(OpenFlags::NONBLOCK), flags.contains(OpenFlags::DIRECT))
+    }
+
+    fn read_program(&self, file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
+        match self.pipe.read_one(buf.addr(), len) {
+            Some(len) => Ok(len),
+            None => self.read_waiting(file, buf, len),
+        }
+    }
+
+    fn write_program(&self, file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
+        if !file.flags().contains(OpenFlags::DIRECT)
+            && let Some(len) = self.pipe.write_one(buf.addr(), len)
+        {
+            return Ok(len);
+        }
+        self.write_source(file, buf, len)
     }
 
     #[inline]

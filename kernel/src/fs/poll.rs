@@ -113,13 +113,13 @@ impl PollHead {
     }
 
     /// Something changed: every waiter looks again.
-    #[inline]
+    #[inline(always)]
     pub fn notify(&self) {
         self.notify_of(Events::all());
     }
 
     /// These events may have come: epoll entries that want none of them needn't look.
-    #[inline]
+    #[inline(always)]
     pub fn notify_of(&self, events: Events) {
         self.queue.wake_all();
         if self.is_watched.load(Ordering::Acquire) {

@@ -42,7 +42,7 @@ fn limit() -> usize {
 #[derive(Default)]
 pub struct FileTable {
     map: SpinLock<FdMap<Arc<OpenFile>>>,
-    /// More than one thread may change the table: set before the second one runs, and never taken back.
+    /// More than one thread may change the table: set before the second one runs, and taken back when one is left (`Process::note_alone`).
     is_shared: AtomicBool,
 }
 
@@ -104,11 +104,27 @@ impl FileTable {
         Ok(FileRef { file: Arc::as_ptr(file), is_counted: false })
     }
 
+    /// The open file, O_PATH ones included, under the same conditions, if this thread is the only one that can change the table.
+    #[inline(always)]
+    pub fn own(&self, fd: Fd) -> Option<&OpenFile> {
+        if self.is_shared.load(Ordering::Relaxed) {
+            return None;
+        }
+        // SAFETY: as in `get_any_ref`.
+        let map = unsafe { &*self.map.as_mut_ptr() };
+        map.get(index(fd)).map(Arc::as_ref)
+    }
+
     /// As `get_any_ref`, for everything but naming a place. EBADF for O_PATH too.
     #[inline(always)]
     pub fn get_ref(&self, fd: Fd) -> Result<FileRef, Errno> {
         let file = self.get_any_ref(fd)?;
         if file.mode.contains(Mode::PATH) { Err(Errno::EBADF) } else { Ok(file) }
+    }
+
+    /// One thread is left that changes the table; the caller sees to it that no second one is being made.
+    pub fn unshare(&self) {
+        self.is_shared.store(false, Ordering::Release);
     }
 
     /// From now on several threads change the table: before the second one starts.

@@ -108,6 +108,12 @@ impl<T: IntoBytes + Immutable> UserPtr<T> {
 }
 
 impl UserPtr<u8> {
+    /// Clears `len` bytes; whether all of them could be.
+    #[inline(always)]
+    pub fn clear(self, len: usize) -> bool {
+        is_user_range(self.0, len) && usercopy::fill(self.0, 0, len) == 0
+    }
+
     /// Reads exactly `dst.len()` bytes. EFAULT.
     pub fn read_bytes(self, dst: &mut [u8]) -> Result<(), Errno> {
         if !is_user_range(self.0, dst.len()) || usercopy::from_user(dst, self.0) != 0 {

@@ -8,7 +8,7 @@ use namei::{Limits, Scope};
 
 use super::args::Path as PathArg;
 use super::{Fd, SysResult};
-use crate::fs::file::{OpenFile, Whence};
+use crate::fs::file::{Mode, OpenFile, Whence};
 use crate::fs::inode::FileKind;
 use crate::fs::open::{self, How};
 use crate::fs::path::UserPath;
@@ -165,15 +165,41 @@ pub(super) fn check_buffer(buf: UserPtr<u8>, len: usize) -> Result<(), Errno> {
 
 /// read(2).
 pub fn read(fd: Fd, buf: UserPtr<u8>, len: usize) -> SysResult {
+    match fs::files().own(fd) {
+        Some(file) if file.is_stream_for(Mode::READ) && is_user_range(buf.addr(), len) => {
+            file.ops.read_program(file, buf, len)
+        }
+        _ => read_any(fd, buf, len),
+    }
+}
+
+#[inline(never)]
+fn read_any(fd: Fd, buf: UserPtr<u8>, len: usize) -> SysResult {
     let file = fs::files().get_ref(fd)?;
     check_buffer(buf, len)?;
+    if file.is_stream_for(Mode::READ) {
+        return file.ops.read_program(&file, buf, len);
+    }
     file.read(&mut Sink::user(buf, len))
 }
 
 /// write(2).
 pub fn write(fd: Fd, buf: UserPtr<u8>, len: usize) -> SysResult {
+    match fs::files().own(fd) {
+        Some(file) if file.is_stream_for(Mode::WRITE) && is_user_range(buf.addr(), len) => {
+            file.ops.write_program(file, buf, len)
+        }
+        _ => write_any(fd, buf, len),
+    }
+}
+
+#[inline(never)]
+fn write_any(fd: Fd, buf: UserPtr<u8>, len: usize) -> SysResult {
     let file = fs::files().get_ref(fd)?;
     check_buffer(buf, len)?;
+    if file.is_stream_for(Mode::WRITE) {
+        return file.ops.write_program(&file, buf, len);
+    }
     file.write(&mut Source::user(buf, len))
 }
 
@@ -188,7 +214,7 @@ pub fn pread64(fd: Fd, buf: UserPtr<u8>, len: usize, at: i64) -> SysResult {
     let at = offset(at)?;
     let file = fs::files().get_ref(fd)?;
     check_buffer(buf, len)?;
-    file.read_at(at, &mut Sink::user(buf, len))
+    file.read_program_at(at, buf, len)
 }
 
 /// pwrite64(2). As on Linux, O_APPEND wins over the offset.
@@ -196,7 +222,7 @@ pub fn pwrite64(fd: Fd, buf: UserPtr<u8>, len: usize, at: i64) -> SysResult {
     let at = offset(at)?;
     let file = fs::files().get_ref(fd)?;
     check_buffer(buf, len)?;
-    file.write_at(at, &mut Source::user(buf, len))
+    file.write_program_at(at, buf, len)
 }
 
 /// An I/O vector, copied in; short ones without an allocation.
@@ -314,7 +340,7 @@ pub fn lseek(fd: Fd, offset: i64, whence: u32) -> SysResult {
 }
 
 fn seek(file: &OpenFile, offset: i64, whence: Whence) -> SysResult {
-    if !file.mode.contains(fs::file::Mode::LSEEK) {
+    if !file.mode.contains(Mode::LSEEK) {
         return Err(Errno::ESPIPE.into());
     }
     Ok(file.ops.seek(file, offset, whence)? as usize)
@@ -352,7 +378,7 @@ pub fn sync_file_range(fd: Fd, at: i64, len: i64, flags: u32) -> SysResult {
 /// readahead(2).
 pub fn readahead(fd: Fd, _: i64, _: usize) -> SysResult {
     let file = fs::files().get(fd)?;
-    if !file.mode.contains(fs::file::Mode::READ) {
+    if !file.mode.contains(Mode::READ) {
         return Err(Errno::EBADF.into());
     }
     if file.inode().ops().is_mappable() { Ok(0) } else { Err(Errno::EINVAL.into()) }

@@ -69,17 +69,41 @@ pub fn futex(
     address2: UserPtr<u32>,
     value3: u32,
 ) -> SysResult {
-    // What unlocking a mutex that nobody waits for comes to.
-    if operation == op::WAKE | op::PRIVATE && futex::is_quiet() {
-        return Key::check(address).map(|()| 0).map_err(Into::into);
+    if operation == op::WAKE | op::PRIVATE {
+        let key = Key::private(address)?;
+        return Ok(futex::wake(key, wake_count(value), futex::ANY));
     }
+    let waits_for_any =
+        operation & !op::CLOCK_REALTIME == op::WAIT_BITSET | op::PRIVATE && value3 == futex::ANY;
+    if timeout == 0 && (operation == op::WAIT | op::PRIVATE || waits_for_any) {
+        let key = Key::private(address)?;
+        return finish(futex::wait(address, key, value, futex::ANY, None), false);
+    }
+    futex_other(address, operation, value, timeout, address2, value3)
+}
+
+/// How many a wake wakes at most: one even if asked for none, as on Linux.
+#[inline(always)]
+fn wake_count(value: u32) -> usize {
+    value.cast_signed().max(1) as usize
+}
+
+/// Everything but the two that mutexes are made of.
+#[inline(never)]
+fn futex_other(
+    address: UserPtr<u32>,
+    operation: u32,
+    value: u32,
+    timeout: usize,
+    address2: UserPtr<u32>,
+    value3: u32,
+) -> SysResult {
     let scope = if operation & op::PRIVATE != 0 { Scope::Private } else { Scope::Shared };
     let realtime = operation & op::CLOCK_REALTIME != 0;
     let command = operation & !(op::PRIVATE | op::CLOCK_REALTIME);
     if realtime && !matches!(command, op::WAIT | op::WAIT_BITSET | op::WAIT_REQUEUE_PI | op::LOCK_PI2) {
         return Err(Errno::ENOSYS.into());
     }
-    let count = |n: u32| usize::try_from(n.cast_signed()).unwrap_or(0).max(1);
     match command {
         op::WAIT | op::WAIT_BITSET => {
             let bitset = if command == op::WAIT { futex::ANY } else { value3 };
@@ -101,12 +125,12 @@ pub fn futex(
             let relative = command == op::WAIT && deadline.is_some();
             finish(futex::wait(address, key, value, bitset, deadline), relative)
         }
-        op::WAKE => Ok(futex::wake(Key::of(address, scope)?, count(value), futex::ANY)),
+        op::WAKE => Ok(futex::wake(Key::of(address, scope)?, wake_count(value), futex::ANY)),
         op::WAKE_BITSET => {
             if value3 == 0 {
                 return Err(Errno::EINVAL.into());
             }
-            Ok(futex::wake(Key::of(address, scope)?, count(value), value3))
+            Ok(futex::wake(Key::of(address, scope)?, wake_count(value), value3))
         }
         op::REQUEUE | op::CMP_REQUEUE => {
             if value.cast_signed() < 0 || (timeout as u32).cast_signed() < 0 {
@@ -121,8 +145,14 @@ pub fn futex(
         op::WAKE_OP => {
             let (first, second) = (Key::of(address, scope)?, Key::of(address2, scope)?);
             loop {
-                let woken =
-                    futex::wake_op(first, address2, second, count(value), count(timeout as u32), value3);
+                let woken = futex::wake_op(
+                    first,
+                    address2,
+                    second,
+                    wake_count(value),
+                    wake_count(timeout as u32),
+                    value3,
+                );
                 match woken {
                     // The word changed under our hands.
                     Err(Errno::EAGAIN) => {}

@@ -229,12 +229,16 @@ fn field(text: &[u8]) -> [u8; 65] {
 
 /// uname(2).
 pub fn uname(out: UserPtr<Utsname>) -> SysResult {
+    // personality(2): which execution domain, and the one that is told that it runs on a 32-bit machine.
+    const PER_MASK: u32 = 0xff;
+    const PER_LINUX32: u32 = 8;
+    let is_32 = current().process.personality.load(Ordering::Relaxed) & PER_MASK == PER_LINUX32;
     let names = Utsname {
         sysname: field(b"Linux"),
         nodename: crate::config::hostname(),
         release: field(RELEASE),
         version: field(VERSION),
-        machine: field(b"x86_64"),
+        machine: field(if is_32 { b"i686" } else { b"x86_64" }),
         domainname: crate::config::domainname(),
     };
     out.write(&names)?;

@@ -345,7 +345,7 @@ fn file_slot(file: &OpenFile, at: u64, max: usize) -> Result<Option<Slot>, Errno
         Some(frame) => frame,
         None => Frame::zeroed()?,
     };
-    Ok(Some(Slot { frame, offset: within, len, is_open: false, is_packet: false }))
+    Ok(Some(Slot { frame, offset: within, len, is_open: false, is_own: false, is_packet: false }))
 }
 
 /// A page that bytes of some other file were read into. `None` at the end.
@@ -368,7 +368,14 @@ fn read_slot(from: (&OpenFile, &mut Position), max: usize) -> Result<Option<Slot
             break;
         }
     }
-    Ok((filled > 0).then_some(Slot { frame, offset: 0, len: filled, is_open: false, is_packet: false }))
+    Ok((filled > 0).then_some(Slot {
+        frame,
+        offset: 0,
+        len: filled,
+        is_open: false,
+        is_own: false,
+        is_packet: false,
+    }))
 }
 
 /// A page that a socket's bytes were received into; one message, if it has messages. `None` at the end.
@@ -380,7 +387,7 @@ fn receive_slot(socket: &Socket, max: usize, flags: u32) -> Result<Option<Slot>,
     let len = socket.ops.receive(&mut Sink::kernel(&mut buffer), flags, None)?;
     let frame = Frame::uninit()?;
     frame.write(0, buffer.get(..len).unwrap_or_default());
-    Ok((len > 0).then_some(Slot { frame, offset: 0, len, is_open: false, is_packet: false }))
+    Ok((len > 0).then_some(Slot { frame, offset: 0, len, is_open: false, is_own: false, is_packet: false }))
 }
 
 /// From a file into a pipe, as much as fits.

@@ -106,6 +106,7 @@ fn has_too_many(process: &Process, uid: u32) -> bool {
 /// Makes the child and lets it run. Returns its number, in the caller's view.
 pub fn clone(request: &Request) -> Result<u32, Errno> {
     check(request)?;
+    super::usage::begin_sampling();
     let parent = sched::current();
     let flags = request.flags;
     let (_, threads) = process::counts();
@@ -114,7 +115,6 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
         return Err(Errno::EAGAIN);
     }
     if flags.intersects(CloneFlags::THREAD | CloneFlags::FILES) {
-        parent.process.files().share();
         parent.process.was_threaded.store(true, Ordering::Release);
     }
     let tid = process::allocate_pid().ok_or(Errno::EAGAIN)?;
@@ -197,7 +197,7 @@ fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Process
     let space = old.space().ok_or(Errno::EFAULT)?;
     let space = if flags.contains(CloneFlags::VM) { space } else { space.fork()? };
     let files =
-        if flags.contains(CloneFlags::FILES) { old.shared_files() } else { Arc::new(old.files().fork()?) };
+        if flags.contains(CloneFlags::FILES) { old.share_files() } else { Arc::new(old.files().fork()?) };
     let fs = if flags.contains(CloneFlags::FS) {
         old.fs.clone()
     } else {

@@ -3,8 +3,10 @@
 //! The value is compared and the waiter enqueued under one lock (its bucket's). A waiter that was dequeued by a wake reports success, whatever
 //! else happened to it meanwhile.
 
-use alloc::collections::VecDeque;
+#![expect(unsafe_code, reason = "waiters stand on the stacks of those who wait")]
+
 use alloc::sync::Arc;
+use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use abi::Errno;
@@ -13,9 +15,10 @@ use super::futex_pi::Claim;
 use super::sched::{self, current};
 use super::thread::Thread;
 use super::wait::{self, WaitError};
+use crate::list::{Entry, List};
 use crate::mm::regions::{Backing, RegionFlags};
 use crate::mm::{PAGE_SIZE, UserPtr};
-use crate::sync::SpinLock;
+use crate::sync::{SpinGuard, SpinLock};
 
 const BUCKETS: usize = 64;
 /// A waiter that takes every wake (FUTEX_BITSET_MATCH_ANY).
@@ -36,30 +39,48 @@ pub enum Scope {
 }
 
 /// One sleeping thread on one word.
-pub struct Waiter {
+pub struct Sleeping {
     /// Where it waits; a requeue changes it, under both buckets' locks.
-    key: SpinLock<Key>,
-    thread: Arc<Thread>,
+    key: Cell<Key>,
+    /// The key's bucket, for the waiter itself to find its lock.
+    bucket: AtomicUsize,
+    thread: &'static Thread,
     bitset: u32,
     woken: AtomicBool,
-    /// For futex_waitv: which of the words it was.
-    pub index: usize,
     /// For FUTEX_WAIT_REQUEUE_PI: the lock that it wants to be moved to.
     pub(super) pi: Option<(Key, Arc<Claim>)>,
 }
 
+// SAFETY: the key is used under the lock of its bucket.
+unsafe impl Sync for Sleeping {}
+
+/// Its place in a bucket. It stands on the stack of the thread that sleeps.
+pub type Waiter = Entry<Sleeping>;
+pub type Bucket = List<Sleeping>;
+
 impl Waiter {
-    pub(super) fn key(&self) -> Key {
-        *self.key.lock()
+    pub(super) fn on(key: Key, bitset: u32, pi: Option<(Key, Arc<Claim>)>) -> Self {
+        Self::new(Sleeping {
+            key: Cell::new(key),
+            bucket: AtomicUsize::new(key.bucket()),
+            thread: current(),
+            bitset,
+            woken: AtomicBool::new(false),
+            pi,
+        })
     }
 
+    pub(super) fn key(&self) -> Key {
+        self.value.key.get()
+    }
+
+    #[inline(always)]
     pub(super) fn is_woken(&self) -> bool {
-        self.woken.load(Ordering::Acquire)
+        self.value.woken.load(Ordering::Acquire)
     }
 }
 
-static TABLE: [SpinLock<VecDeque<Arc<Waiter>>>; BUCKETS] =
-    [const { SpinLock::new(VecDeque::new()) }; BUCKETS];
+static TABLE: [SpinLock<Bucket>; BUCKETS] = [const { SpinLock::new(List::new()) }; BUCKETS];
 /// Sleeping waiters in all buckets: a wake without any needs no lock.
 static WAITERS: AtomicUsize = AtomicUsize::new(0);
 
@@ -73,12 +94,19 @@ impl Key {
         if address.addr() >= crate::mm::USER_TOP { Err(Errno::EFAULT) } else { Ok(()) }
     }
 
+    /// The key of a word that no other process has to do with. EINVAL if it isn't aligned, EFAULT outside the program's half.
+    #[inline(always)]
+    pub fn private(address: UserPtr<u32>) -> Result<Self, Errno> {
+        Self::check(address)?;
+        let space = current().address_space().ok_or(Errno::EFAULT)?;
+        Ok(Self { object: core::ptr::from_ref(space).addr(), offset: address.addr() })
+    }
+
     /// The key of a word. EINVAL if it isn't aligned, EFAULT if a shared word isn't mapped.
     pub fn of(address: UserPtr<u32>, scope: Scope) -> Result<Self, Errno> {
-        Self::check(address)?;
+        let private = Self::private(address)?;
         let at = address.addr();
         let space = current().address_space().ok_or(Errno::EFAULT)?;
-        let private = Self { object: core::ptr::from_ref(space).addr(), offset: at };
         if scope == Scope::Private {
             return Ok(private);
         }
@@ -110,8 +138,9 @@ pub fn wait(
     bitset: u32,
     deadline: Option<u64>,
 ) -> Result<(), WaitOrErrno> {
-    let waiter = enqueue(address, key, expected, bitset, None)?;
-    let result = wait::sleep_while(deadline, || !waiter.woken.load(Ordering::Acquire));
+    let waiter = Waiter::on(key, bitset, None);
+    enqueue(&waiter, address, expected)?;
+    let result = wait::sleep_while(deadline, || !waiter.is_woken());
     if remove(&waiter) {
         // Nobody woke it.
         return result.map_err(WaitOrErrno::Wait);
@@ -119,42 +148,35 @@ pub fn wait(
     Ok(())
 }
 
-/// Puts the running thread into a word's bucket while the word has this value. EAGAIN if it hasn't.
+/// Puts the running thread into a word's bucket while the word has this value; `remove` must follow. EAGAIN if it hasn't.
 #[inline]
-pub(super) fn enqueue(
-    address: UserPtr<u32>,
-    key: Key,
-    expected: u32,
-    bitset: u32,
-    pi: Option<(Key, Arc<Claim>)>,
-) -> Result<Arc<Waiter>, Errno> {
+pub(super) fn enqueue(waiter: &Waiter, address: UserPtr<u32>, expected: u32) -> Result<(), Errno> {
     // Once without the lock, so that the page is there.
     address.load()?;
-    let waiter = Arc::new(Waiter {
-        key: SpinLock::new(key),
-        thread: sched::current_arc(),
-        bitset,
-        woken: AtomicBool::new(false),
-        index: 0,
-        pi,
-    });
-    let mut bucket = TABLE[key.bucket()].lock();
+    let bucket = lock_bucket(waiter.value.bucket.load(Ordering::Relaxed));
     // Counted before the word is looked at: a waker changes the word before it looks at the count.
     WAITERS.fetch_add(1, Ordering::SeqCst);
     match address.load() {
-        Ok(value) if value == expected => bucket.push_back(waiter.clone()),
+        Ok(value) if value == expected => {
+            // SAFETY: the caller removes it.
+            unsafe { bucket.push_back(waiter) };
+            Ok(())
+        }
         other => {
             forget_waiter();
-            return Err(other.err().unwrap_or(Errno::EAGAIN));
+            Err(other.err().unwrap_or(Errno::EAGAIN))
         }
     }
-    drop(bucket);
-    Ok(waiter)
+}
+
+#[inline(always)]
+fn lock_bucket(index: usize) -> SpinGuard<'static, Bucket> {
+    TABLE[index % BUCKETS].lock()
 }
 
 /// Calls `f` with a word's bucket locked.
-pub(super) fn with_bucket<T>(key: Key, f: impl FnOnce(&mut VecDeque<Arc<Waiter>>) -> T) -> T {
-    f(&mut TABLE[key.bucket()].lock())
+pub(super) fn with_bucket<T>(key: Key, f: impl FnOnce(&Bucket) -> T) -> T {
+    f(&lock_bucket(key.bucket()))
 }
 
 /// A waiter was taken out of its bucket.
@@ -175,59 +197,45 @@ impl From<Errno> for WaitOrErrno {
     }
 }
 
-/// Takes a waiter out of its bucket; whether it was still in one.
-pub(super) fn remove(waiter: &Arc<Waiter>) -> bool {
+/// Takes a waiter out of its bucket; whether it was still in one. Whoever woke it has let go of it after this.
+#[inline]
+pub(super) fn remove(waiter: &Waiter) -> bool {
     loop {
-        let key = *waiter.key.lock();
-        let mut bucket = TABLE[key.bucket()].lock();
+        let index = waiter.value.bucket.load(Ordering::Acquire);
+        let bucket = lock_bucket(index);
         // A requeue may have moved it before the bucket was locked.
-        if *waiter.key.lock() != key {
+        if waiter.value.bucket.load(Ordering::Relaxed) != index {
             continue;
         }
-        let Some(at) = bucket.iter().position(|other| Arc::ptr_eq(other, waiter)) else { return false };
-        bucket.remove(at);
-        WAITERS.fetch_sub(1, Ordering::SeqCst);
-        return true;
+        let was_there = bucket.remove(waiter);
+        if was_there {
+            forget_waiter();
+        }
+        return was_there;
     }
 }
 
 /// Waits on several words at once (futex_waitv): the index of one that was woken. EAGAIN if one hasn't the value expected.
 pub fn wait_many(words: &[(UserPtr<u32>, Key, u32)], deadline: Option<u64>) -> Result<usize, WaitOrErrno> {
-    let mut waiters: alloc::vec::Vec<Arc<Waiter>> = alloc::vec::Vec::new();
+    let mut waiters: alloc::vec::Vec<Waiter> = alloc::vec::Vec::new();
     waiters.try_reserve(words.len()).map_err(|_| Errno::ENOMEM)?;
+    waiters.extend(words.iter().map(|&(_, key, _)| Waiter::on(key, ANY, None)));
     let mut outcome = Ok(());
-    for (index, &(address, key, expected)) in words.iter().enumerate() {
-        let waiter = Arc::new(Waiter {
-            key: SpinLock::new(key),
-            thread: sched::current_arc(),
-            bitset: ANY,
-            woken: AtomicBool::new(false),
-            index,
-            pi: None,
-        });
-        let mut bucket = TABLE[key.bucket()].lock();
-        WAITERS.fetch_add(1, Ordering::SeqCst);
-        match address.load() {
-            Ok(value) if value == expected => {
-                bucket.push_back(waiter.clone());
-                waiters.push(waiter);
-            }
-            Ok(_) => outcome = Err(Errno::EAGAIN.into()),
-            Err(errno) => outcome = Err(errno.into()),
-        }
+    for (waiter, &(address, _, expected)) in waiters.iter().zip(words) {
+        outcome = enqueue(waiter, address, expected).map_err(WaitOrErrno::Errno);
         if outcome.is_err() {
-            WAITERS.fetch_sub(1, Ordering::SeqCst);
             break;
         }
     }
     if outcome.is_ok() {
-        let nobody_woke = || waiters.iter().all(|waiter| !waiter.woken.load(Ordering::Acquire));
+        let nobody_woke = || !waiters.iter().any(Waiter::is_woken);
         outcome = wait::sleep_while(deadline, nobody_woke).map_err(WaitOrErrno::Wait);
     }
     let mut woken = None;
-    for waiter in &waiters {
-        if !remove(waiter) {
-            woken = Some(waiter.index);
+    for (index, waiter) in waiters.iter().enumerate() {
+        remove(waiter);
+        if waiter.is_woken() {
+            woken = Some(index);
         }
     }
     match woken {
@@ -236,59 +244,48 @@ pub fn wait_many(words: &[(UserPtr<u32>, Key, u32)], deadline: Option<u64>) -> R
     }
 }
 
-/// Whether nobody sleeps on any futex: then a wake of a private word has nothing to do but to check its address.
-#[inline(always)]
-pub fn is_quiet() -> bool {
-    WAITERS.load(Ordering::SeqCst) == 0
-}
-
 /// Wakes up to `count` waiters whose bitsets meet `bitset`. Returns how many.
+#[inline]
 pub fn wake(key: Key, count: usize, bitset: u32) -> usize {
     if WAITERS.load(Ordering::SeqCst) == 0 {
         return 0;
     }
-    let mut bucket = TABLE[key.bucket()].lock();
-    wake_in(&mut bucket, key, count, bitset)
+    wake_present(key, count, bitset)
 }
 
-fn wake_in(bucket: &mut VecDeque<Arc<Waiter>>, key: Key, count: usize, bitset: u32) -> usize {
+#[inline(never)]
+fn wake_present(key: Key, count: usize, bitset: u32) -> usize {
+    wake_in(&lock_bucket(key.bucket()), key, count, bitset)
+}
+
+#[inline(always)]
+fn wake_in(bucket: &Bucket, key: Key, count: usize, bitset: u32) -> usize {
     let mut woken = 0;
-    let mut index = 0;
-    while woken < count {
-        let Some(waiter) = bucket.get(index) else { break };
-        if *waiter.key.lock() != key || waiter.bitset & bitset == 0 {
-            index += 1;
-            continue;
-        }
-        if let Some(waiter) = bucket.remove(index) {
-            WAITERS.fetch_sub(1, Ordering::SeqCst);
-            waiter.woken.store(true, Ordering::Release);
-            sched::wake(&waiter.thread);
+    let mut next = bucket.first();
+    while let Some(waiter) = next
+        && woken < count
+    {
+        next = bucket.after(waiter);
+        if waiter.key() == key && waiter.value.bitset & bitset != 0 {
+            bucket.remove(waiter);
+            forget_waiter();
+            waiter.value.woken.store(true, Ordering::Release);
+            sched::wake(waiter.value.thread);
             woken += 1;
         }
     }
     woken
 }
 
-/// Calls `f` with two buckets locked, in an order that can't deadlock. The second is `None` if it is the first.
-fn with_buckets<T>(
-    a: Key,
-    b: Key,
-    f: impl FnOnce(&mut VecDeque<Arc<Waiter>>, Option<&mut VecDeque<Arc<Waiter>>>) -> T,
-) -> T {
+/// Calls `f` with two buckets locked, in an order that can't deadlock. The second is the first again if they are the same.
+fn with_buckets<T>(a: Key, b: Key, f: impl FnOnce(&Bucket, &Bucket) -> T) -> T {
     let (index_a, index_b) = (a.bucket(), b.bucket());
+    let low = lock_bucket(index_a.min(index_b));
     if index_a == index_b {
-        return f(&mut TABLE[index_a].lock(), None);
+        return f(&low, &low);
     }
-    if index_a < index_b {
-        let mut first = TABLE[index_a].lock();
-        let mut second = TABLE[index_b].lock();
-        f(&mut first, Some(&mut second))
-    } else {
-        let mut second = TABLE[index_b].lock();
-        let mut first = TABLE[index_a].lock();
-        f(&mut first, Some(&mut second))
-    }
+    let high = lock_bucket(index_a.max(index_b));
+    if index_a < index_b { f(&low, &high) } else { f(&high, &low) }
 }
 
 /// Wakes `wake_count` waiters of one word and moves up to `move_count` others to a second word (FUTEX_REQUEUE). With `expected`, only if the
@@ -302,7 +299,7 @@ pub fn requeue(
     expected: Option<u32>,
 ) -> Result<(usize, usize), Errno> {
     address.load()?;
-    with_buckets(from, to, |first, mut second| {
+    with_buckets(from, to, |first, second| {
         if let Some(expected) = expected
             && address.load()? != expected
         {
@@ -310,22 +307,22 @@ pub fn requeue(
         }
         let woken = wake_in(first, from, wake_count, ANY);
         let mut moved = 0;
-        let mut index = 0;
-        while moved < move_count && from != to {
-            let Some(waiter) = first.get(index) else { break };
-            if *waiter.key.lock() != from {
-                index += 1;
+        let mut next = first.first();
+        while let Some(waiter) = next
+            && moved < move_count
+            && from != to
+        {
+            next = first.after(waiter);
+            if waiter.key() != from {
                 continue;
             }
-            *waiter.key.lock() = to;
+            waiter.value.key.set(to);
             moved += 1;
-            match &mut second {
-                Some(second) => {
-                    if let Some(waiter) = first.remove(index) {
-                        second.push_back(waiter);
-                    }
-                }
-                None => index += 1,
+            if !core::ptr::eq(first, second) {
+                first.remove(waiter);
+                // SAFETY: the waiter removes itself from wherever it finds itself then.
+                unsafe { second.push_back(waiter) };
+                waiter.value.bucket.store(to.bucket(), Ordering::Release);
             }
         }
         Ok((woken, moved))
@@ -380,7 +377,7 @@ pub fn wake_op(
         }
         let mut woken = wake_in(bucket, first, first_count, ANY);
         if holds {
-            woken += wake_in(other.unwrap_or(bucket), second, second_count, ANY);
+            woken += wake_in(other, second, second_count, ANY);
         }
         Ok(woken)
     })

@@ -225,7 +225,8 @@ pub fn wait_and_lock(
     target: Key,
 ) -> Result<(), WaitOrErrno> {
     let claim = Claim::new(sched::current_arc());
-    let waiter = futex::enqueue(address, key, expected, bitset, Some((target, claim.clone())))?;
+    let waiter = Waiter::on(key, bitset, Some((target, claim.clone())));
+    futex::enqueue(&waiter, address, expected)?;
     let ended = wait::sleep_while(deadline, || !waiter.is_woken() && claim.is_waiting());
     if futex::remove(&waiter) {
         return ended.map_err(WaitOrErrno::Wait);
@@ -259,14 +260,13 @@ pub fn requeue(
         let mut locks = LOCKS.lock();
         let mut moved = 0;
         while moved <= more {
-            let Some(at) = bucket.iter().position(|waiter| waiter.key() == from) else { break };
-            let Some(waiter) = bucket.get(at) else { break };
+            let Some(waiter) = bucket.iter().find(|waiter| waiter.key() == from) else { break };
             let claim = waiter.claim(target).ok_or(Errno::EINVAL)?.clone();
             let waiters = if more > 0 { FUTEX_WAITERS } else { 0 };
             match enter(&mut locks, target_address, target, &claim, waiters, Patience::Wait) {
                 Ok(Entry::Again) => continue,
                 Ok(entry) => {
-                    bucket.remove(at);
+                    bucket.remove(waiter);
                     futex::forget_waiter();
                     if let Entry::Taken = entry {
                         claim.grant(GIVEN);
@@ -284,6 +284,6 @@ pub fn requeue(
 impl Waiter {
     /// The claim of a waiter that asked to be moved to this lock.
     fn claim(&self, target: Key) -> Option<&Arc<Claim>> {
-        self.pi.as_ref().filter(|pi| pi.0 == target).map(|pi| &pi.1)
+        self.value.pi.as_ref().filter(|pi| pi.0 == target).map(|pi| &pi.1)
     }
 }

@@ -46,6 +46,12 @@ impl Priorities {
         }
     }
 
+    /// `Policy::is_realtime`, without the rest.
+    #[inline(always)]
+    pub fn is_realtime(&self) -> bool {
+        self.packed.load(Ordering::Relaxed) & 0xff00 != 0
+    }
+
     pub fn set_policy(&self, new: Policy) {
         let reset = if new.reset_on_fork { RESET } else { 0 };
         self.packed.store(new.policy.0 | new.priority << 8 | reset, Ordering::Relaxed);

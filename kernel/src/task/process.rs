@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64,
 use super::sched;
 use super::signal::ProcessSignals;
 use super::thread::Thread;
-use super::usage::Usage;
+use super::usage::{Ended, Usage};
 use super::wait::WaitQueue;
 use crate::arch::x86_64::cpu::MAX_CPUS;
 use crate::arch::x86_64::smp;
@@ -133,7 +133,7 @@ pub struct Process {
     /// PR_SET_CHILD_SUBREAPER.
     pub subreaper: AtomicBool,
     /// What threads that ended have used, and what children that were waited for have.
-    pub usage: SpinLock<Usage>,
+    pub usage: SpinLock<Ended>,
     pub children_usage: SpinLock<Usage>,
     /// Whether it has called exec since its fork (setpgid's EACCES).
     pub has_execed: AtomicBool,
@@ -185,7 +185,7 @@ impl Process {
             thread_ended: WaitQueue::new(),
             has_undo: AtomicBool::new(false),
             subreaper: AtomicBool::new(false),
-            usage: SpinLock::new(Usage::default()),
+            usage: SpinLock::new(Ended::default()),
             children_usage: SpinLock::new(Usage::default()),
             has_execed: AtomicBool::new(false),
             was_threaded: AtomicBool::new(false),
@@ -202,9 +202,27 @@ impl Process {
         unsafe { &*self.files.load(Ordering::Acquire) }
     }
 
-    /// The descriptor table as an owner: for a child that shares it, and for a look from outside.
+    /// The descriptor table as an owner, for a look from outside.
     pub fn shared_files(&self) -> Arc<fs::FileTable> {
         self.tables.lock().last().cloned().unwrap_or_default()
+    }
+
+    /// The descriptor table for a child that uses it as well.
+    pub fn share_files(&self) -> Arc<fs::FileTable> {
+        let tables = self.tables.lock();
+        let files = tables.last().cloned().unwrap_or_default();
+        files.share();
+        files
+    }
+
+    /// One thread is left, which `threads`, locked by the caller, says: unless another process uses its descriptor table as well, nobody else
+    /// changes that.
+    fn note_alone(&self) {
+        if let [.., files] = self.tables.lock().as_slice()
+            && Arc::strong_count(files) == 1
+        {
+            files.unshare();
+        }
     }
 
     /// Another descriptor table. The old ones stay, since other threads may be looking at them.
@@ -346,7 +364,11 @@ pub fn unregister(pid: u32) {
 /// Makes a thread known by its number, and a member of its process.
 pub fn register_thread(thread: &Arc<Thread>) {
     REGISTRY.lock().threads.insert(thread.tid, thread.clone());
-    thread.process.threads.lock().push(thread.clone());
+    let mut threads = thread.process.threads.lock();
+    if !threads.is_empty() {
+        thread.process.files().share();
+    }
+    threads.push(thread.clone());
 }
 
 /// A thread ended. Returns how many its process still has.
@@ -358,6 +380,9 @@ pub fn unregister_thread(thread: &Thread) -> usize {
     let position = threads.iter().position(|other| other.tid == thread.tid);
     let removed = position.map(|at| threads.swap_remove(at));
     let left = threads.len();
+    if left == 1 {
+        thread.process.note_alone();
+    }
     drop(threads);
     drop(removed);
     left
@@ -376,6 +401,15 @@ pub fn find_thread(tid: u32) -> Option<Arc<Thread>> {
 /// All processes, zombies included, by number.
 pub fn all() -> Vec<Arc<Process>> {
     REGISTRY.lock().processes.values().cloned().collect()
+}
+
+/// Looks at a process's threads, for those who hold a lock that `Process::threads` stands before.
+pub fn each_thread(process: &Process, mut look: impl FnMut(&Thread)) {
+    for thread in REGISTRY.lock().threads.values() {
+        if core::ptr::eq(Arc::as_ptr(&thread.process), process) {
+            look(thread);
+        }
+    }
 }
 
 /// Processes and threads that there are now.

@@ -9,7 +9,7 @@
 #![expect(unsafe_code, reason = "switches stacks and address spaces")]
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use smp::{After, Wake, fair, place};
 
@@ -30,53 +30,58 @@ const HAND_OVER: u64 = 1 << 17;
 /// CPUs that have nothing to do.
 static IDLE: AtomicU64 = AtomicU64::new(0);
 
-/// Threads that wait for their turn on one CPU, the next one first: a list through `Thread::queued_behind`, with a count of each thread.
+/// Threads that wait for their turn on one CPU, the next one first: a list through `Thread::queued_behind`. Threads that aren't dead hold a
+/// count of themselves (`enqueue`), so that neither this list nor `PerCpu::current` has to.
 pub struct RunQueue {
     first: *const Thread,
     last: *const Thread,
-    len: usize,
 }
 
-// SAFETY: the queue owns counts of threads, which may be used anywhere.
+// SAFETY: threads may be used anywhere.
 unsafe impl Send for RunQueue {}
 
 impl RunQueue {
     pub const fn new() -> Self {
-        Self { first: core::ptr::null(), last: core::ptr::null(), len: 0 }
+        Self { first: core::ptr::null(), last: core::ptr::null() }
     }
 
-    fn first(&self) -> Option<&Thread> {
-        // SAFETY: the queue holds a count.
+    #[inline(always)]
+    fn first(&self) -> Option<&'static Thread> {
+        // SAFETY: nobody on the queue is dead.
         unsafe { self.first.as_ref() }
     }
 
-    fn last(&self) -> Option<&Thread> {
-        // SAFETY: the queue holds a count.
+    #[inline(always)]
+    fn last(&self) -> Option<&'static Thread> {
+        // SAFETY: as above.
         unsafe { self.last.as_ref() }
     }
 
     /// Enters a thread behind those that come before it or are its equals.
     #[inline]
-    fn insert(&mut self, thread: Arc<Thread>) {
-        let new = Arc::into_raw(thread);
-        // SAFETY: the count that was just given to the queue.
-        let thread = unsafe { &*new };
-        self.len = self.len.wrapping_add(1);
+    fn insert(&mut self, thread: &'static Thread) {
         let rank = thread.rank();
-        let Some(last) = self.last() else {
-            thread.queued_behind.set(core::ptr::null());
-            (self.first, self.last) = (new, new);
-            return;
-        };
-        if last.rank() <= rank {
-            thread.queued_behind.set(core::ptr::null());
-            last.queued_behind.set(new);
-            self.last = new;
-            return;
+        match self.last() {
+            Some(last) if last.rank() > rank => self.insert_before_last(thread, rank),
+            _ => self.append(thread),
         }
+    }
+
+    #[inline(always)]
+    fn append(&mut self, thread: &'static Thread) {
+        thread.queued_behind.set(core::ptr::null());
+        match self.last() {
+            Some(last) => last.queued_behind.set(thread),
+            None => self.first = thread,
+        }
+        self.last = thread;
+    }
+
+    #[inline(never)]
+    fn insert_before_last(&mut self, thread: &'static Thread, rank: u64) {
         let mut before: Option<&Thread> = None;
         let mut at = self.first;
-        // SAFETY: the queue holds a count of each; the last one stops the search.
+        // SAFETY: nobody on the queue is dead; the last one stops the search.
         while let Some(other) = unsafe { at.as_ref() }
             && other.rank() <= rank
         {
@@ -85,17 +90,27 @@ impl RunQueue {
         }
         thread.queued_behind.set(at);
         match before {
-            Some(before) => before.queued_behind.set(new),
-            None => self.first = new,
+            Some(before) => before.queued_behind.set(thread),
+            None => self.first = thread,
         }
     }
 
+    /// Takes the first thread.
+    #[inline(always)]
+    fn pop(&mut self) -> Option<&'static Thread> {
+        let first = self.first()?;
+        self.first = first.queued_behind.get();
+        if self.first.is_null() {
+            self.last = core::ptr::null();
+        }
+        Some(first)
+    }
+
     /// Takes the first thread that may run on one of these CPUs.
-    #[inline]
-    fn take(&mut self, cpus: u64) -> Option<Arc<Thread>> {
+    fn take(&mut self, cpus: u64) -> Option<&'static Thread> {
         let mut before: Option<&Thread> = None;
         let mut at = self.first;
-        // SAFETY: the queue holds a count of each.
+        // SAFETY: nobody on the queue is dead.
         while let Some(thread) = unsafe { at.as_ref() } {
             let next = thread.queued_behind.get();
             if thread.affinity.load(Ordering::Relaxed) & cpus == 0 {
@@ -110,9 +125,7 @@ impl RunQueue {
             if next.is_null() {
                 self.last = before.map_or(core::ptr::null(), core::ptr::from_ref);
             }
-            self.len = self.len.wrapping_sub(1);
-            // SAFETY: the count that the queue held.
-            return Some(unsafe { Arc::from_raw(at) });
+            return Some(thread);
         }
         None
     }
@@ -121,14 +134,14 @@ impl RunQueue {
 /// The running thread.
 #[inline(always)]
 pub fn current() -> &'static Thread {
-    // SAFETY: `current` always names the thread that runs here, which holds one count of itself while it runs.
+    // SAFETY: `current` always names the thread that runs here, which holds a count of itself until it is dead.
     unsafe { &*cpu::current_thread() }
 }
 
 /// The running thread as an owner.
 pub fn current_arc() -> Arc<Thread> {
     let pointer: *const Thread = current();
-    // SAFETY: `current` came from `Arc::into_raw` in `switch_to`, and the running thread holds one count.
+    // SAFETY: threads are made as Arcs, and the running one holds a count of itself.
     unsafe {
         Arc::increment_strong_count(pointer);
         Arc::from_raw(pointer)
@@ -137,8 +150,9 @@ pub fn current_arc() -> Arc<Thread> {
 
 /// Makes a thread a CPU's idle thread, and the one that runs there now.
 pub fn init(cpu: &PerCpu, idle: Arc<Thread>) {
-    cpu.idle.set(Arc::into_raw(idle.clone()));
-    cpu.current.store(Arc::into_raw(idle).cast_mut(), Ordering::Relaxed);
+    let idle = Arc::into_raw(idle);
+    cpu.idle.set(idle);
+    cpu.current.store(idle.cast_mut(), Ordering::Relaxed);
 }
 
 fn bit(cpu: &PerCpu) -> u64 {
@@ -149,19 +163,30 @@ fn bit(cpu: &PerCpu) -> u64 {
 
 /// Charges the running thread for its turn so far.
 #[inline(never)]
-fn charge(cpu: &PerCpu, thread: &Thread) -> u64 {
-    let now = tsc::read();
-    let used = now.saturating_sub(cpu.charged_at.replace(now));
+fn charge(cpu: &PerCpu, thread: &Thread) {
+    charge_until(cpu, thread, tsc::read());
+}
+
+#[inline(always)]
+fn charge_until(cpu: &PerCpu, thread: &Thread, now: u64) {
+    let used = now.wrapping_sub(cpu.charged_at.replace(now));
     if !thread.is_idle() {
         let time = thread.virtual_time.load(Ordering::Relaxed);
         let time = time.wrapping_add(fair::virtual_ticks(used, thread.priorities.nice()));
         thread.virtual_time.store(time, Ordering::Relaxed);
         // Who comes to a thread that was alone doesn't get the time that it spent alone.
-        if cpu.waiting.load(Ordering::Relaxed) == 0 && time > cpu.least.load(Ordering::Relaxed) {
-            cpu.least.store(time, Ordering::Relaxed);
+        if cpu.waiting.load(Ordering::Relaxed) == 0 {
+            raise_least(cpu, time);
         }
     }
-    now
+}
+
+/// Nobody who waits on a CPU should have less virtual time than this.
+#[inline(always)]
+fn raise_least(cpu: &PerCpu, time: u64) {
+    if time > cpu.least.load(Ordering::Relaxed) {
+        cpu.least.store(time, Ordering::Relaxed);
+    }
 }
 
 /// Virtual time as it counts on another CPU.
@@ -174,7 +199,7 @@ fn carry(thread: &Thread, from: &PerCpu, to: &PerCpu) {
 // ---- enqueueing ---------------------------------------------------------------------------------------------------------------
 
 /// Puts a thread that runs nowhere on a CPU's queue, and sees to it that the CPU notices.
-fn enqueue_on(cpu: &'static PerCpu, thread: Arc<Thread>) {
+fn enqueue_on(cpu: &'static PerCpu, thread: &'static Thread) {
     let me = per_cpu();
     if cpu::is_single() {
         return enqueue_here(me, thread);
@@ -183,40 +208,43 @@ fn enqueue_on(cpu: &'static PerCpu, thread: Arc<Thread>) {
     if last != cpu.id.get() as usize
         && let Some(last) = cpu::by_index(last)
     {
-        carry(&thread, last, cpu);
+        carry(thread, last, cpu);
         thread.cpu.store(cpu.id.get(), Ordering::Relaxed);
     }
     if core::ptr::eq(cpu, me) {
         me.woke_at.set(tsc::read());
         return enqueue_here(me, thread);
     }
-    let is_urgent = thread.priorities.policy().is_realtime();
-    if insert(cpu, thread) == 1 || is_urgent || IDLE.load(Ordering::SeqCst) & bit(cpu) != 0 {
+    let is_urgent = thread.priorities.is_realtime();
+    let waiting = insert(cpu, thread);
+    // Either this sees the bit of a CPU that is about to halt, or that CPU sees what is on its queue.
+    fence(Ordering::SeqCst);
+    if waiting == 1 || is_urgent || IDLE.load(Ordering::SeqCst) & bit(cpu) != 0 {
         apic::send_ipi(cpu);
     }
 }
 
 /// Enters a thread in a queue: sleepers aren't paid for their sleep. Returns how many wait there now.
 #[inline(never)]
-fn insert(cpu: &PerCpu, thread: Arc<Thread>) -> usize {
+fn insert(cpu: &PerCpu, thread: &'static Thread) -> usize {
     let least = cpu.least.load(Ordering::Relaxed);
     let time = thread.virtual_time.load(Ordering::Relaxed);
     thread.virtual_time.store(fair::placed(time, least, CREDIT), Ordering::Relaxed);
     let mut queue = cpu.queue.lock();
     queue.insert(thread);
-    let waiting = queue.len;
-    cpu.waiting.store(waiting, Ordering::SeqCst);
+    let waiting = cpu.waiting.load(Ordering::Relaxed).wrapping_add(1);
+    cpu.waiting.store(waiting, Ordering::Release);
     waiting
 }
 
 /// As `enqueue_on`, for this CPU.
 #[inline]
-fn enqueue_here(me: &PerCpu, thread: Arc<Thread>) {
+fn enqueue_here(me: &PerCpu, thread: &'static Thread) {
     // The idle loop looks at the queue before it halts.
     if !me.slice_armed.get() {
         begin_slice(me);
     }
-    if thread.priorities.policy().is_realtime() {
+    if thread.priorities.is_realtime() {
         current().add_work(work::RESCHEDULE);
     }
     insert(me, thread);
@@ -252,33 +280,45 @@ fn choose(thread: &Thread, hands_over: bool) -> &'static PerCpu {
     cpu::by_index(chosen).unwrap_or(me)
 }
 
-/// Puts a new thread where it will be run.
+/// Puts a new thread where it will be run. From here on it holds a count of itself, which it gives up when it is dead.
 pub fn enqueue(thread: Arc<Thread>) {
     let me = per_cpu();
+    // SAFETY: the count isn't given up before the thread is dead (`finish_switch`).
+    let thread: &'static Thread = unsafe { &*Arc::into_raw(thread) };
     thread.cpu.store(me.id.get(), Ordering::Relaxed);
     if !current().is_idle() {
         thread.virtual_time.store(current().virtual_time.load(Ordering::Relaxed), Ordering::Relaxed);
     }
-    enqueue_on(choose(&thread, false), thread);
+    enqueue_on(choose(thread, false), thread);
 }
 
 /// Wakes a sleeping thread. A thread that isn't asleep (or no longer) is left alone. Whether it was.
 #[inline(never)]
-pub fn wake(thread: &Arc<Thread>) -> bool {
+pub fn wake(thread: &Thread) -> bool {
     match thread.sleeper.wake() {
         Wake::Awake => false,
         Wake::Early => true,
         Wake::Enqueue => {
-            let hands_over =
-                current().hands_over.get() >= 2 && per_cpu().waiting.load(Ordering::Relaxed) == 0;
-            enqueue_on(choose(thread, hands_over), thread.clone());
+            // SAFETY: a thread that sleeps isn't dead, so it holds a count of itself.
+            let thread: &'static Thread = unsafe { &*core::ptr::from_ref(thread) };
+            if cpu::is_single() {
+                enqueue_here(per_cpu(), thread);
+            } else {
+                enqueue_woken(thread);
+            }
             true
         }
     }
 }
 
+#[inline(never)]
+fn enqueue_woken(thread: &'static Thread) {
+    let hands_over = current().hands_over.get() >= 2 && per_cpu().waiting.load(Ordering::Relaxed) == 0;
+    enqueue_on(choose(thread, hands_over), thread);
+}
+
 /// After work bits were added to a thread: wakes it, or interrupts it in the program, so that it looks at them.
-pub fn nudge(thread: &Arc<Thread>) {
+pub fn nudge(thread: &Thread) {
     if !wake(thread) && !cpu::is_single() {
         interrupt_if_running(thread);
     }
@@ -295,9 +335,9 @@ fn interrupt_if_running(thread: &Thread) {
 }
 
 /// The CPUs on which a thread may run were changed.
-pub fn affinity_changed(thread: &Arc<Thread>) {
+pub fn affinity_changed(thread: &Thread) {
     thread.add_work(work::RESCHEDULE);
-    if !core::ptr::eq(Arc::as_ptr(thread), current()) {
+    if !core::ptr::eq(thread, current()) {
         interrupt_if_running(thread);
     }
 }
@@ -305,43 +345,63 @@ pub fn affinity_changed(thread: &Arc<Thread>) {
 // ---- taking -------------------------------------------------------------------------------------------------------------------
 
 /// Takes the next thread off this CPU's queue, or another's.
-fn pick(me: &'static PerCpu) -> Option<Arc<Thread>> {
+#[inline]
+fn pick(me: &'static PerCpu) -> Option<&'static Thread> {
+    if !cpu::is_single() {
+        return pick_among(me);
+    }
+    if me.waiting.load(Ordering::Relaxed) == 0 {
+        return None;
+    }
+    let next = pop(me)?;
+    raise_least(me, next.virtual_time.load(Ordering::Relaxed));
+    Some(next)
+}
+
+/// As `pick`, where there are several CPUs.
+#[inline(never)]
+fn pick_among(me: &'static PerCpu) -> Option<&'static Thread> {
     while me.waiting.load(Ordering::Relaxed) != 0
-        && let Some(next) = take(me, u64::MAX)
+        && let Some(next) = pop(me)
     {
-        if !cpu::is_single() && next.affinity.load(Ordering::Relaxed) & bit(me) == 0 {
+        if next.affinity.load(Ordering::Relaxed) & bit(me) == 0 {
             // It was to leave this CPU while it waited.
-            enqueue_on(choose(&next, false), next);
+            enqueue_on(choose(next, false), next);
             continue;
         }
-        let time = next.virtual_time.load(Ordering::Relaxed);
-        if time > me.least.load(Ordering::Relaxed) {
-            me.least.store(time, Ordering::Relaxed);
-        }
+        raise_least(me, next.virtual_time.load(Ordering::Relaxed));
         return Some(next);
     }
-    if cpu::is_single() { None } else { steal(me) }
+    steal(me)
+}
+
+/// Takes the first thread off this CPU's queue.
+#[inline(always)]
+fn pop(me: &PerCpu) -> Option<&'static Thread> {
+    let mut queue = me.queue.lock();
+    let first = queue.pop()?;
+    me.waiting.store(me.waiting.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Release);
+    Some(first)
 }
 
 /// Takes the first thread on a CPU's queue that may run on one of these CPUs.
-#[inline(always)]
-fn take(cpu: &PerCpu, cpus: u64) -> Option<Arc<Thread>> {
+fn take(cpu: &PerCpu, cpus: u64) -> Option<&'static Thread> {
     let mut queue = cpu.queue.lock();
-    let taken = queue.take(cpus);
-    cpu.waiting.store(queue.len, Ordering::SeqCst);
-    taken
+    let taken = queue.take(cpus)?;
+    cpu.waiting.store(cpu.waiting.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Release);
+    Some(taken)
 }
 
 /// Takes a thread that waits on another CPU and may run here.
 #[cold]
 #[inline(never)]
-fn steal(me: &'static PerCpu) -> Option<Arc<Thread>> {
+fn steal(me: &'static PerCpu) -> Option<&'static Thread> {
     for other in (0..cpu::online_count()).filter_map(cpu::by_index) {
         if !core::ptr::eq(other, me)
             && other.waiting.load(Ordering::SeqCst) != 0
             && let Some(thread) = take(other, bit(me))
         {
-            carry(&thread, other, me);
+            carry(thread, other, me);
             return Some(thread);
         }
     }
@@ -355,14 +415,24 @@ pub fn yield_now() {
         return;
     }
     let me = current();
+    let mut queue = cpu.queue.lock();
     // Behind everybody who waits now.
-    let last = cpu.queue.lock().last().map_or(0, |thread| thread.virtual_time.load(Ordering::Relaxed));
-    let time = me.virtual_time.load(Ordering::Relaxed);
-    if time < last {
+    let Some(last) = queue.last() else { return };
+    let last = last.virtual_time.load(Ordering::Relaxed);
+    if me.virtual_time.load(Ordering::Relaxed) < last {
         me.virtual_time.store(last, Ordering::Relaxed);
     }
+    if cpu::is_single() && !me.priorities.is_realtime() {
+        // Nobody else would run it before its registers are saved.
+        let Some(next) = queue.pop() else { return };
+        queue.append(me);
+        drop(queue);
+        raise_least(cpu, next.virtual_time.load(Ordering::Relaxed));
+        return switch_to(cpu, next, Place::Queued);
+    }
+    drop(queue);
     if let Some(next) = pick(cpu) {
-        switch_to(cpu, next);
+        switch_to(cpu, next, Place::Open);
     }
 }
 
@@ -381,19 +451,15 @@ pub fn reschedule() {
     }
     me.note_preemption();
     match pick(cpu) {
-        Some(next) => switch_to(cpu, next),
+        Some(next) => switch_to(cpu, next, Place::Open),
         None if may_stay => {}
-        None => switch_to(cpu, idle_of(cpu)),
+        None => switch_to(cpu, idle_of(cpu), Place::Open),
     }
 }
 
-fn idle_of(cpu: &PerCpu) -> Arc<Thread> {
-    let idle = cpu.idle.get();
+fn idle_of(cpu: &PerCpu) -> &'static Thread {
     // SAFETY: set from `Arc::into_raw` in `init`, and never given back.
-    unsafe {
-        Arc::increment_strong_count(idle);
-        Arc::from_raw(idle)
-    }
+    unsafe { &*cpu.idle.get() }
 }
 
 /// Sleeps if the thread was not woken since it prepared to; returns when it has been.
@@ -403,7 +469,7 @@ pub fn sleep() {
     }
     let cpu = per_cpu();
     let next = pick(cpu).unwrap_or_else(|| idle_of(cpu));
-    switch_to(cpu, next);
+    switch_to(cpu, next, Place::Open);
 }
 
 /// Ends the running thread for good.
@@ -440,38 +506,60 @@ pub fn change_address_space(space: *const AddressSpace) {
     load_space(per_cpu(), space);
 }
 
+/// Where a thread that is switched away from is to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// On a run queue unless it sleeps.
+    Open,
+    /// It is on this CPU's queue already.
+    Queued,
+}
+
+/// With one CPU nobody can wake or run the thread before it was switched away from, so that its place is found before that and
+/// `finish_switch` has nothing left to do.
+#[inline(always)]
+fn settle_alone(cpu: &PerCpu, previous: &'static Thread) {
+    match previous.sleeper.switched_out_alone() {
+        After::Parked => {}
+        After::Dead => cpu.previous.set(previous),
+        After::Enqueue => {
+            if !cpu.slice_armed.get() {
+                cpu.slice_armed.set(true);
+                time::ensure_tick(SLICE_NS);
+            }
+            insert(cpu, previous);
+        }
+    }
+}
+
 #[inline(never)]
-fn switch_to(cpu: &'static PerCpu, next: Arc<Thread>) {
+fn switch_to(cpu: &'static PerCpu, next: &'static Thread, place: Place) {
     let previous = current();
-    if core::ptr::eq(previous, Arc::as_ptr(&next)) {
+    if core::ptr::eq(previous, next) {
         return;
     }
-    previous.check_stack();
-    let now = charge(cpu, previous);
-    let sleeps = !previous.sleeper.is_runnable();
-    previous.counters.note_switch(sleeps);
+    let now = tsc::read();
+    charge_until(cpu, previous, now);
+    previous.counters.note_switch(!previous.sleeper.is_runnable());
     previous.run_clock.stop(now);
     next.run_clock.start(now);
-    if !cpu::is_single() {
-        if sleeps && cpu.woke_at.get() != 0 {
-            previous.note_hand_over(now.saturating_sub(cpu.woke_at.get()) < HAND_OVER);
-        }
-        if next.cpu.load(Ordering::Relaxed) != cpu.id.get() {
-            next.cpu.store(cpu.id.get(), Ordering::Relaxed);
-        }
-        if next.ran_on.replace(cpu.id.get()) != cpu.id.get() {
-            next.note_preemption();
-        }
-    }
-    cpu.woke_at.set(0);
     // SAFETY: interrupts are off; `previous` runs here and `next` runs nowhere, so their registers and FPU areas are ours to save and load.
     unsafe {
-        if !previous.is_idle() && !previous.sleeper.is_dead() {
+        if !previous.is_idle() {
+            previous.check_stack();
             if let Some(state) = previous.fpu_state() {
                 state.save();
             }
             previous.fs_base.set(cpu::fs_base());
             previous.gs_base.set(cpu::user_gs_base());
+        }
+        if cpu::is_single() {
+            if place == Place::Open && !previous.is_idle() {
+                settle_alone(cpu, previous);
+            }
+        } else {
+            note_move(cpu, previous, next, now);
+            cpu.previous.set(previous);
         }
         if next.is_idle() {
             // An idle CPU is in nobody's way: others needn't interrupt it for its translations.
@@ -487,36 +575,59 @@ fn switch_to(cpu: &'static PerCpu, next: Arc<Thread>) {
             if next.space_pointer() != cpu.space.get() {
                 load_space(cpu, next.space_pointer());
             }
+            cpu.kernel_stack_top.set(next.stack_top());
         }
-        cpu.kernel_stack_top.set(next.stack_top());
-        let resume = *next.saved_rsp();
-        let raw = Arc::into_raw(next);
-        // The count that `current` held goes to `previous`, which the other side of the switch takes care of.
-        cpu.previous.set(cpu.current.swap(raw.cast_mut(), Ordering::SeqCst));
-        switch::switch_stacks(previous.saved_rsp(), resume);
+        cpu.current.store(core::ptr::from_ref(next).cast_mut(), Ordering::Release);
+        switch::switch_stacks(previous.saved_rsp(), *next.saved_rsp());
     }
     finish_switch();
 }
 
+/// What switches tell where there are several CPUs: whether a thread sleeps right after waking another, and that one runs elsewhere than before.
+#[inline(never)]
+fn note_move(cpu: &PerCpu, previous: &Thread, next: &Thread, now: u64) {
+    let woke_at = cpu.woke_at.replace(0);
+    if woke_at != 0 && !previous.sleeper.is_runnable() {
+        previous.note_hand_over(now.saturating_sub(woke_at) < HAND_OVER);
+    }
+    if next.cpu.load(Ordering::Relaxed) != cpu.id.get() {
+        next.cpu.store(cpu.id.get(), Ordering::Relaxed);
+    }
+    if next.ran_on.replace(cpu.id.get()) != cpu.id.get() {
+        next.note_preemption();
+    }
+    // Whoever nudges a thread looks at `current` after it has changed the thread's work, and the thread looks at its work after this.
+    fence(Ordering::SeqCst);
+}
+
 /// The second half of a switch, on the new stack: from here on the thread that was switched away from can be run elsewhere. The CPU isn't
 /// the one on which this thread's `switch_to` began.
+#[inline(always)]
 fn finish_switch() {
     let cpu = per_cpu();
-    // SAFETY: `switch_to` put the count of the thread that ran before there.
-    let previous = unsafe { Arc::from_raw(cpu.previous.replace(core::ptr::null())) };
+    // SAFETY: `switch_to` put the thread that ran before there, if something is left to do for it.
+    if let Some(previous) = unsafe { cpu.previous.replace(core::ptr::null()).as_ref() } {
+        settle(cpu, previous);
+    }
+}
+
+#[inline(never)]
+fn settle(cpu: &'static PerCpu, previous: &'static Thread) {
     if previous.is_idle() {
         return;
     }
     match previous.sleeper.switched_out() {
-        After::Parked | After::Dead => drop(previous),
+        After::Parked => {}
+        // SAFETY: the count that `enqueue` left to the thread; its stack is in nobody's use any more.
+        After::Dead => drop(unsafe { Arc::from_raw(core::ptr::from_ref(previous)) }),
         After::Enqueue => {
-            if cpu::is_single() || previous.affinity.load(Ordering::Relaxed) & bit(cpu) != 0 {
+            if previous.affinity.load(Ordering::Relaxed) & bit(cpu) != 0 {
                 if !cpu.slice_armed.get() {
                     begin_slice(cpu);
                 }
                 insert(cpu, previous);
             } else {
-                enqueue_on(choose(&previous, false), previous);
+                enqueue_on(choose(previous, false), previous);
             }
         }
     }
@@ -532,7 +643,7 @@ pub fn idle_loop() -> ! {
     loop {
         let cpu = per_cpu();
         if let Some(next) = pick(cpu) {
-            switch_to(cpu, next);
+            switch_to(cpu, next, Place::Open);
             continue;
         }
         if cpu::is_single() {
@@ -547,7 +658,7 @@ pub fn idle_loop() -> ! {
         }
         IDLE.fetch_and(!bit(cpu), Ordering::SeqCst);
         if let Some(next) = next {
-            switch_to(cpu, next);
+            switch_to(cpu, next, Place::Open);
         }
     }
 }

@@ -36,8 +36,8 @@ pub mod work {
     pub const MEMORY: u32 = 16;
 }
 
-/// Ranks below this are real-time priorities.
-pub const FIRST_FAIR_RANK: u64 = 128;
+/// Ranks below this are real-time priorities. Virtual time, in TSC ticks, never comes near it.
+pub const FIRST_FAIR_RANK: u64 = 1 << 63;
 
 /// CPU time used, TSC ticks, readable from any CPU while the thread runs: one word says whether it runs, and either the sum or what the
 /// TSC has to be added to for it.
@@ -82,11 +82,6 @@ impl KernelStack {
     /// The slot for SS, at the stack's very top; the rest of a `TrapFrame` is right below it.
     fn top(&self) -> usize {
         self.bottom + STACK_SIZE - 16
-    }
-
-    fn is_intact(&self) -> bool {
-        // SAFETY: the block is ours.
-        unsafe { core::ptr::with_exposed_provenance::<u64>(self.bottom).read() == STACK_CANARY }
     }
 }
 
@@ -223,11 +218,10 @@ impl Thread {
     /// Where the thread stands among those that want a CPU: the least is next. Real-time threads come before all others.
     #[inline(always)]
     pub fn rank(&self) -> u64 {
-        let policy = self.priorities.policy();
-        if policy.is_realtime() {
-            u64::from(100u32.saturating_sub(policy.priority))
+        if self.priorities.is_realtime() {
+            u64::from(100u32.saturating_sub(self.priorities.policy().priority))
         } else {
-            self.virtual_time.load(Ordering::Relaxed).saturating_add(FIRST_FAIR_RANK)
+            self.virtual_time.load(Ordering::Relaxed) | FIRST_FAIR_RANK
         }
     }
 
@@ -260,8 +254,9 @@ impl Thread {
     }
 
     /// Where traps and system calls start to push.
+    #[inline(always)]
     pub fn stack_top(&self) -> usize {
-        self.stack.as_ref().map_or(0, KernelStack::top)
+        self.frame_at.wrapping_add(size_of::<TrapFrame>() - 8)
     }
 
     /// The program's registers while the current thread is in the kernel.
@@ -289,8 +284,12 @@ impl Thread {
         self.saved_rsp.get()
     }
 
+    /// Not for idle threads.
+    #[inline(always)]
     pub(super) fn check_stack(&self) {
-        assert!(self.stack.as_ref().is_none_or(KernelStack::is_intact), "kernel stack overflow");
+        let bottom = core::ptr::with_exposed_provenance::<u64>(self.frame_at & !(STACK_SIZE - 1));
+        // SAFETY: the frame stands in a stack of the thread's own, which is aligned to its size.
+        assert!(unsafe { bottom.read() } == STACK_CANARY, "kernel stack overflow");
     }
 
     /// The thread's own FPU area; the registers are live while it runs, so this is only current right after `save_fpu`.

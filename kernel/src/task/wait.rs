@@ -1,13 +1,21 @@
 //! Waiting: queues of threads that sleep until something happens, with deadlines, and interruption by signals.
 
-use alloc::collections::VecDeque;
-use alloc::sync::Arc;
+#![expect(unsafe_code, reason = "entries on the stacks of those who wait")]
+
 use alloc::vec::Vec;
+
+use core::cell::RefCell;
+use core::sync::atomic::{Ordering, fence};
 
 use super::sched;
 use super::thread::Thread;
+use crate::arch::x86_64::cpu;
+use crate::list::{Entry, List};
 use crate::sync::SpinLock;
 use crate::time;
+
+/// A thread on a queue.
+type Waiting = Entry<&'static Thread>;
 
 /// Why a wait ended without its event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,18 +28,18 @@ pub enum WaitError {
 
 /// Threads that wait for one thing. Whoever makes it happen calls `wake_all` (or `wake_one`) after having changed the state.
 #[derive(Default)]
-pub struct WaitQueue(SpinLock<VecDeque<Arc<Thread>>>);
+pub struct WaitQueue(SpinLock<List<&'static Thread>>);
 
 impl WaitQueue {
     pub const fn new() -> Self {
-        Self(SpinLock::new(VecDeque::new()))
+        Self(SpinLock::new(List::new()))
     }
 
     /// Wakes the first that still sleeps: whether there was one.
     pub fn wake_one(&self) -> bool {
-        let mut waiters = self.0.lock();
-        while let Some(thread) = waiters.pop_front() {
-            if sched::wake(&thread) {
+        let waiters = self.0.lock();
+        while let Some(waiter) = waiters.pop_front() {
+            if sched::wake(waiter.value) {
                 return true;
             }
         }
@@ -39,37 +47,44 @@ impl WaitQueue {
     }
 
     /// Wakes all that wait now.
-    #[inline]
+    #[inline(always)]
     pub fn wake_all(&self) {
-        let waiting = self.0.lock().len();
-        if waiting != 0 {
-            self.wake_some(waiting);
+        // Whoever waits is on the list before it looks at the state a last time.
+        if !cpu::is_single() {
+            fence(Ordering::SeqCst);
+        }
+        // SAFETY: the address of the value behind the lock.
+        if !unsafe { &*self.0.as_mut_ptr() }.is_empty() {
+            self.wake_present();
         }
     }
 
-    /// Wakes up to so many, in order. The queue keeps its memory for those who wait next.
+    /// The lock is held meanwhile: those who were woken can't leave before this CPU has let go of them.
     #[inline(never)]
-    fn wake_some(&self, most: usize) {
-        for _ in 0..most {
-            // Not under the lock: the last reference may go with the thread.
-            let Some(thread) = self.0.lock().pop_front() else { return };
-            sched::wake(&thread);
+    fn wake_present(&self) {
+        let waiters = self.0.lock();
+        while let Some(waiter) = waiters.pop_front() {
+            sched::wake(waiter.value);
         }
     }
 
-    fn add(&self, thread: Arc<Thread>) {
-        self.0.lock().push_back(thread);
+    /// Enters the running thread. What it waits for is looked at after this: `wake_all` looks at the list without its lock.
+    ///
+    /// # Safety
+    /// `remove` comes before the entry goes away.
+    #[inline(always)]
+    unsafe fn add(&self, entry: &Waiting) {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.lock().push_back(entry) };
+        if !cpu::is_single() {
+            fence(Ordering::SeqCst);
+        }
     }
 
-    fn remove(&self, thread: &Thread) {
-        let mut waiters = self.0.lock();
-        // Whoever was woken isn't there any more.
-        if waiters.is_empty() {
-            return;
-        }
-        if let Some(at) = waiters.iter().position(|waiter| core::ptr::eq(Arc::as_ptr(waiter), thread)) {
-            waiters.remove(at);
-        }
+    /// Whoever was woken isn't there any more.
+    #[inline(always)]
+    fn remove(&self, entry: &Waiting) {
+        self.0.lock().remove(entry);
     }
 
     /// Sleeps until `condition` gives a value. It is asked first, and again after each wake-up. `deadline` is on the monotonic clock, ns.
@@ -81,16 +96,19 @@ impl WaitQueue {
         if let Some(value) = condition() {
             return Ok(value);
         }
-        let me = sched::current_arc();
+        let me = sched::current();
+        let entry = Entry::new(me);
         loop {
             me.sleeper.prepare();
-            self.add(me.clone());
-            let outcome = match condition() {
+            // SAFETY: it is removed below.
+            unsafe { self.add(&entry) };
+            // With one CPU nothing can have happened since the last look.
+            let outcome = match if cpu::is_single() { None } else { condition() } {
                 Some(value) => Some(Ok(value)),
-                None => sleep_interruptibly(&me, deadline).err().map(Err),
+                None => sleep_interruptibly(me, deadline).err().map(Err),
             };
             me.sleeper.cancel();
-            self.remove(&me);
+            self.remove(&entry);
             match outcome {
                 Some(Ok(value)) => return Ok(value),
                 // What came true meanwhile counts for more than the reason to stop.
@@ -105,13 +123,13 @@ impl WaitQueue {
 }
 
 /// Sleeps once, the state being `Sleeping` already.
-fn sleep_interruptibly(me: &Arc<Thread>, deadline: Option<u64>) -> Result<(), WaitError> {
+fn sleep_interruptibly(me: &Thread, deadline: Option<u64>) -> Result<(), WaitError> {
     if super::signal::is_pending(me) {
         return Err(WaitError::Interrupted);
     }
     let timer = match deadline {
         Some(at) if time::monotonic_ns() >= at => return Err(WaitError::TimedOut),
-        Some(at) => Some(time::timer::wake_at(at, me.clone())),
+        Some(at) => Some(time::timer::wake_at(at, sched::current_arc())),
         None => None,
     };
     sched::sleep();
@@ -123,10 +141,10 @@ fn sleep_interruptibly(me: &Arc<Thread>, deadline: Option<u64>) -> Result<(), Wa
 
 /// Sleeps while `condition` holds; whoever ends it wakes the thread itself (`sched::wake`).
 pub fn sleep_while(deadline: Option<u64>, condition: impl Fn() -> bool) -> Result<(), WaitError> {
-    let me = sched::current_arc();
+    let me = sched::current();
     loop {
         me.sleeper.prepare();
-        let result = if condition() { sleep_interruptibly(&me, deadline) } else { Ok(()) };
+        let result = if condition() { sleep_interruptibly(me, deadline) } else { Ok(()) };
         me.sleeper.cancel();
         if !condition() {
             return Ok(());
@@ -137,21 +155,23 @@ pub fn sleep_while(deadline: Option<u64>, condition: impl Fn() -> bool) -> Resul
 
 /// Waits on a queue, to be interrupted only by the end of the process.
 pub fn wait_killable<T>(queue: &WaitQueue, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
-    let me = sched::current_arc();
+    let me = sched::current();
+    let entry = Entry::new(me);
     loop {
         if let Some(value) = condition() {
             return Some(value);
         }
         me.sleeper.prepare();
-        queue.add(me.clone());
+        // SAFETY: it is removed below.
+        unsafe { queue.add(&entry) };
         let value = condition();
         // Looked at after the preparation: whoever ends the process wakes its threads after setting the flag.
-        let ends = me.process.ending.load(core::sync::atomic::Ordering::SeqCst);
+        let ends = me.process.ending.load(Ordering::SeqCst);
         if value.is_none() && !ends {
             sched::sleep();
         }
         me.sleeper.cancel();
-        queue.remove(&me);
+        queue.remove(&entry);
         if value.is_some() || ends {
             return value;
         }
@@ -160,37 +180,58 @@ pub fn wait_killable<T>(queue: &WaitQueue, mut condition: impl FnMut() -> Option
 
 /// Waits on a queue for what comes soon and whatever happens: nothing interrupts it.
 pub fn wait_quietly<T>(queue: &WaitQueue, mut condition: impl FnMut() -> Option<T>) -> T {
-    let me = sched::current_arc();
+    let me = sched::current();
+    let entry = Entry::new(me);
     loop {
         me.sleeper.prepare();
-        queue.add(me.clone());
+        // SAFETY: it is removed below.
+        unsafe { queue.add(&entry) };
         let value = condition();
         if value.is_none() {
             sched::sleep();
         }
         me.sleeper.cancel();
-        queue.remove(&me);
+        queue.remove(&entry);
         if let Some(value) = value {
             return value;
         }
     }
 }
 
+/// So many registrations stand together.
+const CHUNK: usize = 16;
+
+/// An entry on a queue that the waiter doesn't know by name.
+struct Registration {
+    entry: Waiting,
+    queue: *const WaitQueue,
+}
+
 /// A thread that polls several things at once: it registers on the queue of each, looks at all of them, and sleeps if none is ready.
 pub struct PollWaiter {
-    thread: Arc<Thread>,
-    queues: SpinLock<Vec<*const WaitQueue>>,
+    thread: &'static Thread,
+    /// Each of the inner ones is made as large as it gets: what stands in it doesn't move.
+    registrations: RefCell<Vec<Vec<Registration>>>,
 }
 
 impl PollWaiter {
     pub fn new() -> Self {
-        Self { thread: sched::current_arc(), queues: SpinLock::new(Vec::new()) }
+        Self { thread: sched::current(), registrations: RefCell::new(Vec::new()) }
     }
 
     /// Registers on a queue. The queue must outlive the waiter: callers hold the file (or whatever owns it) until the waiter is gone.
     pub fn register(&self, queue: &WaitQueue) {
-        queue.add(self.thread.clone());
-        self.queues.lock().push(queue);
+        let mut chunks = self.registrations.borrow_mut();
+        if chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            chunks.push(Vec::with_capacity(CHUNK));
+        }
+        if let Some(chunk) = chunks.last_mut() {
+            chunk.push(Registration { entry: Entry::new(self.thread), queue });
+            if let Some(new) = chunk.last() {
+                // SAFETY: it is removed in `drop`, and stays where it is until then.
+                unsafe { queue.add(&new.entry) };
+            }
+        }
     }
 
     /// Before the first look.
@@ -200,17 +241,16 @@ impl PollWaiter {
 
     /// Sleeps until a queue woke this thread since `prepare`, a signal came, or the deadline passed.
     pub fn sleep(&self, deadline: Option<u64>) -> Result<(), WaitError> {
-        sleep_interruptibly(&self.thread, deadline)
+        sleep_interruptibly(self.thread, deadline)
     }
 }
 
 impl Drop for PollWaiter {
-    #[expect(unsafe_code, reason = "queues are kept alive by the poller's file references")]
     fn drop(&mut self) {
         self.thread.sleeper.cancel();
-        for &queue in self.queues.lock().iter() {
+        for registration in self.registrations.get_mut().iter().flatten() {
             // SAFETY: `register`'s contract: the queue is still there.
-            unsafe { (*queue).remove(&self.thread) };
+            unsafe { (*registration.queue).remove(&registration.entry) };
         }
     }
 }

@@ -5,25 +5,6 @@ use core::arch::global_asm;
 global_asm!(
     r#"
     .section .text.entry, "ax"
-    .globl switch_stacks
-    .balign 16
-switch_stacks:
-    push rbx
-    push rbp
-    push r12
-    push r13
-    push r14
-    push r15
-    mov [rdi], rsp
-    mov rsp, rsi
-    pop r15
-    pop r14
-    pop r13
-    pop r12
-    pop rbp
-    pop rbx
-    ret
-
     /* Keeps every register but RDI, so that a lock costs its taker none of them. */
     .globl contend_entry
     .balign 16
@@ -57,9 +38,40 @@ new_thread_entry:
 );
 
 unsafe extern "C" {
-    /// Saves the callee-saved registers and RSP at `*save`, and goes on where the stack `next` was left.
-    pub fn switch_stacks(save: *mut usize, next: usize);
     fn new_thread_entry();
+}
+
+/// Leaves this stack, its pointer at `*save`, and goes on where the stack `next` was left. Every register is taken for lost, so that each
+/// caller saves what it needs and nothing else.
+///
+/// # Safety
+/// `next` was stored by this function or made by `prepare_user_stack`, and nobody else runs on that stack.
+#[inline(always)]
+pub unsafe fn switch_stacks(save: *mut usize, next: usize) {
+    // SAFETY: RBX and RBP, which can't be named as lost, are pushed; the other stack is the caller's promise.
+    unsafe {
+        core::arch::asm!(
+            "push rbx",
+            "push rbp",
+            "lea rax, [rip + 2f]",
+            "push rax",
+            "mov [rdi], rsp",
+            "mov rsp, rsi",
+            "pop rax",
+            "jmp rax",
+            "2:",
+            "pop rbp",
+            "pop rbx",
+            inout("rdi") save => _,
+            inout("rsi") next => _,
+            out("rax") _,
+            out("r12") _,
+            out("r13") _,
+            out("r14") _,
+            out("r15") _,
+            clobber_abi("C"),
+        );
+    }
 }
 
 /// Waits for a lock (`sync::contend`), by a call that the caller's registers survive: taking a lock that is free then makes no function save
@@ -70,35 +82,16 @@ pub fn call_contend(held: &core::sync::atomic::AtomicBool) {
     unsafe { core::arch::asm!("call contend_entry", in("rdi") held) };
 }
 
-/// What `switch_stacks` pops.
-#[repr(C)]
-struct SavedRegisters {
-    r15: u64,
-    r14: u64,
-    r13: u64,
-    r12: u64,
-    rbp: u64,
-    rbx: u64,
-    rip: u64,
-}
-
 /// Prepares a stack (whose top holds a `TrapFrame` at `frame`) so that the first switch to it returns to the program.
 ///
 /// # Safety
 /// There is room below `frame` on a stack that nobody runs on.
 pub unsafe fn prepare_user_stack(frame: usize) -> usize {
-    let at = frame - size_of::<SavedRegisters>();
-    let saved = SavedRegisters {
-        r15: 0,
-        r14: 0,
-        r13: 0,
-        r12: 0,
-        rbp: 0,
-        rbx: 0,
-        rip: (new_thread_entry as *const ()).addr() as u64,
-    };
-    // SAFETY: the caller's promise.
-    unsafe { core::ptr::with_exposed_provenance_mut::<SavedRegisters>(at).write(saved) };
+    let at = frame - size_of::<usize>();
+    // SAFETY: the caller's promise. What `switch_stacks` pops is where to go on.
+    unsafe {
+        core::ptr::with_exposed_provenance_mut::<usize>(at).write((new_thread_entry as *const ()).addr());
+    }
     at
 }
 

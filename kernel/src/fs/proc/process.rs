@@ -364,16 +364,15 @@ fn write_stat(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errno>
     text.bytes(name(&*process.name.lock()));
     let (letter, _) = state(process, tid);
     let (tty, foreground) = terminal(process);
+    let usage = usage::of_process(process);
     put!(
         text,
         ") {letter} {} {} {} {tty} {foreground} 4194304 {} 0 0 0 ",
         process.parent.load(load),
         process.group.load(load),
         process.session.load(load),
-        usage::of_process(process).faults
+        usage.faults
     );
-    let used = ticks(process_cpu_ns(process));
-    let children = ticks(time::ticks_to_ns(usage::of_children(process).run_ticks));
     let thread = process.threads.lock().iter().find(|thread| thread.tid == tid).cloned();
     let nice = thread.as_ref().map_or(0, |thread| thread.priorities.nice());
     let started = ticks(time::ticks_to_ns(process.started.saturating_sub(time::conversion().2)));
@@ -383,7 +382,12 @@ fn write_stat(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errno>
     let policy = thread.map(|thread| thread.priorities.policy());
     let realtime = policy.map_or(0, |policy| policy.priority);
     let priority = if realtime > 0 { -1 - realtime.cast_signed() } else { 20 + nice };
-    put!(text, "{used} 0 {children} 0 {priority} {nice} {threads} 0 {started} ");
+    for usage in [usage, usage::of_children(process)] {
+        for time in [usage.run_ticks - usage.system_ticks, usage.system_ticks] {
+            put!(text, "{} ", ticks(time::ticks_to_ns(time)));
+        }
+    }
+    put!(text, "{priority} {nice} {threads} 0 {started} ");
     let rss_limit = process.limit(5);
     let (args, env, brk, stack) = process.space().map_or((0..0, 0..0, 0, 0), |space| {
         space.with(|inner| {
