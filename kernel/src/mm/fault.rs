@@ -39,6 +39,7 @@ pub fn handle(address: usize, access: Access) -> Result<(), FaultError> {
     thread.counters.note_fault();
     let Some(space) = thread.address_space() else { return Err(FaultError::NotMapped) };
     let result = space.fault(address, access);
+    thread.counters.fault_done();
     if result == Err(FaultError::OutOfMemory) {
         thread.add_work(work::MEMORY);
     }

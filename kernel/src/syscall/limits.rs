@@ -94,7 +94,8 @@ fn timeval(ns: u64) -> Timeval {
 impl From<Usage> for Rusage {
     fn from(usage: Usage) -> Self {
         Self {
-            utime: timeval(time::ticks_to_ns(usage.run_ticks)),
+            utime: timeval(time::ticks_to_ns(usage.run_ticks - usage.system_ticks)),
+            stime: timeval(time::ticks_to_ns(usage.system_ticks)),
             maxrss: (usage.max_resident * (PAGE_SIZE / 1024)) as i64,
             minflt: usage.faults.cast_signed(),
             nvcsw: usage.voluntary.cast_signed(),
@@ -114,10 +115,11 @@ pub fn getrusage(who: i32, out: UserPtr<Rusage>) -> SysResult {
     let usage = match who {
         RUSAGE_SELF => usage::of_process(&me.process),
         RUSAGE_CHILDREN => usage::of_children(&me.process),
-        RUSAGE_THREAD => Usage {
-            max_resident: me.address_space().map_or(0, |space| space.resident().1),
-            ..usage::of_thread(me)
-        },
+        RUSAGE_THREAD => {
+            let mut usage = usage::of_thread(me);
+            usage.max_resident = me.address_space().map_or(0, |space| space.resident().1);
+            usage
+        }
         _ => return Err(Errno::EINVAL.into()),
     };
     out.write(&usage.into())?;
@@ -126,11 +128,16 @@ pub fn getrusage(who: i32, out: UserPtr<Rusage>) -> SysResult {
 
 /// times(2).
 pub fn times(out: UserPtr<Tms>) -> SysResult {
-    let ticks = |usage: &Usage| clock_ticks(time::ticks_to_ns(usage.run_ticks)).cast_signed();
+    let ticks = |ticks: u64| clock_ticks(time::ticks_to_ns(ticks)).cast_signed();
     if let Some(out) = out.non_null() {
         let process = &current().process;
         let (own, children) = (usage::of_process(process), usage::of_children(process));
-        out.write(&Tms { utime: ticks(&own), cutime: ticks(&children), ..Tms::default() })?;
+        out.write(&Tms {
+            utime: ticks(own.run_ticks - own.system_ticks),
+            stime: ticks(own.system_ticks),
+            cutime: ticks(children.run_ticks - children.system_ticks),
+            cstime: ticks(children.system_ticks),
+        })?;
     }
     Ok(clock_ticks(time::monotonic_ns()) as usize)
 }

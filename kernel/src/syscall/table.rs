@@ -178,7 +178,7 @@ syscalls! {
     35 => nanosleep(req: UserPtr<abi::Timespec>, rem: UserPtr<abi::Timespec>) = time::nanosleep, Full;
     36 => getitimer(which: i32, value: UserPtr<abi::Itimerval>) = timers::getitimer, Full;
     37 => alarm(seconds: u32) = timers::alarm, Full;
-    38 => setitimer(which: i32, new: UserPtr<abi::Itimerval>, old: UserPtr<abi::Itimerval>) = timers::setitimer, Partial("ITIMER_VIRTUAL counts kernel time as well");
+    38 => setitimer(which: i32, new: UserPtr<abi::Itimerval>, old: UserPtr<abi::Itimerval>) = timers::setitimer, Full;
     39 => getpid() = identity::getpid, Full;
     40 => sendfile(out_fd: Fd, in_fd: Fd, offset: UserPtr<i64>, count: usize) = pipe::sendfile, Full;
     41 => socket(domain: u32, kind: u32, protocol: u32) = socket::socket, Partial("AF_UNIX only");
@@ -238,9 +238,9 @@ syscalls! {
     95 => umask(mask: u32) = dir::umask, Full;
     96 => gettimeofday(tv: UserPtr<abi::Timeval>, tz: UserPtr<abi::Timezone>) = time::gettimeofday, Full;
     97 => getrlimit(resource: u32, rlim: UserPtr<abi::Rlimit64>) = limits::getrlimit, Full;
-    98 => getrusage(who: i32, usage: UserPtr<abi::Rusage>) = limits::getrusage, Partial("all time is user time; no block counts");
+    98 => getrusage(who: i32, usage: UserPtr<abi::Rusage>) = limits::getrusage, Full;
     99 => sysinfo(info: UserPtr<abi::Sysinfo>) = identity::sysinfo, Partial("load averages");
-    100 => times(buf: UserPtr<abi::Tms>) = limits::times, Partial("all time is user time");
+    100 => times(buf: UserPtr<abi::Tms>) = limits::times, Full;
     102 => getuid() = identity::getuid, Full;
     104 => getgid() = identity::getgid, Full;
     105 => setuid(uid: u32) = identity::setuid, Full;
@@ -297,6 +297,8 @@ syscalls! {
     164 => settimeofday(tv: UserPtr<abi::Timeval>, tz: UserPtr<abi::Timezone>) = time::settimeofday, Partial("no time zone");
     165 => mount(source: Path, target: Path, fstype: Path, flags: u64, data: Path) = mount::mount, Partial("tmpfs, proc, devtmpfs, mqueue, bind, remount");
     166 => umount2(target: Path, flags: u32) = mount::umount2, Full;
+    167 => swapon(path: Path, flags: u32) = mount::swapon, Full;
+    168 => swapoff(path: Path) = mount::swapoff, Full;
     170 => sethostname(name: UserPtr<u8>, len: usize) = identity::sethostname, Full;
     171 => setdomainname(name: UserPtr<u8>, len: usize) = identity::setdomainname, Full;
     186 => gettid() = identity::gettid, Full;

@@ -33,6 +33,8 @@ pub enum Clock {
     Realtime,
     Monotonic,
     Process(Arc<Process>),
+    /// What the process has run outside the kernel.
+    User(Arc<Process>),
     Thread(Arc<Thread>),
 }
 
@@ -100,6 +102,10 @@ impl Clock {
             Self::Realtime => u64::try_from(time::realtime_ns()).unwrap_or(0),
             Self::Monotonic => time::monotonic_ns(),
             Self::Process(process) => process_cpu_ns(process),
+            Self::User(process) => {
+                let usage = super::usage::of_process_quietly(process);
+                time::ticks_to_ns(usage.run_ticks - usage.system_ticks)
+            }
             Self::Thread(thread) => super::thread::cpu_time_ns(thread),
         }
     }
@@ -109,9 +115,9 @@ impl Clock {
         match self {
             Self::Monotonic => at,
             Self::Realtime => at.saturating_add_signed(time::wall_offset_ns().saturating_neg()),
-            Self::Process(_) | Self::Thread(_) => {
+            Self::Process(_) | Self::User(_) | Self::Thread(_) => {
                 let cpus = match self {
-                    Self::Process(_) => crate::arch::x86_64::cpu::online_count() as u64,
+                    Self::Process(_) | Self::User(_) => crate::arch::x86_64::cpu::online_count() as u64,
                     _ => 1,
                 };
                 let left = at.saturating_sub(self.now()).checked_div(cpus).unwrap_or(0);
@@ -129,10 +135,11 @@ impl Clock {
 /// CPU time isn't looked at more often than this.
 const MIN_CPU_CHECK_NS: u64 = 100_000;
 
-/// CPU time of a process's threads, those that ended among them, ns.
+/// CPU time of a process's threads, those that ended among them, ns. Timers ask under the lock of the process's signals.
 pub fn process_cpu_ns(process: &Process) -> u64 {
-    let live = process.threads.lock().iter().map(|thread| cpu_time_ticks(thread)).sum::<u64>();
-    time::ticks_to_ns(live + process.usage.lock().run_ticks)
+    let mut live = 0;
+    process::each_thread(process, |thread| live += cpu_time_ticks(thread));
+    time::ticks_to_ns(live + process.usage.lock().counts.run_ticks)
 }
 
 /// ns in the unit of times(2) and of SIGCHLD's times (`USER_HZ` 100).

@@ -106,6 +106,7 @@ fn has_too_many(process: &Process, uid: u32) -> bool {
 /// Makes the child and lets it run. Returns its number, in the caller's view.
 pub fn clone(request: &Request) -> Result<u32, Errno> {
     check(request)?;
+    super::usage::begin_sampling();
     let parent = sched::current();
     let flags = request.flags;
     let (_, threads) = process::counts();
@@ -214,7 +215,11 @@ fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Arc<Pro
     child.keep_caps.store(old.keep_caps.load(Ordering::Relaxed), Ordering::Relaxed);
     child.no_new_privs.store(old.no_new_privs.load(Ordering::Relaxed), Ordering::Relaxed);
     child.personality.store(old.personality.load(Ordering::Relaxed), Ordering::Relaxed);
-    child.timer_slack_ns.store(old.timer_slack_ns.load(Ordering::Relaxed), Ordering::Relaxed);
+    let slack_ns = old.timer_slack_ns.load(Ordering::Relaxed);
+    child.timer_slack_ns.store(slack_ns, Ordering::Relaxed);
+    child.timer_slack_default_ns.store(slack_ns, Ordering::Relaxed);
+    child.oom_adjust.store(old.oom_adjust.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.oom_adjust_min.store(old.oom_adjust_min.load(Ordering::Relaxed), Ordering::Relaxed);
     *child.cred.lock() = old.cred.lock().clone();
     let limits = old.limits.lock().clone();
     child.change_limits(|own| *own = limits);

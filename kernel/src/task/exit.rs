@@ -39,7 +39,7 @@ pub fn exit_thread(status: i32) -> ! {
     }
     leave_thread();
     super::signal::thread_exit();
-    process.usage.lock().add(&super::usage::of_thread(thread));
+    process.usage.lock().counts.add(&super::usage::counts_of(thread));
     leave_early();
     let left = super::process::unregister_thread(thread);
     if thread.ending.load(Ordering::Acquire) {
@@ -162,7 +162,7 @@ pub fn leave_address_space(space: Option<Arc<AddressSpace>>) {
     let old = process.set_space(space);
     if let Some(old) = &old {
         let mut usage = process.usage.lock();
-        usage.max_resident = usage.max_resident.max(old.resident().1);
+        usage.counts.max_resident = usage.counts.max_resident.max(old.resident().1);
     }
     current().adopt_address_space();
     sched::change_address_space(current().space_pointer());

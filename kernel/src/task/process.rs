@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64,
 use super::sched;
 use super::signal::ProcessSignals;
 use super::thread::Thread;
-use super::usage::Usage;
+use super::usage::{Ended, Usage};
 use super::wait::WaitQueue;
 use crate::arch::x86_64::cpu::MAX_CPUS;
 use crate::arch::x86_64::smp;
@@ -102,6 +102,11 @@ pub struct Process {
     pub keep_caps: AtomicBool,
     pub personality: AtomicU32,
     pub timer_slack_ns: AtomicU64,
+    /// What PR_SET_TIMERSLACK goes back to: the parent's at the fork.
+    pub timer_slack_default_ns: AtomicU64,
+    /// oom_score_adj (proc_pid_oom_score_adj(5)), and the least that it may be set to without privilege.
+    pub oom_adjust: AtomicI32,
+    pub oom_adjust_min: AtomicI32,
     /// Wait status once the process is ending; threads see the flag and end themselves.
     pub ending: AtomicBool,
     pub exit_status: AtomicI32,
@@ -128,7 +133,7 @@ pub struct Process {
     /// PR_SET_CHILD_SUBREAPER.
     pub subreaper: AtomicBool,
     /// What threads that ended have used, and what children that were waited for have.
-    pub usage: SpinLock<Usage>,
+    pub usage: SpinLock<Ended>,
     pub children_usage: SpinLock<Usage>,
     /// Whether it has called exec since its fork (setpgid's EACCES).
     pub has_execed: AtomicBool,
@@ -170,6 +175,9 @@ impl Process {
             keep_caps: AtomicBool::new(false),
             personality: AtomicU32::new(0),
             timer_slack_ns: AtomicU64::new(50_000),
+            timer_slack_default_ns: AtomicU64::new(50_000),
+            oom_adjust: AtomicI32::new(0),
+            oom_adjust_min: AtomicI32::new(0),
             ending: AtomicBool::new(false),
             exit_status: AtomicI32::new(0),
             started: crate::arch::x86_64::tsc::read(),
@@ -184,7 +192,7 @@ impl Process {
             thread_ended: WaitQueue::new(),
             has_undo: AtomicBool::new(false),
             subreaper: AtomicBool::new(false),
-            usage: SpinLock::new(Usage::default()),
+            usage: SpinLock::new(Ended::default()),
             children_usage: SpinLock::new(Usage::default()),
             has_execed: AtomicBool::new(false),
             was_threaded: AtomicBool::new(false),
@@ -301,12 +309,18 @@ const PID_WRAP: u32 = 300;
 /// Everything that has a number.
 struct Registry {
     next: u32,
+    /// Whether numbers are given out for another time.
+    wrapped: bool,
     processes: SortedMap<u32, Arc<Process>>,
     threads: SortedMap<u32, Arc<Thread>>,
 }
 
-static REGISTRY: SpinLock<Registry> =
-    SpinLock::new(Registry { next: 1, processes: SortedMap::new(), threads: SortedMap::new() });
+static REGISTRY: SpinLock<Registry> = SpinLock::new(Registry {
+    next: 1,
+    wrapped: false,
+    processes: SortedMap::new(),
+    threads: SortedMap::new(),
+});
 
 /// A number for a new process or thread; `None` when all are taken.
 pub fn allocate_pid() -> Option<u32> {
@@ -316,13 +330,18 @@ pub fn allocate_pid() -> Option<u32> {
     registry.threads.reserve(MAX_CPUS).ok()?;
     for _ in 0..PID_MAX {
         let pid = registry.next;
-        registry.next = if pid + 1 >= PID_MAX { PID_WRAP } else { pid + 1 };
-        let taken =
-            registry.threads.contains_key(&pid)
-                || registry.processes.contains_key(&pid)
-                || registry.processes.values().any(|p| {
+        registry.next = pid + 1;
+        if registry.next >= PID_MAX {
+            registry.next = PID_WRAP;
+            registry.wrapped = true;
+        }
+        // A group or session outlives the process that it has its number from.
+        let taken = registry.threads.contains_key(&pid)
+            || registry.processes.contains_key(&pid)
+            || registry.wrapped
+                && registry.processes.values().any(|p| {
                     p.group.load(Ordering::Relaxed) == pid || p.session.load(Ordering::Relaxed) == pid
-                }) && pid < PID_WRAP;
+                });
         if !taken {
             return Some(pid);
         }
@@ -332,7 +351,9 @@ pub fn allocate_pid() -> Option<u32> {
 
 /// Starts numbering anew: each job's first process is process 1.
 pub fn reset_pids() {
-    REGISTRY.lock().next = 1;
+    let mut registry = REGISTRY.lock();
+    registry.next = 1;
+    registry.wrapped = false;
 }
 
 /// Makes a process known by its number.
@@ -387,6 +408,15 @@ pub fn find_thread(tid: u32) -> Option<Arc<Thread>> {
 /// All processes, zombies included, by number.
 pub fn all() -> Vec<Arc<Process>> {
     REGISTRY.lock().processes.values().cloned().collect()
+}
+
+/// Looks at a process's threads, for those who hold a lock that `Process::threads` stands before.
+pub fn each_thread(process: &Process, mut look: impl FnMut(&Thread)) {
+    for thread in REGISTRY.lock().threads.values() {
+        if core::ptr::eq(Arc::as_ptr(&thread.process), process) {
+            look(thread);
+        }
+    }
 }
 
 /// Processes and threads that there are now.

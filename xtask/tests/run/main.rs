@@ -2,6 +2,7 @@
 
 mod common;
 mod errors;
+mod jobs;
 mod limits;
 mod streams;
 mod terminal;

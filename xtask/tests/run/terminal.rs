@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,8 @@ use nix::unistd::Pid;
 
 use crate::common::{probe, xtask};
 
-/// A terminal, with `cargo xtask run` in it.
-struct Terminal {
+/// A terminal with a program in it.
+pub(crate) struct Terminal {
     keyboard: File,
     /// Our copy of the other side: settings outlive those who made them only while somebody has it open.
     line: OwnedFd,
@@ -27,10 +27,15 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn run(arguments: &[&str]) -> Self {
+    /// With `cargo xtask run` in it.
+    pub(crate) fn run(arguments: &[&str]) -> Self {
+        Self::start(xtask(arguments))
+    }
+
+    /// With this program in it.
+    pub(crate) fn start(mut command: Command) -> Self {
         let size = Winsize { ws_row: 33, ws_col: 99, ws_xpixel: 0, ws_ypixel: 0 };
         let pair = openpty(&size, None).unwrap();
-        let mut command = xtask(arguments);
         let side = || Stdio::from(pair.slave.try_clone().unwrap());
         command.stdin(side()).stdout(side()).stderr(side());
         let adopt = || {
@@ -59,13 +64,13 @@ impl Terminal {
         Self { keyboard, line: pair.slave, screen, seen: String::new(), before, child }
     }
 
-    fn type_in(&mut self, keys: &[u8]) {
+    pub(crate) fn type_in(&mut self, keys: &[u8]) {
         self.keyboard.write_all(keys).unwrap();
     }
 
     /// Waits until this appears, and forgets it and what stood before it.
     #[track_caller]
-    fn expect(&mut self, text: &str) {
+    pub(crate) fn expect(&mut self, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(at) = self.seen.find(text) {
@@ -80,7 +85,7 @@ impl Terminal {
         }
     }
 
-    fn resize(&self, rows: u16, cols: u16) {
+    pub(crate) fn resize(&self, rows: u16, cols: u16) {
         let size = Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
         // SAFETY: TIOCSWINSZ reads a winsize.
         assert_eq!(unsafe { libc::ioctl(self.keyboard.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }, 0);
@@ -100,7 +105,7 @@ impl Terminal {
 
     /// The exit status, after which the terminal must be as it was.
     #[track_caller]
-    fn end(mut self) -> Option<i32> {
+    pub(crate) fn end(mut self) -> Option<i32> {
         let status = self.child.wait().unwrap();
         assert!(self.is_as_before());
         status.code()

@@ -63,6 +63,8 @@ pub struct PerCpu {
     pub woke_at: Cell<u64>,
     /// The timer will interrupt for the end of a time slice.
     pub slice_armed: Cell<bool>,
+    /// The timer will interrupt for a sample of what runs (`task::usage`).
+    pub samples: Cell<bool>,
     /// Threads in `queue`, and the virtual time below which none of them should be.
     pub waiting: AtomicUsize,
     pub least: AtomicU64,
@@ -94,6 +96,7 @@ impl PerCpu {
             charged_at: Cell::new(0),
             woke_at: Cell::new(0),
             slice_armed: Cell::new(false),
+            samples: Cell::new(false),
             waiting: AtomicUsize::new(0),
             least: AtomicU64::new(0),
             queue: SpinLock::new(RunQueue::new()),

@@ -11,7 +11,7 @@ use crate::config;
 use crate::fs::mount::{self, TYPES};
 use crate::mm::{PAGE_SIZE, frame};
 use crate::syscall::identity;
-use crate::task::process;
+use crate::task::{process, usage};
 use crate::time;
 
 /// `USER_HZ`: clock ticks that times are counted in.
@@ -128,23 +128,26 @@ pub fn swaps(text: &mut Text) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Time that threads have run, and time since boot on all CPUs, in clock ticks.
-fn busy_and_total() -> (u64, u64) {
-    let mut busy = 0;
+/// What processes and the children that they waited for have run outside the kernel and in it, and time since boot on all CPUs, in clock ticks.
+fn busy_and_total() -> (u64, u64, u64) {
+    let (mut run, mut system) = (0, 0);
     for process in process::all() {
-        busy += crate::task::clock::process_cpu_ns(&process);
+        let usage = usage::of_family(&process);
+        run += usage.run_ticks;
+        system += usage.system_ticks;
     }
+    let in_ticks = |time: u64| ticks(time::ticks_to_ns(time));
     let total = time::monotonic_ns().saturating_mul(cpu::online_count() as u64);
-    (ticks(busy), ticks(total))
+    (in_ticks(run - system), in_ticks(system), ticks(total))
 }
 
 pub fn statistics(text: &mut Text) -> Result<(), Errno> {
-    let (busy, total) = busy_and_total();
-    let idle = total.saturating_sub(busy);
-    put!(text, "cpu  {busy} 0 0 {idle} 0 0 0 0 0 0\n");
+    let (user, system, total) = busy_and_total();
+    let idle = total.saturating_sub(user + system);
+    put!(text, "cpu  {user} 0 {system} {idle} 0 0 0 0 0 0\n");
     let cpus = cpu::online_count() as u64;
     for index in 0..cpus {
-        put!(text, "cpu{index} {} 0 0 {} 0 0 0 0 0 0\n", busy / cpus, idle / cpus);
+        put!(text, "cpu{index} {} 0 {} {} 0 0 0 0 0 0\n", user / cpus, system / cpus, idle / cpus);
     }
     let boot = time::wall_offset_ns() / time::NS_PER_SEC.cast_signed();
     let (processes, threads) = process::counts();
@@ -155,9 +158,9 @@ pub fn statistics(text: &mut Text) -> Result<(), Errno> {
 
 pub fn uptime(text: &mut Text) -> Result<(), Errno> {
     const HUNDREDTH: u64 = time::NS_PER_SEC / 100;
-    let (busy, total) = busy_and_total();
+    let (user, system, total) = busy_and_total();
     let up = time::monotonic_ns() / HUNDREDTH;
-    let idle = total.saturating_sub(busy);
+    let idle = total.saturating_sub(user + system);
     put!(text, "{}.{:02} {}.{:02}\n", up / 100, up % 100, idle / HZ, idle % HZ);
     Ok(())
 }

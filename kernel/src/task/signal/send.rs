@@ -255,8 +255,10 @@ pub fn child_info(child: &Process, status: u32) -> SigInfo {
         (signal, _) => (SigInfo::CLD_KILLED, signal),
     };
     let uid = child.cred.lock().uid;
-    let ticks = crate::time::ticks_to_ns(child.usage.lock().run_ticks);
-    SigInfo::child(code, child.pid, uid, value.cast_signed(), clock_ticks(ticks), 0)
+    let usage = crate::task::usage::of_process(child);
+    let ticks = |ticks: u64| clock_ticks(crate::time::ticks_to_ns(ticks));
+    let (user, system) = (ticks(usage.run_ticks - usage.system_ticks), ticks(usage.system_ticks));
+    SigInfo::child(code, child.pid, uid, value.cast_signed(), user, system)
 }
 
 /// Whether a process never wants to see zombies.

@@ -295,8 +295,7 @@ fn interval_timer(which: i32) -> Result<(Name, Clock, Notify), Errno> {
     let process = || Clock::Process(current().process.clone());
     let (index, clock, signal) = match which {
         0 => (0, Clock::Monotonic, Signal::SIGALRM),
-        // Kernel time isn't told apart from the program's.
-        1 => (1, process(), Signal::SIGVTALRM),
+        1 => (1, Clock::User(current().process.clone()), Signal::SIGVTALRM),
         2 => (2, process(), Signal::SIGPROF),
         _ => return Err(Errno::EINVAL),
     };
