@@ -17,6 +17,14 @@ const APPLETS: [&str; 10] = ["sh", "cat", "grep", "sed", "seq", "sleep", "sort",
 const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
+/// A line of text, packed: what unpacks need not be able to pack.
+const PACKED: [(&str, &[u8]); 4] = [
+    ("text.xz", b"\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4F\x02\x00!\x01\x16\x00\x00\x00t/\xe5\xa3\x01\x00\x12hello from a shell\n\x00\x00\x1a\x86;\xd8\xa63\xe3\x8b\x00\x01+\x13\x9c\x09H\xd2\x1f\xb6\xf3}\x01\x00\x00\x00\x00\x04YZ"),
+    ("text.lzma", b"]\x00\x00\x80\x00\xff\xff\xff\xff\xff\xff\xff\xff\x004\x19I\xee\x8d\xe9\x12\xe6\x14\x0e\xbf\xb9\x1f[\xfc\x0d\xdfh\xf0\xb2;\xff\xfeU\x98\x00"),
+    ("text.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xcbH\xcd\xc9\xc9WH+\xca\xcfUHT(\xce\x00\xf2\xb8\x008/[\x88\x13\x00\x00\x00"),
+    ("text.bz2", b"BZh91AY&SYki\xdf\x84\x00\x00\x04\xd1\x80\x00\x10@\x00#F\x98\x00 \x001\x00\xd3M\x04OP\xd3\xf4\xa7\xa7\x87v\xe9@t\x85!\x82\xeeH\xa7\n\x12\x0dm;\xf0\x80"),
+];
+
 /// A temporary directory with everything in it.
 pub(crate) struct Tree {
     directory: launch::TempDir,
@@ -57,6 +65,9 @@ impl Tree {
             tree.path().join("t/data/csv"),
             "name,size,kind\nwhelk,3,snail\ncrab,10,crab\nshell,0,thing\n",
         )?;
+        for (name, bytes) in PACKED {
+            std::fs::write(tree.path().join("t/data").join(name), bytes)?;
+        }
         for (name, major, minor) in DEVICES {
             let status = Command::new("mknod")
                 .arg("-m666")

@@ -6,9 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use launch::{
-    Acceleration, Config, End, Initrd, Input, Job, KvmVerdict, Machine, Mode, Root, Stdin, StreamKind,
-};
+use launch::{Acceleration, Config, End, Initrd, Input, Job, Machine, Root, Stdin, StreamKind};
 use signal_hook::consts::SIGPIPE;
 
 use crate::console::{self, Console, Keyboard, SIGNAL_EXIT_BASE, Shared};
@@ -128,19 +126,10 @@ fn choose_acceleration(args: &RunArgs) -> Result<Acceleration> {
     if args.exact || args.accel == AccelArg::Tcg {
         return Ok(Acceleration::Tcg);
     }
-    let verdict = launch::probe_kvm()?;
-    let reason = match verdict {
-        KvmVerdict::Full => return Ok(Acceleration::Kvm),
-        KvmVerdict::Ring0Emulated => "this host's KVM emulates ring 0 in software",
-        KvmVerdict::Broken => "this host's KVM doesn't get through a simple test",
-        KvmVerdict::Absent => "there is no /dev/kvm here that may be opened",
-    };
+    let Some(reason) = launch::probe_kvm()?.obstacle() else { return Ok(Acceleration::Kvm) };
     if args.accel == AccelArg::Auto {
         say(&format!("whelk: {reason}: using QEMU's translator\n"));
         return Ok(Acceleration::Tcg);
-    }
-    if verdict == KvmVerdict::Ring0Emulated && Mode::from(args.mode) == Mode::Guarded {
-        return Ok(Acceleration::Kvm);
     }
     bail!("{reason}: leave --accel kvm out")
 }

@@ -1,7 +1,7 @@
 //! What KVM is good for on this host, found out by trying.
 //!
 //! Some hosts (virtualisation nested in software) offer a `/dev/kvm` that emulates ring 0 one instruction at a time and knows no vector
-//! instructions there, while ring 3 runs natively. Flat mode is hopeless on those; guarded mode works, slowly where the kernel runs.
+//! instructions there, nor others that the kernel needs, while ring 3 runs natively. Nothing runs on those but under QEMU's translator.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ impl Acceleration {
 pub enum KvmVerdict {
     /// Ring 0 runs at full speed, vector instructions included.
     Full,
-    /// KVM answers, but emulates ring 0.
+    /// KVM answers, but emulates ring 0: such an emulator has no XRSTOR, no CLAC and no WRFSBASE, which the kernel needs.
     Ring0Emulated,
     /// KVM is there, but doesn't get through even the simple test.
     Broken,
@@ -48,6 +48,17 @@ pub enum KvmVerdict {
 }
 
 impl KvmVerdict {
+    /// Why no machine runs under KVM here; `None` if machines do.
+    #[must_use]
+    pub const fn obstacle(self) -> Option<&'static str> {
+        match self {
+            Self::Full => None,
+            Self::Ring0Emulated => Some("this host's KVM emulates ring 0 in software"),
+            Self::Broken => Some("this host's KVM doesn't get through a simple test"),
+            Self::Absent => Some("there is no /dev/kvm here that may be opened"),
+        }
+    }
+
     const fn word(self) -> &'static str {
         match self {
             Self::Full => "full",

@@ -13,7 +13,6 @@ use super::path::{Path, resolve, start_at};
 use super::perm::{self, Want};
 use crate::mm::MemoryObject;
 use crate::syscall::Fd;
-use crate::task::Process;
 
 /// A file that a program runs from. While there is one, nobody writes to the file (ETXTBSY).
 #[derive(Clone)]
@@ -63,9 +62,4 @@ pub fn open_executable(dirfd: Fd, path: &[u8], flags: u32) -> Result<ExeFile, Er
         return Err(Errno::ELOOP);
     }
     open_place(place)
-}
-
-/// The file for a first process, which is not running yet: its path is absolute.
-pub fn open_executable_in(_: &Process, path: &[u8]) -> Result<ExeFile, Errno> {
-    open_executable(Fd::CWD, path, 0)
 }

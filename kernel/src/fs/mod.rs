@@ -48,7 +48,7 @@ use abi::{Errno, OpenFlags};
 use namei::Limits;
 use spin::Once;
 
-pub use exe::{ExeFile, open_executable, open_executable_in};
+pub use exe::{ExeFile, open_executable};
 pub use file::OpenFile;
 pub use memory::{anonymous_object, mmap_target};
 pub use path::FsContext;

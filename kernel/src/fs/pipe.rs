@@ -358,7 +358,7 @@ impl Pipe {
         ring.len = 1;
         self.used.store(1, Ordering::Release);
         self.reader.set(Events::READABLE);
-        self.readable.notify();
+        self.readable.notify_of(Events::READABLE);
         Some(len)
     }
 
@@ -374,7 +374,7 @@ impl Pipe {
                 let was_full = self.is_full();
                 if let Some(result) = self.read_some(&mut ring, dst) {
                     if was_full {
-                        self.writable.notify();
+                        self.writable.notify_of(Events::WRITABLE);
                     }
                     return result.map_err(SysError::from);
                 }
@@ -455,7 +455,7 @@ impl Pipe {
             }
         }
         if *done > before && (was_empty || self.readable.is_watched()) {
-            self.readable.notify();
+            self.readable.notify_of(Events::READABLE);
         }
         result
     }
@@ -537,7 +537,7 @@ impl Pipe {
         };
         drop(ring);
         if was_full {
-            self.writable.notify();
+            self.writable.notify_of(Events::WRITABLE);
         }
         Some(piece)
     }
@@ -567,7 +567,7 @@ impl Pipe {
         }
         ring.push_back(slot);
         self.publish(&ring);
-        self.readable.notify();
+        self.readable.notify_of(Events::READABLE);
         None
     }
 

@@ -250,12 +250,16 @@ fn field(text: &[u8]) -> [u8; 65] {
 
 /// uname(2).
 pub fn uname(out: UserPtr<Utsname>) -> SysResult {
+    // personality(2): which execution domain, and the one that is told that it runs on a 32-bit machine.
+    const PER_MASK: u32 = 0xff;
+    const PER_LINUX32: u32 = 8;
+    let is_32 = current().process.personality.load(Ordering::Relaxed) & PER_MASK == PER_LINUX32;
     let names = Utsname {
         sysname: field(b"Linux"),
         nodename: crate::config::hostname(),
         release: field(RELEASE),
         version: field(VERSION),
-        machine: field(b"x86_64"),
+        machine: field(if is_32 { b"i686" } else { b"x86_64" }),
         domainname: crate::config::domainname(),
     };
     out.write(&names)?;
@@ -446,7 +450,8 @@ pub fn prctl(option: i32, a: usize, b: usize, c: usize, d: usize) -> SysResult {
             return Ok(usize::from(process.no_new_privs.load(Ordering::Relaxed)));
         }
         op::SET_TIMERSLACK => {
-            let value = if a == 0 { 50_000 } else { a as u64 };
+            let value =
+                if a == 0 { process.timer_slack_default_ns.load(Ordering::Relaxed) } else { a as u64 };
             process.timer_slack_ns.store(value, Ordering::Relaxed);
         }
         op::GET_TIMERSLACK => return Ok(process.timer_slack_ns.load(Ordering::Relaxed) as usize),

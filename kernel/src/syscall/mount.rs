@@ -1,4 +1,4 @@
-//! mount(2) and umount2(2).
+//! mount(2), umount2(2) and swapon(2).
 
 use alloc::sync::Arc;
 
@@ -162,6 +162,23 @@ pub fn umount2(target: PathArg, flags: u32) -> SysResult {
     }
     mount::detach(&mount, flags & DETACH != 0, 1)?;
     Ok(0)
+}
+
+/// swapon(2): nothing here can be a swap area, as on Linux nothing on a tmpfs can.
+pub fn swapon(path: PathArg, flags: u32) -> SysResult {
+    const VALID: u32 = 0x7_ffff;
+    if !perm::is_privileged() {
+        return Err(Errno::EPERM.into());
+    }
+    if flags & !VALID == 0 {
+        resolve(Fd::CWD, UserPath::new().read(path)?, Follow::Yes)?;
+    }
+    Err(Errno::EINVAL.into())
+}
+
+/// swapoff(2): nothing is one.
+pub fn swapoff(path: PathArg) -> SysResult {
+    swapon(path, 0)
 }
 
 /// pivot_root(2): only for namespaces, which there are none of.

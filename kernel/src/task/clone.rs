@@ -221,7 +221,11 @@ fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Process
     child.dumpable.store(old.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
     child.no_new_privs.store(old.no_new_privs.load(Ordering::Relaxed), Ordering::Relaxed);
     child.personality.store(old.personality.load(Ordering::Relaxed), Ordering::Relaxed);
-    child.timer_slack_ns.store(old.timer_slack_ns.load(Ordering::Relaxed), Ordering::Relaxed);
+    let slack_ns = old.timer_slack_ns.load(Ordering::Relaxed);
+    child.timer_slack_ns.store(slack_ns, Ordering::Relaxed);
+    child.timer_slack_default_ns.store(slack_ns, Ordering::Relaxed);
+    child.oom_adjust.store(old.oom_adjust.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.oom_adjust_min.store(old.oom_adjust_min.load(Ordering::Relaxed), Ordering::Relaxed);
     *child.cred.lock() = old.cred.lock().clone();
     let limits = old.limits.lock().clone();
     child.change_limits(|own| *own = limits);

@@ -407,11 +407,15 @@ pub fn start_next_job() {
 
 fn start(job: &Job) -> Result<(), Errno> {
     process::reset_pids();
+    // Paths are looked up by the thread that runs this: the last one of the job before, which may have changed its root and its identity.
+    let starter = &sched::current().process;
+    let _left = core::mem::replace(&mut *starter.fs.lock(), fs::FsContext::root());
+    *starter.cred.lock() = Cred::default();
     let pid = process::allocate_pid().ok_or(Errno::EAGAIN)?;
     let context = fs::FsContext::for_job(&job.cwd)?;
     let files = Arc::new(fs::FileTable::for_job(job)?);
     let process = Arc::new(Process::new(pid, job.index, files, Arc::new(SpinLock::new(context))));
-    let exe = fs::open_executable_in(&process, &job.path)?;
+    let exe = fs::open_executable(Fd::CWD, &job.path, 0)?;
     let arguments = Arguments { argv: job.argv.clone(), env: job.env.clone(), filename: job.path.clone() };
     let image = load(exe, arguments, &process).map_err(|failure| match failure {
         Failure::Refused(errno) | Failure::Fatal(errno) => errno,

@@ -144,6 +144,11 @@ pub struct Process {
     pub no_new_privs: AtomicBool,
     pub personality: AtomicU32,
     pub timer_slack_ns: AtomicU64,
+    /// What PR_SET_TIMERSLACK goes back to: the parent's at the fork.
+    pub timer_slack_default_ns: AtomicU64,
+    /// oom_score_adj (proc_pid_oom_score_adj(5)), and the least that it may be set to without privilege.
+    pub oom_adjust: AtomicI32,
+    pub oom_adjust_min: AtomicI32,
     /// Wait status once the process is ending; threads see the flag and end themselves.
     pub ending: AtomicBool,
     pub exit_status: AtomicI32,
@@ -204,6 +209,9 @@ impl Process {
             no_new_privs: AtomicBool::new(false),
             personality: AtomicU32::new(0),
             timer_slack_ns: AtomicU64::new(50_000),
+            timer_slack_default_ns: AtomicU64::new(50_000),
+            oom_adjust: AtomicI32::new(0),
+            oom_adjust_min: AtomicI32::new(0),
             ending: AtomicBool::new(false),
             exit_status: AtomicI32::new(0),
             started: crate::arch::x86_64::tsc::read(),
@@ -335,12 +343,18 @@ const PID_WRAP: u32 = 300;
 /// Everything that has a number.
 struct Registry {
     next: u32,
+    /// Whether numbers are given out for another time.
+    wrapped: bool,
     processes: SortedMap<u32, Arc<Process>>,
     threads: SortedMap<u32, Arc<Thread>>,
 }
 
-static REGISTRY: SpinLock<Registry> =
-    SpinLock::new(Registry { next: 1, processes: SortedMap::new(), threads: SortedMap::new() });
+static REGISTRY: SpinLock<Registry> = SpinLock::new(Registry {
+    next: 1,
+    wrapped: false,
+    processes: SortedMap::new(),
+    threads: SortedMap::new(),
+});
 
 /// A number for a new process or thread; `None` when all are taken.
 pub fn allocate_pid() -> Option<u32> {
@@ -350,13 +364,18 @@ pub fn allocate_pid() -> Option<u32> {
     registry.threads.reserve(MAX_CPUS).ok()?;
     for _ in 0..PID_MAX {
         let pid = registry.next;
-        registry.next = if pid + 1 >= PID_MAX { PID_WRAP } else { pid + 1 };
-        let taken =
-            registry.threads.contains_key(&pid)
-                || registry.processes.contains_key(&pid)
-                || registry.processes.values().any(|p| {
+        registry.next = pid + 1;
+        if registry.next >= PID_MAX {
+            registry.next = PID_WRAP;
+            registry.wrapped = true;
+        }
+        // A group or session outlives the process that it has its number from.
+        let taken = registry.threads.contains_key(&pid)
+            || registry.processes.contains_key(&pid)
+            || registry.wrapped
+                && registry.processes.values().any(|p| {
                     p.group.load(Ordering::Relaxed) == pid || p.session.load(Ordering::Relaxed) == pid
-                }) && pid < PID_WRAP;
+                });
         if !taken {
             return Some(pid);
         }
@@ -384,7 +403,9 @@ pub fn claim_pid(pid: i32) -> Result<u32, Errno> {
 
 /// Starts numbering anew: each job's first process is process 1.
 pub fn reset_pids() {
-    REGISTRY.lock().next = 1;
+    let mut registry = REGISTRY.lock();
+    registry.next = 1;
+    registry.wrapped = false;
 }
 
 /// Makes a process known by its number.

@@ -11,9 +11,9 @@ use super::signal::{self, Info};
 use super::thread::work;
 use super::usage;
 use crate::arch::TrapFrame;
-use crate::arch::x86_64::{apic, idt, paging, usercopy};
-use crate::mm::USER_TOP;
+use crate::arch::x86_64::{apic, cpu, idt, paging, usercopy};
 use crate::mm::fault::{self, Access, FaultError};
+use crate::mm::{USER_TOP, UserPtr};
 use crate::{console, drivers, time};
 
 /// `si_code` values of the fault signals (sigaction(2)).
@@ -62,6 +62,7 @@ extern "C" fn trap_user(frame: &mut TrapFrame, vector: u64, error: u64) {
             }
             interrupt(vector);
         }
+        idt::GENERAL_PROTECTION if emulate_umip(frame) => {}
         _ => exception(frame, vector, error),
     }
 }
@@ -86,6 +87,56 @@ fn page_fault_signal(address: usize, access: Access, error: u64, reason: FaultEr
             address: address as u64,
         },
     );
+}
+
+/// A general-protection fault by an instruction that UMIP keeps from programs: does what Linux does in its place. Whether it was one.
+#[cold]
+fn emulate_umip(frame: &mut TrapFrame) -> bool {
+    if crate::mode() == crate::Mode::Flat || !cpu::features().contains(cpu::Features::UMIP) {
+        return false;
+    }
+    let mut code = [0u8; umip::MAX_LENGTH];
+    let at = UserPtr::<u8>::new(frame.rip as usize);
+    // Fewer bytes where the page ends, and the next can't be read.
+    let len = (0..code.len())
+        .find(|&index| match (at.add(index).read(), code.get_mut(index)) {
+            (Ok(byte), Some(slot)) => {
+                *slot = byte;
+                false
+            }
+            _ => true,
+        })
+        .unwrap_or(code.len());
+    let rip = frame.rip;
+    let mut general = frame.general_registers();
+    let registers = umip::Registers {
+        general: general.each_ref().map(|register| **register),
+        rip,
+        fs_base: cpu::fs_base(),
+        gs_base: cpu::user_gs_base(),
+    };
+    let found = umip::decode(code.get(..len).unwrap_or_default(), &registers);
+    let Some(umip::Instruction { place, result, size, length }) = found else { return false };
+    let result = result.get(..usize::from(size)).unwrap_or_default();
+    match place {
+        umip::Place::Register(number) => {
+            if let Some(register) = general.get_mut(usize::from(number)) {
+                let mut bytes = register.to_le_bytes();
+                if let Some(low) = bytes.get_mut(..result.len()) {
+                    low.copy_from_slice(result);
+                }
+                **register = u64::from_le_bytes(bytes);
+            }
+        }
+        umip::Place::Memory(address) => {
+            if UserPtr::<u8>::new(address as usize).write_bytes(result).is_err() {
+                page_fault_signal(address as usize, Access::Write, 0, FaultError::NotMapped);
+                return true;
+            }
+        }
+    }
+    frame.rip = rip.wrapping_add(u64::from(length));
+    true
 }
 
 /// Exceptions other than page faults, as `arch/x86/kernel/traps.c` of Linux maps them.

@@ -1,11 +1,14 @@
 /* The guest program of xtask's tests: does what its first argument says. */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -121,6 +124,25 @@ static int ticks(void) {
     return cat();
 }
 
+/* What the vDSO answers, a hundred times each. */
+static int clocks(void) {
+    static const clockid_t ids[] = {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_MONOTONIC_RAW,
+                                    CLOCK_REALTIME_COARSE, CLOCK_MONOTONIC_COARSE, CLOCK_TAI};
+    struct timespec spec, last = {0};
+    struct timeval value;
+    int wrong = 0;
+    for (int i = 0; i < 100; i++) {
+        for (size_t id = 0; id < sizeof ids / sizeof *ids; id++)
+            wrong += clock_gettime(ids[id], &spec) != 0;
+        clock_gettime(CLOCK_MONOTONIC, &spec);
+        wrong += spec.tv_sec < last.tv_sec || (spec.tv_sec == last.tv_sec && spec.tv_nsec < last.tv_nsec);
+        last = spec;
+        wrong += gettimeofday(&value, NULL) != 0 || time(NULL) < 1700000000 || sched_getcpu() != 0;
+    }
+    printf("%d wrong\n", wrong);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
     if (!strcmp(what, "both")) {
@@ -155,6 +177,8 @@ int main(int argc, char **argv) {
     }
     if (!strcmp(what, "terminal"))
         return terminal();
+    if (!strcmp(what, "clocks"))
+        return clocks();
     if (!strcmp(what, "unknown")) {
         puts("calls");
         fflush(stdout);

@@ -337,3 +337,15 @@ fn a_trace_leaves_standard_output_alone() {
     let said = run(&["--log=trace", probe(), "--", "both"]);
     assert_eq!((&*said.text(), said.status), ("to stdout\n", 3));
 }
+
+#[test]
+fn clocks_make_no_system_call() {
+    for mode in ["--mode=flat", "--mode=guarded"] {
+        let said = run(&["--strace", mode, probe(), "--", "clocks"]);
+        assert_eq!((&*said.text(), said.status), ("0 wrong\n", 0), "{}", said.stderr);
+        for call in ["clock_gettime", "gettimeofday", "time", "getcpu"] {
+            assert!(!said.stderr.contains(&format!("] {call}(")), "{mode}: {}", said.stderr);
+        }
+        assert!(said.stderr.contains("] exit_group(0) = ?"), "{}", said.stderr);
+    }
+}

@@ -451,6 +451,28 @@ trap_paranoid:
 );
 
 impl TrapFrame {
+    /// The general registers by their numbers in instructions (Intel SDM volume 2, table 2-2).
+    pub fn general_registers(&mut self) -> [&mut u64; 16] {
+        [
+            &mut self.rax,
+            &mut self.rcx,
+            &mut self.rdx,
+            &mut self.rbx,
+            &mut self.rsp,
+            &mut self.rbp,
+            &mut self.rsi,
+            &mut self.rdi,
+            &mut self.r8,
+            &mut self.r9,
+            &mut self.r10,
+            &mut self.r11,
+            &mut self.r12,
+            &mut self.r13,
+            &mut self.r14,
+            &mut self.r15,
+        ]
+    }
+
     /// Fills in what the `syscall` path leaves out. `mode` gives the selectors to return with.
     pub fn complete(&mut self, mode: crate::Mode) {
         self.rcx = self.rip;
