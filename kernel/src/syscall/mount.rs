@@ -167,7 +167,7 @@ pub fn umount2(target: PathArg, flags: u32) -> SysResult {
 /// swapon(2): nothing here can be a swap area, as on Linux nothing on a tmpfs can.
 pub fn swapon(path: PathArg, flags: u32) -> SysResult {
     const VALID: u32 = 0x7_ffff;
-    if !perm::is_privileged() {
+    if !has_capability(cap::SYS_ADMIN) {
         return Err(Errno::EPERM.into());
     }
     if flags & !VALID == 0 {
