@@ -7,6 +7,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use abi::{Errno, OpenFlags};
+use caps::cap;
 
 use super::inode::{Allocate, FileKind, Find, Inode, InodeOps};
 use super::lock::SleepLock;
@@ -19,6 +20,7 @@ use crate::mm::{Frame, MemoryObject, Sink, Source, UserPtr};
 use crate::sync::SpinLock;
 use crate::syscall::SysResult;
 use crate::task::current;
+use crate::task::process::has_capability;
 use crate::task::process::rlimit;
 
 /// Largest size and offset of a file.
@@ -553,7 +555,7 @@ fn write_inode(file: &OpenFile, at: &mut u64, src: &mut Source<'_>) -> SysResult
     }
     let len = writable_len(*at, len)?;
     src.limit(len);
-    if inode.mode() & 0o6000 != 0 && !perm::is_privileged() {
+    if inode.mode() & 0o6000 != 0 && !has_capability(cap::FSETID) {
         perm::drop_set_id_bits(inode);
     }
     inode.touch_modified();

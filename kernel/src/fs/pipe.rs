@@ -10,6 +10,7 @@ use core::any::Any;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use abi::{Errno, OpenFlags};
+use caps::cap;
 use spin::Once;
 
 use super::anon;
@@ -20,12 +21,12 @@ use super::inode::{Contents, FileKind, Inode};
 use super::lock::SleepMutex;
 use super::mount::{Mount, PIPEFS};
 use super::path::Path;
-use super::perm;
 use super::poll::{Events, PollHead, Poller, Readiness};
 use super::tmpfs::Special;
 use crate::mm::{Frame, PAGE_SIZE, Sink, Source, UserPtr};
 use crate::sync::SpinLock;
 use crate::syscall::{SysError, SysResult};
+use crate::task::process::has_capability;
 
 /// Slots of a new pipe.
 const SLOTS: u32 = 16;
@@ -236,7 +237,10 @@ impl Pipe {
         let size = slots.checked_mul(PAGE_SIZE as u32).ok_or(Errno::EINVAL)?;
         let ring = self.ring.lock();
         let most = MAX_SIZE.load(Ordering::Relaxed);
-        if slots > self.capacity.load(Ordering::Relaxed) && u64::from(size) > most && !perm::is_privileged() {
+        if slots > self.capacity.load(Ordering::Relaxed)
+            && u64::from(size) > most
+            && !has_capability(cap::SYS_RESOURCE)
+        {
             return Err(Errno::EPERM);
         }
         if self.used.load(Ordering::Relaxed) > slots {

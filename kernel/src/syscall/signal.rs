@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use abi::{Errno, OpenFlags, SigInfo, SigSet, Sigaction, Signal, StackT};
+use caps::cap;
 use fdmap::OnExec;
 use sigstate::{AltStack, AltStackError, Info};
 
@@ -197,9 +198,9 @@ fn check_permission(target: &Process, signal: Option<Signal>) -> Result<(), Errn
     if target.pid == me.pid {
         return Ok(());
     }
-    let (uid, euid) = {
+    let (uid, euid, is_privileged) = {
         let cred = me.cred.lock();
-        (cred.uid, cred.euid)
+        (cred.uid, cred.euid, cred.has(cap::KILL))
     };
     let (target_uid, target_suid) = {
         let cred = target.cred.lock();
@@ -208,7 +209,7 @@ fn check_permission(target: &Process, signal: Option<Signal>) -> Result<(), Errn
     let is_same_user = [uid, euid].into_iter().any(|id| id == target_uid || id == target_suid);
     let continues = signal == Some(Signal::SIGCONT)
         && target.session.load(Ordering::Relaxed) == me.session.load(Ordering::Relaxed);
-    if euid == 0 || is_same_user || continues { Ok(()) } else { Err(Errno::EPERM) }
+    if is_privileged || is_same_user || continues { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// What a signal says that the calling process sends.

@@ -81,6 +81,9 @@ struct Image {
     stack: usize,
     exe: ExeFile,
     filename: Vec<u8>,
+    cred: Cred,
+    /// The program should distrust its environment.
+    secure: bool,
 }
 
 /// Source of address randomisation, for one image.
@@ -221,7 +224,14 @@ fn build(plan: Plan, process: &Process) -> Result<Image, Errno> {
     let vdso_base = vdso::map(&space)?;
     let mut random_bytes = [0u8; 16];
     entropy::fill(&mut random_bytes).map_err(|_| Errno::EAGAIN)?;
-    let cred = process.cred.lock().clone();
+    let mut cred = process.cred.lock().clone();
+    let secure = {
+        let place = exe.path();
+        let inode = place.inode();
+        let is_trusted = place.mount.flags() & fs::mount::flag::NOSUID == 0
+            && !process.no_new_privs.load(Ordering::Relaxed);
+        cred.exec(if is_trusted { inode.mode() } else { 0 }, inode.uid(), inode.gid())
+    };
     let aux = stack::Aux {
         vdso: vdso_base as u64,
         min_signal_stack: signal::min_signal_stack() as u64,
@@ -236,7 +246,7 @@ fn build(plan: Plan, process: &Process) -> Result<Image, Errno> {
         euid: u64::from(cred.euid),
         gid: u64::from(cred.gid),
         egid: u64::from(cred.egid),
-        secure: cred.uid != cred.euid || cred.gid != cred.egid,
+        secure,
         random: random_bytes,
     };
     // Linux gives a program without arguments an empty argv[0].
@@ -261,7 +271,7 @@ fn build(plan: Plan, process: &Process) -> Result<Image, Errno> {
         inner.args = initial.args.0 as usize..initial.args.1 as usize;
         inner.env = initial.env.0 as usize..initial.env.1 as usize;
     });
-    Ok(Image { space, entry, stack: initial.rsp as usize, exe, filename: arguments.filename })
+    Ok(Image { space, entry, stack: initial.rsp as usize, exe, filename: arguments.filename, cred, secure })
 }
 
 fn loader_failure(error: loader::ElfError) -> Failure {
@@ -345,7 +355,12 @@ pub fn execute(dir: Fd, path: &[u8], at_flags: u32, arguments: Arguments) -> Sys
     process.set_name(&image.filename);
     *process.exe.lock() = Some(image.exe);
     process.has_execed.store(true, Ordering::Relaxed);
-    process.keep_caps.store(false, Ordering::Relaxed);
+    let differs = image.cred.uid != image.cred.euid || image.cred.gid != image.cred.egid;
+    process.dumpable.store(u32::from(!differs), Ordering::Relaxed);
+    if image.secure {
+        process.death_signal.store(0, Ordering::Relaxed);
+    }
+    *process.cred.lock() = image.cred;
     exit::leave_futexes();
     thread.left_locks.store(false, Ordering::Release);
     thread.clear_child_tid.set(0);
@@ -409,6 +424,7 @@ fn start(job: &Job) -> Result<(), Errno> {
     })?;
     process.set_name(&image.filename);
     *process.exe.lock() = Some(image.exe);
+    *process.cred.lock() = image.cred;
     process.set_space(Some(image.space));
     let frame = TrapFrame::start(crate::mode(), image.entry as u64, image.stack as u64);
     let state = fpu::State::initial().ok_or(Errno::ENOMEM)?;

@@ -4,6 +4,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use abi::Errno;
+use caps::{Caps, Ids, cap};
+
 use super::sched;
 use super::signal::ProcessSignals;
 use super::thread::Thread;
@@ -28,6 +31,47 @@ pub struct Cred {
     pub sgid: u32,
     pub fsgid: u32,
     pub groups: Vec<u32>,
+    pub caps: Caps,
+}
+
+impl Cred {
+    /// Whether they give a capability, one of [`caps::cap`].
+    #[inline]
+    pub fn has(&self, capability: u32) -> bool {
+        self.caps.has(capability)
+    }
+
+    fn ids(&self) -> Ids {
+        Ids { real: self.uid, effective: self.euid, saved: self.suid }
+    }
+
+    /// Changes user IDs by a call of the setuid family; capabilities follow.
+    pub fn change_uids<E>(&mut self, change: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
+        let old = self.ids();
+        change(self)?;
+        self.fsuid = self.euid;
+        self.caps.ids_changed(old, self.ids());
+        Ok(())
+    }
+
+    /// exec(2) of a file of this mode, owner and group. Whether the program should distrust its environment.
+    pub fn exec(&mut self, mode: u32, owner: u32, group: u32) -> bool {
+        if mode & 0o4000 != 0 {
+            self.euid = owner;
+        }
+        if mode & 0o2010 == 0o2010 {
+            self.egid = group;
+        }
+        (self.suid, self.fsuid) = (self.euid, self.euid);
+        (self.sgid, self.fsgid) = (self.egid, self.egid);
+        self.caps.exec(self.uid, self.euid, self.uid != self.euid || self.gid != self.egid)
+    }
+}
+
+/// Whether the running process has a capability.
+#[inline]
+pub fn has_capability(capability: u32) -> bool {
+    super::current().process.cred.lock().has(capability)
 }
 
 /// `RLIM_INFINITY`.
@@ -98,8 +142,6 @@ pub struct Process {
     pub umask: AtomicU32,
     pub dumpable: AtomicU32,
     pub no_new_privs: AtomicBool,
-    /// PR_SET_KEEPCAPS; exec clears it.
-    pub keep_caps: AtomicBool,
     pub personality: AtomicU32,
     pub timer_slack_ns: AtomicU64,
     /// What PR_SET_TIMERSLACK goes back to: the parent's at the fork.
@@ -172,7 +214,6 @@ impl Process {
             umask: AtomicU32::new(0o022),
             dumpable: AtomicU32::new(1),
             no_new_privs: AtomicBool::new(false),
-            keep_caps: AtomicBool::new(false),
             personality: AtomicU32::new(0),
             timer_slack_ns: AtomicU64::new(50_000),
             timer_slack_default_ns: AtomicU64::new(50_000),
@@ -247,7 +288,7 @@ impl Process {
     }
 
     /// A descriptor table of its own, if others share the one that it has. ENOMEM.
-    pub fn unshare_files(&self) -> Result<(), abi::Errno> {
+    pub fn unshare_files(&self) -> Result<(), Errno> {
         let is_shared = self.tables.lock().last().is_some_and(|table| Arc::strong_count(table) > 1);
         if is_shared {
             let own = self.files().fork()?;
@@ -347,6 +388,24 @@ pub fn allocate_pid() -> Option<u32> {
         }
     }
     None
+}
+
+/// A number that the program chose (clone3's `set_tid`). EINVAL, EPERM without CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN, EEXIST.
+pub fn claim_pid(pid: i32) -> Result<u32, Errno> {
+    let pid = u32::try_from(pid).ok().filter(|pid| (1..PID_MAX).contains(pid)).ok_or(Errno::EINVAL)?;
+    if !has_capability(cap::CHECKPOINT_RESTORE) && !has_capability(cap::SYS_ADMIN) {
+        return Err(Errno::EPERM);
+    }
+    let mut registry = REGISTRY.lock();
+    registry.processes.reserve(MAX_CPUS)?;
+    registry.threads.reserve(MAX_CPUS)?;
+    let load = Ordering::Relaxed;
+    let is_group =
+        |process: &Arc<Process>| process.group.load(load) == pid || process.session.load(load) == pid;
+    let is_taken = registry.threads.contains_key(&pid)
+        || registry.processes.contains_key(&pid)
+        || registry.processes.values().any(is_group);
+    if is_taken { Err(Errno::EEXIST) } else { Ok(pid) }
 }
 
 /// Starts numbering anew: each job's first process is process 1.

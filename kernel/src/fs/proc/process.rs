@@ -462,11 +462,16 @@ fn write_status(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errn
         masks.ignored,
         masks.caught
     );
-    /// Every capability that Linux has (cap_last_cap is 40).
-    const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
-    let capabilities = if cred.euid == 0 { ALL_CAPABILITIES } else { 0 };
-    put!(text, "CapInh:\t{:016x}\nCapPrm:\t{capabilities:016x}\nCapEff:\t{capabilities:016x}\n", 0);
-    put!(text, "CapBnd:\t{ALL_CAPABILITIES:016x}\nCapAmb:\t{:016x}\n", 0);
+    let caps = cred.caps;
+    for (name, set) in [
+        ("Inh", caps.inheritable),
+        ("Prm", caps.permitted),
+        ("Eff", caps.effective),
+        ("Bnd", caps.bounding),
+        ("Amb", caps.ambient),
+    ] {
+        put!(text, "Cap{name}:\t{set:016x}\n");
+    }
     put!(
         text,
         "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\n",
