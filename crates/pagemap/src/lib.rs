@@ -169,6 +169,32 @@ impl<T> PageMap<T> {
         self.get_in_tree(index)
     }
 
+    /// The slots from a number on that stand together: of one node, or none where there is no node.
+    #[inline]
+    pub fn run(&self, index: u64) -> &[Option<T>] {
+        let (slots, first) = if index < INLINE {
+            (&self.inline[..], usize::try_from(index).unwrap_or(INLINE_SLOTS))
+        } else {
+            (self.leaf(index).unwrap_or_default(), slot_of(index, 0))
+        };
+        slots.get(first..).unwrap_or_default()
+    }
+
+    fn leaf(&self, index: u64) -> Option<&[Option<T>]> {
+        if index >= capacity(self.levels) {
+            return None;
+        }
+        let mut node = self.root.as_ref()?;
+        let mut level = self.levels;
+        loop {
+            level = level.checked_sub(1)?;
+            match node {
+                Node::Leaf(slots) => return Some(slots),
+                Node::Inner(slots) => node = slots.get(slot_of(index, level))?.as_ref()?,
+            }
+        }
+    }
+
     fn get_in_tree(&self, index: u64) -> Option<&T> {
         if index >= capacity(self.levels) {
             return None;
@@ -350,6 +376,10 @@ mod tests {
             }
             for (k, v) in &model {
                 prop_assert_eq!(map.get(*k), Some(v));
+                for (slot, index) in map.run(*k).iter().zip(*k..) {
+                    prop_assert_eq!(slot.as_ref(), model.get(&index));
+                }
+                prop_assert!(!map.run(*k).is_empty());
             }
         }
     }

@@ -381,16 +381,17 @@ impl AddressSpace {
         let window = page & !(FAULT_AROUND * PAGE_SIZE - 1);
         let range = window.max(region.start)..(window + FAULT_AROUND * PAGE_SIZE).min(region.end);
         let mut added = 0;
-        for at in range.step_by(PAGE_SIZE) {
-            let slot = paging::index(at, 0);
-            if at != page
-                && table.get(slot) == Entry::empty()
-                && let Some(frame) = object.cached_page(first + ((at - region.start) / PAGE_SIZE) as u64)
-            {
+        let first_slot = paging::index(range.start, 0);
+        let first = first.saturating_add(((range.start - region.start) / PAGE_SIZE) as u64);
+        object.cached_pages(first, range.len() / PAGE_SIZE, &mut |nth, frame| {
+            let slot = first_slot + nth;
+            if table.get(slot) == Entry::empty() {
                 table.set(slot, Entry::new(frame.into_raw(), flags));
                 added += 1;
+            } else {
+                frame.release();
             }
-        }
+        });
         self.count_in(added);
     }
 

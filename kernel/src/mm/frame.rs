@@ -7,6 +7,7 @@
 
 use core::cell::Cell;
 use core::fmt;
+use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -591,6 +592,46 @@ impl Frame {
         Self::check(offset, len);
         // SAFETY: inside the frame.
         unsafe { src.read_raw(self.pointer().add(offset), len) }
+    }
+}
+
+/// A few frames, each with a count, on the way from a cache to a copy.
+pub struct FrameBatch {
+    frames: [MaybeUninit<Frame>; FrameBatch::SIZE],
+    count: usize,
+}
+
+impl FrameBatch {
+    pub const SIZE: usize = 16;
+
+    #[inline(always)]
+    pub const fn new() -> Self {
+        Self { frames: [const { MaybeUninit::uninit() }; Self::SIZE], count: 0 }
+    }
+
+    /// Takes a frame in; one too many is let go.
+    #[inline(always)]
+    pub fn push(&mut self, frame: Frame) {
+        if let Some(slot) = self.frames.get_mut(self.count) {
+            slot.write(frame);
+            self.count += 1;
+        }
+    }
+
+    #[inline(always)]
+    pub fn iter(&self) -> impl Iterator<Item = &Frame> {
+        // SAFETY: the first `count` were written.
+        self.frames.iter().take(self.count).map(|slot| unsafe { slot.assume_init_ref() })
+    }
+}
+
+impl Drop for FrameBatch {
+    #[inline(always)]
+    fn drop(&mut self) {
+        for slot in self.frames.iter().take(self.count) {
+            // SAFETY: the first `count` were written, and nobody looks at them again.
+            unsafe { slot.assume_init_read() }.release();
+        }
     }
 }
 
