@@ -376,8 +376,8 @@ mod tests {
             }
             for (k, v) in &model {
                 prop_assert_eq!(map.get(*k), Some(v));
-                for (slot, index) in map.run(*k).iter().zip(*k..) {
-                    prop_assert_eq!(slot.as_ref(), model.get(&index));
+                for (nth, slot) in map.run(*k).iter().enumerate() {
+                    prop_assert_eq!(slot.as_ref(), model.get(&(*k + nth as u64)));
                 }
                 prop_assert!(!map.run(*k).is_empty());
             }

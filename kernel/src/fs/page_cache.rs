@@ -10,7 +10,7 @@ use pagemap::PageMap;
 
 use super::inode::Inode;
 use crate::mm::fault::FaultError;
-use crate::mm::frame::FrameBatch;
+use crate::mm::frame::{FrameBatch, FrameRun};
 use crate::mm::{Frame, PAGE_SIZE, Sink, Source};
 use crate::sync::SpinLock;
 
@@ -191,27 +191,27 @@ impl PageCache {
     /// Copies pages to the program's memory, until there is a hole or a fault. Returns how much it was.
     #[inline(always)]
     fn read_directly(&self, at: u64, len: usize, address: usize) -> usize {
-        self.copy_directly(at, len, |frame, within, piece, done| {
-            frame.copy_to_user(within, piece, address.wrapping_add(done))
+        self.copy_directly(at, len, |run, within, piece, done| {
+            run.copy_to_user(within, piece, address.wrapping_add(done))
         })
     }
 
-    /// Calls `copy(frame, offset, length, done so far)`, which returns how much it couldn't copy, for each page's piece.
+    /// Calls `copy(run, offset, length, done so far)`, which returns how much it couldn't copy, for each run of pages.
     #[inline(always)]
     fn copy_directly(
         &self,
         at: u64,
         len: usize,
-        mut copy: impl FnMut(&Frame, usize, usize, usize) -> usize,
+        mut copy: impl FnMut(FrameRun, usize, usize, usize) -> usize,
     ) -> usize {
         let mut done = 0;
         while done < len {
             let before = done;
             let batch = self.batch(at.wrapping_add(done as u64), len - done);
-            for frame in batch.iter() {
+            for run in batch.runs() {
                 let within = (at.wrapping_add(done as u64) % PAGE) as usize;
-                let piece = (PAGE_SIZE - within).min(len - done);
-                if copy(frame, within, piece, done) != 0 {
+                let piece = (run.len() - within).min(len - done);
+                if copy(run, within, piece, done) != 0 {
                     return done;
                 }
                 done += piece;
@@ -261,8 +261,8 @@ impl PageCache {
     /// Copies the program's memory into pages, until one is missing or there is a fault. Returns how much it was.
     #[inline(always)]
     fn write_directly(&self, at: u64, len: usize, address: usize) -> usize {
-        self.copy_directly(at, len, |frame, within, piece, done| {
-            frame.copy_from_user(within, piece, address.wrapping_add(done))
+        self.copy_directly(at, len, |run, within, piece, done| {
+            run.copy_from_user(within, piece, address.wrapping_add(done))
         })
     }
 
