@@ -84,37 +84,50 @@ fn word(bytes: &[u8]) -> u64 {
     }
 }
 
-impl EntrySink for Records {
-    fn entry(&mut self, name: &[u8], inode: u64, kind: FileKind, next: u64) -> bool {
-        // `d_ino`, `d_off`, `d_reclen`; then the type and the name with its NUL, or the name, its NUL, and the type as the last byte.
-        let (header, after) = match self.format {
-            Format::New => (Dirent64Header::NAME_OFFSET, 1),
-            Format::Old => (Dirent64Header::NAME_OFFSET - 1, 2),
-        };
+impl Records {
+    /// A record: three words with the beginning of the name, as `header` bytes of the third leave room, then the rest of it.
+    #[inline(always)]
+    fn put(&mut self, name: &[u8], [inode, next, third]: [u64; 3], header: usize, after: usize) -> bool {
         let words = (header + name.len() + after).div_ceil(WORD);
-        if words > self.room.saturating_sub(self.words.len()) {
-            self.is_too_small = self.words.is_empty();
+        let start = self.words.len();
+        if start + words > self.room {
+            self.is_too_small = start == 0;
             return false;
         }
-        let start = self.words.len();
-        let at_once = (3 * WORD - header).min(name.len());
-        let (first, rest) = name.split_at(at_once);
-        let mut third = (words * WORD) as u64 | word(first) << (8 * (header - 2 * WORD));
-        if self.format == Format::New {
-            third |= u64::from(kind as u8) << 16;
-        }
-        self.words.extend_from_slice(&[inode, next, third]);
+        let (first, rest) = name.split_at_checked(3 * WORD - header).unwrap_or((name, &[]));
+        self.words.push(inode);
+        self.words.push(next);
+        self.words.push(third | (words * WORD) as u64 | word(first) << (8 * (header - 2 * WORD)));
         for piece in rest.chunks(WORD) {
             self.words.push(word(piece));
         }
         // The NUL may begin a word of its own.
-        self.words.resize(start + words, 0);
-        if self.format == Format::Old
-            && let Some(last) = self.words.last_mut()
-        {
-            *last |= u64::from(kind as u8) << 56;
+        if self.words.len() < start + words {
+            self.words.push(0);
         }
         true
+    }
+
+    /// `struct linux_dirent`: the name follows `d_reclen`, and the type is the record's last byte.
+    #[cold]
+    #[inline(never)]
+    fn put_old(&mut self, name: &[u8], inode: u64, kind: FileKind, next: u64) -> bool {
+        let has_room = self.put(name, [inode, next, 0], Dirent64Header::NAME_OFFSET - 1, 2);
+        if has_room && let Some(last) = self.words.last_mut() {
+            *last |= u64::from(kind as u8) << 56;
+        }
+        has_room
+    }
+}
+
+impl EntrySink for Records {
+    fn entry(&mut self, name: &[u8], inode: u64, kind: FileKind, next: u64) -> bool {
+        match self.format {
+            Format::New => {
+                self.put(name, [inode, next, u64::from(kind as u8) << 16], Dirent64Header::NAME_OFFSET, 1)
+            }
+            Format::Old => self.put_old(name, inode, kind, next),
+        }
     }
 }
 
