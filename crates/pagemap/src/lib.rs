@@ -87,7 +87,7 @@ impl<T> Node<T> {
         None
     }
 
-    /// Takes every page in `range` out. Returns how many there were.
+    /// Takes every page in `range` out, the last one first. Returns how many there were.
     fn remove_range(
         &mut self,
         level: u32,
@@ -98,11 +98,9 @@ impl<T> Node<T> {
         let step = capacity(level);
         let mut removed = 0;
         let first = range.start.saturating_sub(base) / step;
-        for way in first..WAYS as u64 {
+        let end = range.end.saturating_sub(base).div_ceil(step).min(WAYS as u64);
+        for way in (first..end).rev() {
             let at = base.saturating_add(way.saturating_mul(step));
-            if at >= range.end {
-                break;
-            }
             let slot = usize::try_from(way).unwrap_or(WAYS);
             match self {
                 Self::Leaf(slots) => {
@@ -291,19 +289,19 @@ impl<T> PageMap<T> {
         if self.len == 0 {
             return 0;
         }
-        for index in range.start..range.end.min(INLINE) {
-            let slot = usize::try_from(index).ok().and_then(|i| self.inline.get_mut(i));
-            if let Some(page) = slot.and_then(Option::take) {
-                removed += 1;
-                dropped(index, page);
-            }
-        }
         if let Some(root) = &mut self.root {
             let range = range.start.max(INLINE)..range.end;
             removed += root.remove_range(self.levels - 1, 0, &range, &mut dropped);
             if root.is_empty() {
                 self.root = None;
                 self.levels = 0;
+            }
+        }
+        for index in (range.start..range.end.min(INLINE)).rev() {
+            let slot = usize::try_from(index).ok().and_then(|i| self.inline.get_mut(i));
+            if let Some(page) = slot.and_then(Option::take) {
+                removed += 1;
+                dropped(index, page);
             }
         }
         self.len -= removed;

@@ -140,7 +140,8 @@ impl<'a> Gather<'a> {
             shootdown::flush_others(self.users);
         }
         self.pages = 0;
-        for physical in self.frames.get(..self.count).unwrap_or_default() {
+        // The last one first: whoever takes frames next gets them in the order of memory.
+        for physical in self.frames.get(..self.count).unwrap_or_default().iter().rev() {
             // SAFETY: the first `count` slots are written, each with the reference that a page-table entry held.
             drop(unsafe { Frame::from_raw(physical.assume_init()) });
         }
