@@ -39,6 +39,8 @@ bitflags::bitflags! {
         const NO_RESERVE = 0x1000;
         /// Part of the kernel's furniture: can't be remapped or unlocked ([vvar]).
         const SPECIAL = 0x2000;
+        /// Promised memory (`commit`).
+        const ACCOUNTED = 0x4000;
         const ACCESS = 7;
     }
 }
