@@ -129,7 +129,7 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
     let process = if flags.contains(CloneFlags::THREAD) {
         parent.process.clone()
     } else {
-        let child = Arc::new(child_process(parent, tid, request)?);
+        let child = child_process(parent, tid, request)?;
         if child.limit(process::rlimit::CPU) != process::UNLIMITED {
             signal::timers::limit_cpu_time(&child);
         }
@@ -199,7 +199,7 @@ fn write_child_tid(child: &Thread, address: usize, tid: u32) {
     }
 }
 
-fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Process, Errno> {
+fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Arc<Process>, Errno> {
     let flags = request.flags;
     let old = &parent.process;
     let space = old.space().ok_or(Errno::EFAULT)?;
@@ -212,7 +212,8 @@ fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Process
         let context = old.fs.lock().clone();
         Arc::new(SpinLock::new(context))
     };
-    let child = Process::new(pid, old.job, files, fs);
+    let signals = old.signals.lock().forked(flags.contains(CloneFlags::CLEAR_SIGHAND));
+    let child = Arc::new(Process::new(pid, old.job, files, fs, signals));
     child.parent.store(old.pid, Ordering::Relaxed);
     child.group.store(old.group.load(Ordering::Relaxed), Ordering::Relaxed);
     child.session.store(old.session.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -231,7 +232,6 @@ fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Process
     child.change_limits(|own| *own = limits);
     *child.name.lock() = *old.name.lock();
     *child.exe.lock() = old.exe.lock().clone();
-    *child.signals.lock() = old.signals.lock().forked(flags.contains(CloneFlags::CLEAR_SIGHAND));
     child.set_space(Some(space));
     Ok(child)
 }

@@ -9,8 +9,9 @@ use loader::{Kind, script, stack};
 
 use super::process::{self, Cred, Process, rlimit};
 use super::rseq::Registration;
+use super::signal::{self, ProcessSignals};
 use super::thread::{Thread, work};
-use super::{exit, sched, signal};
+use super::{exit, sched};
 use crate::arch::TrapFrame;
 use crate::arch::x86_64::{cpu, fpu, vdso};
 use crate::config::{self, Job};
@@ -87,18 +88,18 @@ struct Image {
 
 /// Source of address randomisation, for one image.
 struct Randomness {
-    words: [u64; 4],
+    words: [u32; 4],
     next: usize,
     on: bool,
 }
 
 impl Randomness {
     fn new(on: bool) -> Self {
-        let mut bytes = [0u8; 32];
+        let mut bytes = [0u8; 16];
         let on = on && entropy::fill(&mut bytes).is_ok();
         let mut words = [0; 4];
-        for (word, chunk) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
-            *word = u64::from_le_bytes(*chunk);
+        for (word, chunk) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *word = u32::from_le_bytes(*chunk);
         }
         Self { words, next: 0, on }
     }
@@ -414,7 +415,8 @@ fn start(job: &Job) -> Result<(), Errno> {
     let pid = process::allocate_pid().ok_or(Errno::EAGAIN)?;
     let context = fs::FsContext::for_job(&job.cwd)?;
     let files = Arc::new(fs::FileTable::for_job(job)?);
-    let process = Arc::new(Process::new(pid, job.index, files, Arc::new(SpinLock::new(context))));
+    let context = Arc::new(SpinLock::new(context));
+    let process = Arc::new(Process::new(pid, job.index, files, context, ProcessSignals::default()));
     let exe = fs::open_executable(Fd::CWD, &job.path, 0)?;
     let arguments = Arguments { argv: job.argv.clone(), env: job.env.clone(), filename: job.path.clone() };
     let image = load(exe, arguments, &process).map_err(|failure| match failure {

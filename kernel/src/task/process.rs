@@ -186,7 +186,14 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn new(pid: u32, job: u16, files: Arc<fs::FileTable>, fs: Arc<SpinLock<fs::FsContext>>) -> Self {
+    #[inline(always)]
+    pub fn new(
+        pid: u32,
+        job: u16,
+        files: Arc<fs::FileTable>,
+        fs: Arc<SpinLock<fs::FsContext>>,
+        signals: ProcessSignals,
+    ) -> Self {
         Self {
             pid,
             job,
@@ -200,7 +207,7 @@ impl Process {
             cred: SpinLock::new(Cred::default()),
             soft_limits: Limits::default().0.map(|(soft, _)| AtomicU64::new(soft)),
             limits: SpinLock::new(Limits::default()),
-            signals: SpinLock::new(ProcessSignals::default()),
+            signals: SpinLock::new(signals),
             threads: SpinLock::new(Vec::new()),
             name: SpinLock::new([0; 16]),
             exe: SpinLock::new(None),
@@ -481,7 +488,7 @@ pub fn counts() -> (usize, usize) {
 pub fn init() {
     let files = Arc::new(fs::FileTable::new());
     let context = Arc::new(SpinLock::new(fs::FsContext::root()));
-    let process = Process::new(0, 0, files, context);
+    let process = Process::new(0, 0, files, context, ProcessSignals::default());
     process.set_space(None);
     let process = Arc::new(process);
     sched::init(crate::arch::per_cpu(), Thread::idle(process.clone()));
