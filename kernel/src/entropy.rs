@@ -15,6 +15,8 @@ const BLOCK: usize = 64;
 const KEY_WORDS: usize = 8;
 /// "expand 32-byte k" (RFC 8439, 2.3).
 const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
+/// Bytes that are made in advance for small requests, with the key that follows: four blocks.
+const STOCK: usize = 4 * BLOCK - 4 * KEY_WORDS;
 /// The key is replaced after so many blocks of one request.
 const BLOCKS_PER_KEY: u32 = 64;
 
@@ -23,10 +25,13 @@ struct Generator {
     ready: bool,
     /// From the command line: nothing else may go in, so that runs repeat.
     fixed: Option<[u32; KEY_WORDS]>,
+    /// Made in advance; the last `left` bytes haven't been given out, the others are erased.
+    stock: [u8; STOCK],
+    left: usize,
 }
 
 static GENERATOR: SpinLock<Generator> =
-    SpinLock::new(Generator { key: [0; KEY_WORDS], ready: false, fixed: None });
+    SpinLock::new(Generator { key: [0; KEY_WORDS], ready: false, fixed: None, stock: [0; STOCK], left: 0 });
 static COMPLAINED: AtomicBool = AtomicBool::new(false);
 
 fn quarter_round(state: &mut [u32; 16], a: usize, b: usize, c: usize, d: usize) {
@@ -79,6 +84,28 @@ impl Generator {
         Ok(())
     }
 
+    /// Makes the next key and the stock that goes with it.
+    fn restock(&mut self) {
+        let key = self.key;
+        let first = self.rekey();
+        let (head, rest) = self.stock.split_at_mut(BLOCK - 4 * KEY_WORDS);
+        copy_words(head, &first[KEY_WORDS..]);
+        for (piece, counter) in rest.chunks_mut(BLOCK).zip(1..) {
+            copy_words(piece, &block(&key, counter));
+        }
+        self.left = STOCK;
+    }
+
+    /// Gives out of the stock, which must have as much.
+    fn take(&mut self, bytes: &mut [u8]) {
+        let start = STOCK - self.left;
+        if let Some(from) = self.stock.get_mut(start..start + bytes.len()) {
+            bytes.copy_from_slice(from);
+            from.fill(0);
+            self.left -= bytes.len();
+        }
+    }
+
     /// Takes the next key out of the first block, so that what was given out can't be computed back.
     fn rekey(&mut self) -> [u32; 16] {
         let first = block(&self.key, 0);
@@ -109,6 +136,13 @@ pub fn fill(bytes: &mut [u8]) -> Result<(), NoEntropy> {
         }
         return Err(NoEntropy);
     }
+    if bytes.len() <= STOCK / 4 {
+        if generator.left < bytes.len() {
+            generator.restock();
+        }
+        generator.take(bytes);
+        return Ok(());
+    }
     // Half of the first block is the next key, the other half output.
     let first = generator.rekey();
     let (head, rest) = bytes.split_at_mut(bytes.len().min(BLOCK / 2));
@@ -127,9 +161,12 @@ pub fn fill(bytes: &mut [u8]) -> Result<(), NoEntropy> {
 }
 
 fn copy_words(bytes: &mut [u8], words: &[u32]) {
-    for (chunk, word) in bytes.chunks_mut(4).zip(words) {
-        for (to, from) in chunk.iter_mut().zip(word.to_le_bytes()) {
-            *to = from;
-        }
+    let (whole, odd) = bytes.as_chunks_mut::<4>();
+    let mut words = words.iter();
+    for (to, from) in whole.iter_mut().zip(&mut words) {
+        *to = from.to_le_bytes();
+    }
+    for (to, from) in odd.iter_mut().zip(words.next().copied().unwrap_or_default().to_le_bytes()) {
+        *to = from;
     }
 }

@@ -116,12 +116,18 @@ pub fn build(
     let random = platform - 16;
     let words = 1 + argv.len() + 1 + env.len() + 1 + AUX_COUNT * 2;
     let rsp = (random - (words * 8) as u64) & !15;
-    let mut bytes = Vec::with_capacity(usize::try_from(top - rsp).map_err(|_| TooLong)?);
+    let mut bytes = alloc::vec![0; usize::try_from(top - rsp).map_err(|_| TooLong)?];
+    let mut slots = bytes.as_chunks_mut::<8>().0.iter_mut();
+    let mut push = |word: u64| {
+        if let Some(slot) = slots.next() {
+            *slot = word.to_le_bytes();
+        }
+    };
     let mut at = strings_start;
-    push(&mut bytes, argv.len() as u64);
-    push_pointers(&mut bytes, &mut at, argv);
+    push(argv.len() as u64);
+    push_pointers(&mut push, &mut at, argv);
     let env_start = at;
-    push_pointers(&mut bytes, &mut at, env);
+    push_pointers(&mut push, &mut at, env);
     let filename_at = at;
     let entries = [
         (tag::SYSINFO_EHDR, aux.vdso),
@@ -150,38 +156,37 @@ pub fn build(
     for (key, value) in entries {
         // Without a vDSO there is no such entry; the vector is one shorter then.
         if key != tag::SYSINFO_EHDR || value != 0 {
-            push(&mut bytes, key);
-            push(&mut bytes, value);
+            push(key);
+            push(value);
         }
     }
-    push(&mut bytes, tag::NULL);
-    push(&mut bytes, 0);
+    push(tag::NULL);
+    push(0);
 
-    let pad_to = |bytes: &mut Vec<u8>, address: u64| {
-        bytes.resize(usize::try_from(address - rsp).unwrap_or(0), 0);
-    };
-    pad_to(&mut bytes, random);
-    bytes.extend_from_slice(&aux.random);
-    pad_to(&mut bytes, platform);
-    bytes.extend_from_slice(PLATFORM);
-    pad_to(&mut bytes, strings_start);
+    put(&mut bytes, random - rsp, &aux.random);
+    put(&mut bytes, platform - rsp, PLATFORM);
+    let mut at = strings_start - rsp;
     for string in strings().chain(core::iter::once(&filename)) {
-        bytes.extend_from_slice(string);
-        bytes.push(0);
+        put(&mut bytes, at, string);
+        // A NUL is there already.
+        at += string.len() as u64 + 1;
     }
-    pad_to(&mut bytes, top);
     Ok(InitialStack { bytes, rsp, args: (strings_start, env_start), env: (env_start, filename_at) })
 }
 
-fn push(bytes: &mut Vec<u8>, word: u64) {
-    bytes.extend_from_slice(&word.to_le_bytes());
+/// Copies to an offset.
+fn put(bytes: &mut [u8], at: u64, what: &[u8]) {
+    let place = usize::try_from(at).ok().and_then(|at| bytes.get_mut(at..)?.get_mut(..what.len()));
+    if let Some(place) = place {
+        place.copy_from_slice(what);
+    }
 }
 
 /// The addresses that strings will have, from `at` on, and the null that ends them.
-fn push_pointers(bytes: &mut Vec<u8>, at: &mut u64, strings: &[&[u8]]) {
+fn push_pointers(push: &mut impl FnMut(u64), at: &mut u64, strings: &[&[u8]]) {
     for string in strings {
-        push(bytes, *at);
+        push(*at);
         *at += string.len() as u64 + 1;
     }
-    push(bytes, 0);
+    push(0);
 }

@@ -242,6 +242,10 @@ static void splices(void) {
 	SAY("memory nowhere", vmsplice(b[1], v, 1, 0));
 	SAY("of a file", vmsplice(file, w, 1, 0));
 	SAY("empty", vmsplice(b[0], w, 2, SPLICE_F_NONBLOCK));
+	/* As much as there is room for, though it may wait: who drains the pipe may be the same thread. */
+	struct iovec all = { big, sizeof big };
+	SAY("more than there is room for", vmsplice(b[1], &all, 1, 0));
+	SAY("in it", in_it(b[0]));
 	v[0] = (struct iovec){ big, sizeof big };
 	SAY("more than fits", vmsplice(b[1], v, 1, SPLICE_F_NONBLOCK));
 	SAY("full", vmsplice(b[1], v, 1, SPLICE_F_NONBLOCK));

@@ -157,9 +157,19 @@ impl<O: Copy + Eq> LockList<O> {
 }
 
 /// Who waits for whom, so that a lock request that would close a circle is refused (EDEADLK).
+///
+/// An edge belongs to the file (`place`) whose lock is waited for, and is true for as long as its holder keeps that lock: a holder that lets
+/// go of locks takes away the edges that lead to it, under the lock of the file's list, and the waiters come back with new ones.
 #[derive(Debug)]
 pub struct WaitGraph<O> {
-    edges: Vec<(O, O)>,
+    edges: Vec<Edge<O>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Edge<O> {
+    waiter: O,
+    holder: O,
+    place: usize,
 }
 
 impl<O> Default for WaitGraph<O> {
@@ -176,31 +186,37 @@ impl<O> WaitGraph<O> {
 }
 
 impl<O: Copy + Eq> WaitGraph<O> {
-    /// Notes that `waiter` waits for `holder`; false (and nothing noted) if `holder` already waits for `waiter`, directly or over others,
-    /// or if there is no memory to note it.
+    /// Notes that `waiter` waits at `place` for `holder`, and for nobody else there any more; false (and nothing noted) if `holder` already
+    /// waits for `waiter`, directly or over others, or if there is no memory to note it.
     #[must_use]
-    pub fn wait(&mut self, waiter: O, holder: O) -> bool {
+    pub fn wait(&mut self, waiter: O, holder: O, place: usize) -> bool {
+        self.done(waiter, place);
         let mut at = holder;
-        // Each owner waits for at most one other, so a chain is no longer than the list.
+        // As on Linux, the first of an owner's edges stands for all; so a chain is no longer than the list.
         for _ in 0..=self.edges.len() {
             if at == waiter {
                 return false;
             }
-            match self.edges.iter().find(|edge| edge.0 == at) {
-                Some(edge) => at = edge.1,
+            match self.edges.iter().find(|edge| edge.waiter == at) {
+                Some(edge) => at = edge.holder,
                 None => break,
             }
         }
         if self.edges.try_reserve(1).is_err() {
             return false;
         }
-        self.edges.push((waiter, holder));
+        self.edges.push(Edge { waiter, holder, place });
         true
     }
 
-    /// `waiter` waits no longer.
-    pub fn done(&mut self, waiter: O) {
-        self.edges.retain(|edge| edge.0 != waiter);
+    /// `waiter` waits there no longer.
+    pub fn done(&mut self, waiter: O, place: usize) {
+        self.edges.retain(|edge| edge.waiter != waiter || edge.place != place);
+    }
+
+    /// `holder` let go of locks there.
+    pub fn released(&mut self, holder: O, place: usize) {
+        self.edges.retain(|edge| edge.holder != holder || edge.place != place);
     }
 }
 
@@ -272,11 +288,25 @@ mod tests {
     #[test]
     fn a_circle_of_waiters_is_refused() {
         let mut graph = WaitGraph::new();
-        assert!(graph.wait(1, 2));
-        assert!(graph.wait(2, 3));
-        assert!(!graph.wait(3, 1));
-        graph.done(2);
-        assert!(graph.wait(3, 1));
+        assert!(graph.wait(1, 2, 0));
+        assert!(graph.wait(2, 3, 0));
+        assert!(!graph.wait(3, 1, 0));
+        graph.done(2, 0);
+        assert!(graph.wait(3, 1, 0));
+    }
+
+    #[test]
+    fn a_waiter_whose_holder_lets_go_waits_for_the_next_one() {
+        let mut graph = WaitGraph::new();
+        assert!(graph.wait(3, 1, 0));
+        assert!(graph.wait(2, 3, 0));
+        graph.released(1, 7);
+        assert!(!graph.wait(1, 3, 7), "another file's lock was let go of");
+        graph.released(1, 0);
+        assert!(graph.wait(1, 3, 7));
+        graph.done(1, 7);
+        // What 1 had, 2 has too.
+        assert!(!graph.wait(3, 2, 0));
     }
 
     #[test]

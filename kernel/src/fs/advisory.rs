@@ -43,42 +43,56 @@ impl Advisory {
 
     /// Sets a record lock. EAGAIN, EDEADLK, ENOLCK, or interrupted.
     pub fn set(&self, wanted: Lock<Owner>, on_conflict: OnConflict) -> SysResult {
-        let attempt = || {
+        let attempt = |waits: bool| {
             let mut records = self.records.lock();
-            match records.conflict(&wanted) {
-                Some(held) => Err(held.owner),
-                None => Ok(records.set(wanted)),
-            }
-        };
-        let holder = match attempt() {
-            Ok(done) => return finish(done.is_ok()),
-            Err(holder) => holder,
-        };
-        if on_conflict == OnConflict::Fail {
-            return Err(Errno::EAGAIN.into());
-        }
-        // Open files are passed around, so that only circles of processes are looked for, as on Linux.
-        let waiter = match (wanted.owner, holder) {
-            (Owner::Process(waiter), Owner::Process(holder)) => {
-                if !WAITERS.lock().wait(waiter, holder) {
-                    return Err(Errno::EDEADLK.into());
+            let Some(held) = records.conflict(&wanted) else {
+                let is_set = records.set(wanted).is_ok();
+                self.let_go(wanted.owner);
+                return Some(if is_set { Ok(()) } else { Err(Errno::ENOLCK) });
+            };
+            match (wanted.owner, held.owner) {
+                // Open files are passed around, so that only circles of processes are looked for, as on Linux.
+                (Owner::Process(waiter), Owner::Process(holder))
+                    if waits && !WAITERS.lock().wait(waiter, holder, self.place()) =>
+                {
+                    Some(Err(Errno::EDEADLK))
                 }
-                Some(waiter)
+                _ => None,
             }
-            _ => None,
         };
-        let result = self.changed.wait(None, || attempt().ok());
-        if let Some(waiter) = waiter {
-            WAITERS.lock().done(waiter);
+        let result = match attempt(on_conflict == OnConflict::Wait) {
+            Some(result) => Ok(result),
+            None if on_conflict == OnConflict::Fail => return Err(Errno::EAGAIN.into()),
+            // Looked for again each time: whoever stands in the way next may be waiting for the caller.
+            None => self.changed.wait(None, || attempt(true)),
+        };
+        if let (OnConflict::Wait, Owner::Process(waiter)) = (on_conflict, wanted.owner) {
+            WAITERS.lock().done(waiter, self.place());
         }
         // The old kind may have been upgraded or downgraded: others may go on.
         self.changed.wake_all();
-        finish(result?.is_ok())
+        result??;
+        Ok(0)
+    }
+
+    /// What the file is called among those who wait.
+    fn place(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
+    /// Some of an owner's locks may be gone: who waited for it looks again. Called under the lock of the list.
+    fn let_go(&self, owner: Owner) {
+        if let Owner::Process(holder) = owner {
+            WAITERS.lock().released(holder, self.place());
+        }
     }
 
     /// Clears part of what an owner holds. ENOLCK.
     pub fn clear(&self, owner: Owner, first: u64, last: u64) -> Result<(), Errno> {
-        self.records.lock().clear(owner, first, last).map_err(|_| Errno::ENOLCK)?;
+        let mut records = self.records.lock();
+        records.clear(owner, first, last).map_err(|_| Errno::ENOLCK)?;
+        self.let_go(owner);
+        drop(records);
         self.changed.wake_all();
         Ok(())
     }
@@ -115,7 +129,10 @@ impl Advisory {
 
     /// A process closed a descriptor of the file, or ended.
     pub fn release_process(&self, pid: u32) {
-        if self.records.lock().clear_owner(Owner::Process(pid)) {
+        let mut records = self.records.lock();
+        if records.clear_owner(Owner::Process(pid)) {
+            self.let_go(Owner::Process(pid));
+            drop(records);
             self.changed.wake_all();
         }
     }

@@ -4,6 +4,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use abi::{Errno, OpenFlags};
 use super::anon;
 use super::file::{FileOps, Mode, OpenFile, Whence};
 use super::poll::{Events, PollHead, Poller, Readiness};
+use super::sigio::Signals;
 use crate::sorted::SortedMap;
 use crate::sync::SpinLock;
 use crate::syscall::{SysError, SysResult};
@@ -28,8 +30,8 @@ pub mod flag {
     pub const PRIVATE: u32 = EXCLUSIVE | WAKEUP | ONESHOT | EDGE;
 }
 
-/// How deep epoll instances may watch each other.
-const MAX_NESTING: u32 = 5;
+/// How many epoll instances may watch each other in a chain, less one (EP_MAX_NESTS).
+const MAX_NESTING: u32 = 4;
 
 /// What is wanted of a file, and what to say when it happens.
 #[derive(Clone, Copy, Debug)]
@@ -49,18 +51,45 @@ pub struct Item {
     events: AtomicU32,
     data: AtomicU64,
     is_queued: AtomicBool,
+    /// Instead of an epoll instance.
+    signals: Weak<Signals>,
 }
 
 impl Item {
-    /// Something happened to the file: one of these events, perhaps.
-    pub fn notify(self: &Arc<Self>, happened: Events) {
-        let Some(epoll) = self.epoll.upgrade() else { return };
+    /// An entry that sends signals.
+    pub fn of_signals(fd: i32, file: &Arc<OpenFile>, signals: Weak<Signals>) -> Arc<Self> {
+        Arc::new(Self {
+            epoll: Weak::new(),
+            file: Arc::downgrade(file),
+            fd,
+            readiness: None,
+            events: AtomicU32::new(Events::all().bits()),
+            data: AtomicU64::new(0),
+            is_queued: AtomicBool::new(false),
+            signals,
+        })
+    }
+
+    /// Something happened to the file: one of these events, perhaps. Whether a thread was waiting for it.
+    pub fn notify(self: &Arc<Self>, happened: Events) -> bool {
+        let Some(epoll) = self.epoll.upgrade() else {
+            if let Some(signals) = self.signals.upgrade() {
+                signals.happened(self.fd, happened);
+            }
+            return false;
+        };
         if self.events() & !flag::PRIVATE & happened.bits() == 0 {
-            return;
+            return false;
         }
         epoll.queue(self);
-        epoll.waiters.wake_one();
+        let woke = epoll.waiters.wake_one();
         epoll.head.notify();
+        woke
+    }
+
+    /// EPOLLEXCLUSIVE.
+    pub fn is_exclusive(&self) -> bool {
+        self.events() & flag::EXCLUSIVE != 0
     }
 
     #[inline(always)]
@@ -131,6 +160,7 @@ impl Set {
             events: AtomicU32::new(interest.events),
             data: AtomicU64::new(interest.data),
             is_queued: AtomicBool::new(false),
+            signals: Weak::new(),
         });
         {
             let mut items = self.items.lock();
@@ -296,34 +326,42 @@ impl Set {
         false
     }
 
-    /// How many levels of epoll instances hang below; over the limit where they form a circle.
-    fn depth(&self, limit: u32) -> u32 {
-        if limit == 0 {
-            return MAX_NESTING + 1;
-        }
-        let files: alloc::vec::Vec<_> =
-            self.items.lock().values().filter_map(|item| item.file.upgrade()).collect();
-        files
-            .iter()
-            .filter_map(|file| of(file))
-            .map(|set| set.depth(limit - 1).saturating_add(1))
-            .max()
-            .unwrap_or(0)
+    /// The instances that it watches.
+    fn inner(&self) -> Vec<Arc<Self>> {
+        let files: Vec<_> = self.items.lock().values().filter_map(|item| item.file.upgrade()).collect();
+        files.iter().filter_map(|file| of(file).cloned()).collect()
     }
 
-    fn watches(self: &Arc<Self>, target: &Arc<Self>, limit: u32) -> bool {
-        if Arc::ptr_eq(self, target) {
-            return true;
+    /// The instances that watch it.
+    fn outer(&self) -> Vec<Arc<Self>> {
+        self.head.watches().iter().filter_map(|item| item.epoll.upgrade()).collect()
+    }
+
+    /// How many levels of instances there are in a direction; more than `MAX_NESTING` if there are more, or `target` is among them.
+    fn levels(self: &Arc<Self>, next: fn(&Self) -> Vec<Arc<Self>>, target: &Arc<Self>) -> u32 {
+        let mut level = alloc::vec![self.clone()];
+        for depth in 0..=MAX_NESTING {
+            if level.iter().any(|set| Arc::ptr_eq(set, target)) {
+                break;
+            }
+            // Each once, however many watch it.
+            let mut further = SortedMap::new();
+            for set in level.iter().flat_map(|set| next(set)) {
+                further.insert(Arc::as_ptr(&set).addr(), set);
+            }
+            if further.is_empty() {
+                return depth;
+            }
+            level = further.values().cloned().collect();
         }
-        let files: alloc::vec::Vec<_> =
-            self.items.lock().values().filter_map(|item| item.file.upgrade()).collect();
-        limit > 0 && files.iter().filter_map(|file| of(file)).any(|set| set.watches(target, limit - 1))
+        MAX_NESTING + 1
     }
 
     /// Whether this instance may watch another: ELOOP for circles and deep chains.
     pub fn check_nesting(self: &Arc<Self>, inner: &Arc<Self>) -> Result<(), Errno> {
-        let is_circle = inner.watches(self, MAX_NESTING);
-        if is_circle || inner.depth(MAX_NESTING) >= MAX_NESTING { Err(Errno::ELOOP) } else { Ok(()) }
+        let below = inner.levels(Self::inner, self);
+        let above = self.levels(Self::outer, inner);
+        if below + 1 + above > MAX_NESTING { Err(Errno::ELOOP) } else { Ok(()) }
     }
 }
 

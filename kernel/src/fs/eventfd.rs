@@ -60,7 +60,7 @@ impl FileOps for EventCounter {
             None if file.is_nonblocking() => return Err(Errno::EAGAIN.into()),
             None => self.changed.wait(None, || self.take())?,
         };
-        self.changed.notify();
+        self.changed.notify_of(Events::OUT);
         if dst.write(&value.to_le_bytes())? < size_of::<u64>() {
             return Err(Errno::EFAULT.into());
         }
@@ -84,7 +84,7 @@ impl FileOps for EventCounter {
             None if file.is_nonblocking() => return Err(Errno::EAGAIN.into()),
             None => self.changed.wait(None, || self.add(value))?,
         }
-        self.changed.notify();
+        self.changed.notify_of(Events::IN);
         Ok(size_of::<u64>())
     }
 

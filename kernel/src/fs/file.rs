@@ -7,6 +7,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use abi::{Errno, OpenFlags};
+use caps::cap;
 
 use super::inode::{Allocate, FileKind, Find, Inode, InodeOps};
 use super::lock::SleepLock;
@@ -14,11 +15,13 @@ use super::notify::{self, event};
 use super::path::Path;
 use super::perm;
 use super::poll::{Events, Poller, Readiness};
+use super::sigio::{SignalOwner, Signals};
 use crate::mm::fault::{Access, FaultError};
 use crate::mm::{Frame, MemoryObject, Sink, Source, UserPtr};
 use crate::sync::SpinLock;
 use crate::syscall::SysResult;
 use crate::task::current;
+use crate::task::process::has_capability;
 use crate::task::process::rlimit;
 
 /// Largest size and offset of a file.
@@ -60,7 +63,6 @@ impl Mode {
 /// Flags that F_SETFL can change.
 pub const SETTABLE: u32 = OpenFlags::APPEND.bits()
     | OpenFlags::NONBLOCK.bits()
-    | OpenFlags::ASYNC.bits()
     | OpenFlags::DIRECT.bits()
     | OpenFlags::NOATIME.bits();
 
@@ -125,6 +127,11 @@ pub trait FileOps: Send + Sync + 'static {
         false
     }
 
+    /// Whether O_ASYNC means anything to it.
+    fn can_signal(&self) -> bool {
+        false
+    }
+
     fn ioctl(&self, file: &OpenFile, command: u32, argument: usize) -> SysResult {
         Err(Errno::ENOTTY.into())
     }
@@ -163,16 +170,6 @@ pub trait FileOps: Send + Sync + 'static {
     }
 }
 
-/// F_SETOWN and F_SETSIG.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SignalOwner {
-    /// As F_GETOWN: a process, or a group if negative.
-    pub id: i32,
-    /// F_OWNER_*: 0 thread, 1 process, 2 group.
-    pub kind: u32,
-    pub signal: u32,
-}
-
 /// An open file description (open(2)).
 pub struct OpenFile {
     pub path: Path,
@@ -182,7 +179,8 @@ pub struct OpenFile {
     position: AtomicU64,
     /// Reads and writes at the shared offset take turns.
     position_lock: SleepLock,
-    owner: SpinLock<Option<Box<SignalOwner>>>,
+    /// Whom its signals go to.
+    signals: SpinLock<Option<Arc<Signals>>>,
     /// What is ready, for kinds of file that keep it.
     readiness: Option<Arc<Readiness>>,
     /// A box of nothing for most kinds of file.
@@ -198,7 +196,7 @@ impl OpenFile {
             status: AtomicU32::new(flags.bits() & !(CREATION | OpenFlags::CLOEXEC.bits())),
             position: AtomicU64::new(0),
             position_lock: SleepLock::new(),
-            owner: SpinLock::new(None),
+            signals: SpinLock::new(None),
             readiness: None,
             ops: Box::new(ops),
         }
@@ -261,12 +259,23 @@ impl OpenFile {
         (&raw const self.position).addr()
     }
 
+    /// Whom its signals go to.
     pub fn owner(&self) -> SignalOwner {
-        self.owner.lock().as_deref().copied().unwrap_or_default()
+        self.signals.lock().as_ref().map(|signals| signals.owner()).unwrap_or_default()
     }
 
-    pub fn set_owner(&self, owner: SignalOwner) {
-        *self.owner.lock() = Some(Box::new(owner));
+    /// Its signals, made on demand.
+    pub fn signals(&self) -> Arc<Signals> {
+        self.signals.lock().get_or_insert_with(|| Signals::new(self)).clone()
+    }
+
+    /// Sets or clears O_ASYNC.
+    pub fn set_async(&self, on: bool) {
+        if on {
+            self.status.fetch_or(OpenFlags::ASYNC.bits(), Ordering::Relaxed);
+        } else {
+            self.status.fetch_and(!OpenFlags::ASYNC.bits(), Ordering::Relaxed);
+        }
     }
 
     /// Runs `act` with the shared offset, alone.
@@ -553,7 +562,7 @@ fn write_inode(file: &OpenFile, at: &mut u64, src: &mut Source<'_>) -> SysResult
     }
     let len = writable_len(*at, len)?;
     src.limit(len);
-    if inode.mode() & 0o6000 != 0 && !perm::is_privileged() {
+    if inode.mode() & 0o6000 != 0 && !has_capability(cap::FSETID) {
         perm::drop_set_id_bits(inode);
     }
     inode.touch_modified();

@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use abi::ipc::MqAttr;
 use abi::{Errno, OpenFlags, SigInfo, Signal};
+use caps::cap;
 use ipc::mq::Queue;
 use sigstate::Info;
 use spin::Once;
@@ -23,6 +24,7 @@ use super::poll::{Events, PollHead, Poller};
 use crate::mm::Sink;
 use crate::sync::SpinLock;
 use crate::syscall::SysResult;
+use crate::task::process::has_capability;
 use crate::task::process::rlimit;
 use crate::task::{current, process, signal};
 
@@ -295,7 +297,7 @@ impl InodeOps for Root {
 fn make(fs: &Arc<FileSystem>, new: &NewFile<'_>, messages: u64, len: u64) -> Result<Arc<Inode>, Errno> {
     /// Size of a queue's file (FILENT_SIZE).
     const SIZE: u64 = 80;
-    let is_root = perm::is_privileged();
+    let is_root = has_capability(cap::SYS_RESOURCE);
     let most = |soft: &AtomicU64, hard| if is_root { hard } else { soft.load(Ordering::Relaxed) };
     if QUEUES.load(Ordering::Relaxed) >= most(&limit::QUEUES_MAX, u64::MAX) {
         return Err(Errno::ENOSPC);

@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 
 use abi::Errno;
+use caps::cap;
 use namei::{Follow, Last};
 
 use super::dentry::Dentry;
@@ -51,7 +52,7 @@ pub fn new_inode(directory: &Inode, node: &Node<'_>) -> Result<Arc<Inode>, Errno
     if inherits {
         match node.kind {
             FileKind::Directory => mode |= 0o2000,
-            _ if mode & 0o2010 == 0o2010 && !perm::is_in_group(gid) => mode &= !0o2000,
+            _ if mode & 0o2010 == 0o2010 && !perm::is_in_group(gid, cap::FSETID) => mode &= !0o2000,
             _ => {}
         }
     }

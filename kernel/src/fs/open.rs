@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::sync::Arc;
 
 use abi::{Errno, OpenFlags};
+use caps::cap;
 use namei::{Follow, Followed, Last, Limits, Tree};
 
 use super::dentry::Dentry;
@@ -16,6 +17,7 @@ use super::notify::{self, event};
 use super::path::{Names, Path, resolve, resolve_parent, walk};
 use super::perm::{self, Want};
 use crate::syscall::{Fd, SysError};
+use crate::task::process::has_capability;
 
 /// How a file is to be opened.
 #[derive(Clone, Copy, Debug)]
@@ -268,7 +270,7 @@ pub fn truncate(dentry: &Dentry, size: u64) -> Result<(), Errno> {
     if size < old {
         super::hooks::unmap_beyond(inode, size);
     }
-    if inode.mode() & 0o6000 != 0 && !perm::is_privileged() {
+    if inode.mode() & 0o6000 != 0 && !has_capability(cap::FSETID) {
         perm::drop_set_id_bits(inode);
     }
     inode.touch_modified();

@@ -1,6 +1,7 @@
 //! Who may do what with a file (path_resolution(7), "Permissions"; credentials(7)).
 
 use abi::Errno;
+use caps::cap;
 
 use super::inode::{FileKind, Inode};
 use crate::task::{Cred, current};
@@ -57,11 +58,6 @@ pub fn check_as(inode: &Inode, want: Want, identity: Identity) -> Result<(), Err
     }
     let cred = current().process.cred.lock();
     let (uid, gid) = (identity.uid(&cred), identity.gid(&cred));
-    if uid == 0 {
-        // The superuser may do everything but execute what nobody can.
-        let denied = want.contains(Want::EXECUTE) && inode.kind != FileKind::Directory && mode & 0o111 == 0;
-        return if denied { Err(Errno::EACCES) } else { Ok(()) };
-    }
     let class = if uid == inode.uid() {
         mode >> 6
     } else if inode.gid() == gid || cred.groups.contains(&inode.gid()) {
@@ -69,25 +65,35 @@ pub fn check_as(inode: &Inode, want: Want, identity: Identity) -> Result<(), Err
     } else {
         mode
     };
-    if want.bits() & !class == 0 { Ok(()) } else { Err(Errno::EACCES) }
+    if want.bits() & !class == 0 {
+        return Ok(());
+    }
+    let held =
+        if identity == Identity::Real { cred.caps.of_real_user(cred.uid) } else { cred.caps.effective };
+    let has = |capability: u32| held >> capability & 1 != 0;
+    let is_directory = inode.kind == FileKind::Directory;
+    // Not even then may be executed what nobody can.
+    let overrides =
+        has(cap::DAC_OVERRIDE) && (is_directory || !want.contains(Want::EXECUTE) || mode & 0o111 != 0);
+    let looks = if is_directory { !want.contains(Want::WRITE) } else { want == Want::READ };
+    if overrides || looks && has(cap::DAC_READ_SEARCH) { Ok(()) } else { Err(Errno::EACCES) }
 }
 
-/// Whether the process is the superuser where files are concerned.
-#[inline]
-pub fn is_privileged() -> bool {
-    current().process.cred.lock().fsuid == 0
+/// Whether the process is the file's owner.
+pub fn is_fs_user(inode: &Inode) -> bool {
+    current().process.cred.lock().fsuid == inode.uid()
 }
 
 /// Whether the process owns the file or is privileged (CAP_FOWNER).
 pub fn is_owner(inode: &Inode) -> bool {
-    let uid = current().process.cred.lock().fsuid;
-    uid == 0 || uid == inode.uid()
+    let cred = current().process.cred.lock();
+    cred.fsuid == inode.uid() || cred.has(cap::FOWNER)
 }
 
-/// Whether the process is in the group, or privileged.
-pub fn is_in_group(gid: u32) -> bool {
+/// Whether the process is in the group, or has the capability that stands for that here.
+pub fn is_in_group(gid: u32, instead: u32) -> bool {
     let cred = current().process.cred.lock();
-    cred.fsuid == 0 || cred.fsgid == gid || cred.groups.contains(&gid)
+    cred.fsgid == gid || cred.groups.contains(&gid) || cred.has(instead)
 }
 
 /// Owner and group of a new file in a directory, and whether the set-group-ID bit is passed on.
@@ -102,8 +108,10 @@ pub fn check_sticky(directory: &Inode, victim: &Inode) -> Result<(), Errno> {
     if directory.mode() & 0o1000 == 0 {
         return Ok(());
     }
-    let uid = current().process.cred.lock().fsuid;
-    if uid == 0 || uid == victim.uid() || uid == directory.uid() { Ok(()) } else { Err(Errno::EPERM) }
+    let cred = current().process.cred.lock();
+    let uid = cred.fsuid;
+    let may = uid == victim.uid() || uid == directory.uid() || cred.has(cap::FOWNER);
+    if may { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// Takes set-user-ID and (for executables) set-group-ID away, after an unprivileged write or a change of owner.

@@ -10,6 +10,7 @@ use core::any::Any;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use abi::{Errno, OpenFlags};
+use caps::cap;
 use spin::Once;
 
 use super::anon;
@@ -20,12 +21,12 @@ use super::inode::{Contents, FileKind, Inode};
 use super::lock::SleepMutex;
 use super::mount::{Mount, PIPEFS};
 use super::path::Path;
-use super::perm;
 use super::poll::{Events, PollHead, Poller, Readiness};
 use super::tmpfs::Special;
 use crate::mm::{Frame, PAGE_SIZE, Sink, Source, UserPtr};
 use crate::sync::SpinLock;
 use crate::syscall::{SysError, SysResult};
+use crate::task::process::has_capability;
 
 /// Slots of a new pipe.
 const SLOTS: u32 = 16;
@@ -236,7 +237,10 @@ impl Pipe {
         let size = slots.checked_mul(PAGE_SIZE as u32).ok_or(Errno::EINVAL)?;
         let ring = self.ring.lock();
         let most = MAX_SIZE.load(Ordering::Relaxed);
-        if slots > self.capacity.load(Ordering::Relaxed) && u64::from(size) > most && !perm::is_privileged() {
+        if slots > self.capacity.load(Ordering::Relaxed)
+            && u64::from(size) > most
+            && !has_capability(cap::SYS_RESOURCE)
+        {
             return Err(Errno::EPERM);
         }
         if self.used.load(Ordering::Relaxed) > slots {
@@ -354,7 +358,7 @@ impl Pipe {
         ring.len = 1;
         self.used.store(1, Ordering::Release);
         self.reader.set(Events::READABLE);
-        self.readable.notify();
+        self.readable.notify_of(Events::READABLE);
         Some(len)
     }
 
@@ -370,7 +374,7 @@ impl Pipe {
                 let was_full = self.is_full();
                 if let Some(result) = self.read_some(&mut ring, dst) {
                     if was_full {
-                        self.writable.notify();
+                        self.writable.notify_of(Events::WRITABLE);
                     }
                     return result.map_err(SysError::from);
                 }
@@ -451,7 +455,7 @@ impl Pipe {
             }
         }
         if *done > before && (was_empty || self.readable.is_watched()) {
-            self.readable.notify();
+            self.readable.notify_of(Events::READABLE);
         }
         result
     }
@@ -533,7 +537,7 @@ impl Pipe {
         };
         drop(ring);
         if was_full {
-            self.writable.notify();
+            self.writable.notify_of(Events::WRITABLE);
         }
         Some(piece)
     }
@@ -563,7 +567,7 @@ impl Pipe {
         }
         ring.push_back(slot);
         self.publish(&ring);
-        self.readable.notify();
+        self.readable.notify_of(Events::READABLE);
         None
     }
 
@@ -663,6 +667,10 @@ impl FileOps for PipeEnd {
             }
         }
         events
+    }
+
+    fn can_signal(&self) -> bool {
+        true
     }
 
     fn is_pollable(&self) -> bool {

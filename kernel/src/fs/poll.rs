@@ -127,12 +127,24 @@ impl PollHead {
         }
     }
 
+    /// The epoll entries that listen.
+    pub fn watches(&self) -> Vec<Arc<Item>> {
+        self.watches.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
     #[inline(never)]
     fn notify_watches(&self, events: Events) {
         // Not under the lock: an epoll instance may itself be watched.
-        let watches: Vec<Arc<Item>> = self.watches.lock().iter().filter_map(Weak::upgrade).collect();
+        let watches = self.watches();
+        // What comes as one event is for one of the exclusive ones, the first that a thread waits for, and for all others; an end is for all.
+        let for_all = events.contains(Events::HUP);
+        let mut is_taken = false;
         for item in &watches {
-            item.notify(events);
+            if for_all || !item.is_exclusive() {
+                item.notify(events);
+            } else if !is_taken {
+                is_taken = item.notify(events);
+            }
         }
         if watches.is_empty() {
             let mut watches = self.watches.lock();

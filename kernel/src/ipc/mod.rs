@@ -13,6 +13,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use abi::Errno;
 use abi::ipc::IpcPerm;
+use caps::cap;
 use ipc::ids::Ids;
 
 use crate::fs::proc::Text;
@@ -92,13 +93,17 @@ impl Perm {
         } else {
             self.mode
         };
-        if want & !granted & 7 == 0 || cred.euid == 0 { Ok(()) } else { Err(Errno::EACCES) }
+        if want & !granted & 7 == 0 || cred.has(cap::IPC_OWNER) { Ok(()) } else { Err(Errno::EACCES) }
     }
 
     /// Whether the caller may change or remove it. EPERM.
     pub fn check_owner(&self) -> Result<(), Errno> {
-        let euid = current().process.cred.lock().euid;
-        if euid == 0 || euid == self.uid || euid == self.cuid { Ok(()) } else { Err(Errno::EPERM) }
+        let cred = current().process.cred.lock();
+        if cred.euid == self.uid || cred.euid == self.cuid || cred.has(cap::SYS_ADMIN) {
+            Ok(())
+        } else {
+            Err(Errno::EPERM)
+        }
     }
 
     /// IPC_SET's part that all kinds have. EINVAL.

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use abi::Errno;
 use abi::ipc::{MsgDs, MsgInfo};
+use caps::cap;
 use ipc::msg::{Message, Queue, Select};
 
 use super::sem::Info;
@@ -14,6 +15,7 @@ use super::{
 use crate::fs;
 use crate::sync::SpinLock;
 use crate::syscall::{Restart, SysError};
+use crate::task::process::has_capability;
 use crate::task::{WaitError, WaitQueue, current};
 
 struct State {
@@ -204,7 +206,7 @@ pub fn set(id: i32, new: &MsgDs) -> Result<(), Errno> {
     {
         let mut state = messages.state.lock();
         state.perm.check_owner()?;
-        let is_root = current().process.cred.lock().euid == 0;
+        let is_root = has_capability(cap::SYS_RESOURCE);
         if new.qbytes > limit_of(&limit::MSGMNB) && !is_root {
             return Err(Errno::EPERM);
         }

@@ -147,10 +147,8 @@ pub struct Usage {
 }
 
 pub fn usage() -> Usage {
-    let cached = (0..cpu::online_count())
-        .filter_map(cpu::by_index)
-        .map(|cpu| cpu.frames.count.load(Ordering::Relaxed))
-        .sum::<usize>();
+    let cached =
+        (0..cpu::online_count()).filter_map(cpu::by_index).map(|cpu| cpu.frames.count()).sum::<usize>();
     Usage { total: TOTAL.load(Ordering::Relaxed), free: FREE.load(Ordering::Relaxed) + cached }
 }
 
@@ -267,9 +265,9 @@ impl Zone {
 
 /// A CPU's own free frames.
 pub struct CpuCache {
-    slots: [Cell<u32>; CpuCache::SIZE],
-    /// Only the CPU itself changes it; others read it for statistics.
-    count: AtomicUsize,
+    any: Stack<{ CpuCache::SIZE }>,
+    /// Those known to hold nothing but zeros: page tables that were emptied. The next page table needn't be cleared.
+    blank: Stack<16>,
 }
 
 impl CpuCache {
@@ -277,7 +275,33 @@ impl CpuCache {
     const BATCH_ORDER: usize = 5;
 
     pub const fn new() -> Self {
-        Self { slots: [const { Cell::new(0) }; Self::SIZE], count: AtomicUsize::new(0) }
+        Self { any: Stack::new(), blank: Stack::new() }
+    }
+
+    fn count(&self) -> usize {
+        self.any.count.load(Ordering::Relaxed) + self.blank.count.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn pop(&self) -> Option<u32> {
+        self.any.pop()
+    }
+
+    #[inline]
+    fn push(&self, frame: u32) -> bool {
+        self.any.push(frame)
+    }
+}
+
+struct Stack<const SIZE: usize> {
+    slots: [Cell<u32>; SIZE],
+    /// Only the CPU itself changes it; others read it for statistics.
+    count: AtomicUsize,
+}
+
+impl<const SIZE: usize> Stack<SIZE> {
+    const fn new() -> Self {
+        Self { slots: [const { Cell::new(0) }; SIZE], count: AtomicUsize::new(0) }
     }
 
     #[inline]
@@ -312,6 +336,9 @@ fn refill(cache: &CpuCache) -> Option<u32> {
             cache.push(frame);
         }
         return Some(first);
+    }
+    if let Some(frame) = cache.blank.pop() {
+        return Some(frame);
     }
     let frame = zone.alloc(0)?;
     FREE.fetch_sub(1, Ordering::Relaxed);
@@ -427,6 +454,10 @@ impl Frame {
 
     /// A frame for the kernel's own tables, of zeros. May use the reserve.
     pub fn zeroed_for_kernel() -> Result<Self, OutOfMemory> {
+        if let Some(frame) = per_cpu().frames.blank.pop() {
+            record(frame).refs.store(1, Ordering::Relaxed);
+            return Ok(Self(frame));
+        }
         let frame = Self(alloc_one().ok_or(OutOfMemory)?);
         // SAFETY: the frame is ours alone.
         unsafe { frame.pointer().write_bytes(0, PAGE_SIZE) };
@@ -507,6 +538,17 @@ impl Frame {
         Self::check(offset, src.len());
         // SAFETY: inside the frame.
         unsafe { core::ptr::copy_nonoverlapping(src.as_ptr(), self.pointer().add(offset), src.len()) };
+    }
+
+    /// Gives up a handle on a frame of the kernel's own that holds nothing but zeros now.
+    pub fn release_blank(self) {
+        let frame = self.0;
+        core::mem::forget(self);
+        if record(frame).refs.fetch_sub(1, Ordering::AcqRel) == 1
+            && (is_short() || !per_cpu().frames.blank.push(frame))
+        {
+            free_last(frame);
+        }
     }
 
     /// Gives the handle up; as dropping it, but never by a call.

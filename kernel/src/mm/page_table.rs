@@ -24,6 +24,8 @@ unsafe extern "C" {
     static __kernel_end: u8;
 }
 
+/// Where the kernel's half is entered in every root table.
+const KERNEL_SLOTS: [usize; 2] = [index(paging::DIRECT_MAP, 3), index(KERNEL_BASE, 3)];
 const TWO_MIB: u64 = 2 << 20;
 const ONE_GIB: u64 = 1 << 30;
 /// The direct map's first GiB is there from the start (`boot/entry.rs`).
@@ -132,8 +134,8 @@ pub struct PageTable {
 
 #[derive(Default)]
 struct Inventory {
-    /// Frames of the upper tables.
-    upper: Vec<u64>,
+    /// The upper tables: the slot of the table above that leads to each. A table comes before those below it.
+    upper: Vec<(Table, usize)>,
     /// First addresses of the 2 MiB spans that have a page table of the last level, own or shared.
     spans: Vec<usize>,
 }
@@ -142,7 +144,7 @@ impl PageTable {
     /// A new, empty program half under the kernel's half. ENOMEM.
     pub fn new(mode: crate::Mode) -> Result<Self, OutOfMemory> {
         let root = Table(Frame::zeroed_for_kernel()?.into_raw());
-        for slot in [index(paging::DIRECT_MAP, 3), index(KERNEL_BASE, 3)] {
+        for slot in KERNEL_SLOTS {
             root.set(slot, boot_root().get(slot));
         }
         let mut link = Entry::PRESENT | Entry::WRITABLE | Entry::ACCESSED;
@@ -212,7 +214,7 @@ impl PageTable {
                 let mut inventory = self.inventory.lock();
                 inventory.upper.try_reserve(1).map_err(|_| OutOfMemory)?;
                 let next = Frame::zeroed_for_kernel()?.into_raw();
-                inventory.upper.push(next);
+                inventory.upper.push((table, slot));
                 table.set(slot, Entry::new(next, self.link));
                 Ok(Table(next))
             }
@@ -358,7 +360,7 @@ impl PageTable {
         });
     }
 
-    /// Frees the pages of a range at the end of the address space, after `leave_shared`. The entries stay.
+    /// Frees the pages of a range at the end of the address space, after `leave_shared`, and leaves empty entries.
     pub fn release(&self, range: Range<usize>) {
         let mut at = range.start;
         while at < range.end {
@@ -370,8 +372,12 @@ impl PageTable {
             if let Some(table) = directory.next(index(at, 1)) {
                 for slot in index(at, 0)..index(at, 0) + (stop - at) / PAGE_SIZE {
                     let entry = table.get(slot);
-                    if entry != Entry::empty() && !entry.contains(Entry::UNCOUNTED) {
-                        // SAFETY: the reference that the entry held; nothing looks at the entry again.
+                    if entry == Entry::empty() {
+                        continue;
+                    }
+                    table.set(slot, Entry::empty());
+                    if !entry.contains(Entry::UNCOUNTED) {
+                        // SAFETY: the reference that the entry held.
                         drop(unsafe { Frame::from_raw(entry.address()) });
                     }
                 }
@@ -470,19 +476,30 @@ impl PageTable {
 }
 
 impl Drop for PageTable {
-    /// Frees the tables; the pages were released before. No CPU has this table in CR3 any more.
+    /// Frees the tables; the pages were released before, so that the last ones are empty. No CPU has this table in CR3 any more.
+    ///
+    /// Every entry that was ever made is taken out again: the tables are blank, and the next ones needn't be cleared.
     fn drop(&mut self) {
+        let free = |table: Table, slot: usize| {
+            let entry = table.get(slot);
+            table.set(slot, Entry::empty());
+            // SAFETY: the reference that the entry held.
+            unsafe { Frame::from_raw(entry.address()) }.release_blank();
+        };
         let inventory = core::mem::take(&mut *self.inventory.lock());
         for &start in &inventory.spans {
             if let Some(directory) = self.directory(start) {
-                // SAFETY: the reference that the entry holds; nobody looks at it again.
-                drop(unsafe { Frame::from_raw(directory.get(index(start, 1)).address()) });
+                free(directory, index(start, 1));
             }
         }
-        for frame in inventory.upper.into_iter().chain(core::iter::once(self.root.0)) {
-            // SAFETY: the references that `new` and `upper_or_create` took.
-            drop(unsafe { Frame::from_raw(frame) });
+        for &(table, slot) in inventory.upper.iter().rev() {
+            free(table, slot);
         }
+        for slot in KERNEL_SLOTS {
+            self.root.set(slot, Entry::empty());
+        }
+        // SAFETY: the reference that `new` took.
+        unsafe { Frame::from_raw(self.root.0) }.release_blank();
     }
 }
 

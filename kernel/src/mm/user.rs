@@ -20,7 +20,7 @@ pub const MAX_IO: usize = 0x7fff_f000;
 /// Whether `[address, address + len)` lies in the program's half.
 #[inline(always)]
 pub fn is_user_range(address: usize, len: usize) -> bool {
-    address <= USER_TOP && len <= USER_TOP - address
+    address.checked_add(len).is_some_and(|end| end <= USER_TOP)
 }
 
 /// An address in the program's memory where a `T` is meant to be.

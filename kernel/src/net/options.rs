@@ -3,11 +3,12 @@
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use abi::{Errno, Timeval};
+use caps::cap;
 use zerocopy::IntoBytes;
 
 use super::Socket;
-use crate::fs::perm;
 use crate::mm::UserPtr;
+use crate::task::process::has_capability;
 use crate::time::NS_PER_SEC;
 
 /// `net.core.wmem_default` and its likes.
@@ -214,7 +215,7 @@ pub fn set(socket: &Socket, name: u32, from: UserPtr<u8>, len: usize) -> Result<
     let value = from.field::<i32>(0).read()?;
     let options = socket.ops.options();
     match name {
-        so::DEBUG if value != 0 && !perm::is_privileged() => return Err(Errno::EACCES),
+        so::DEBUG if value != 0 && !has_capability(cap::NET_ADMIN) => return Err(Errno::EACCES),
         so::DEBUG
         | so::REUSEADDR
         | so::DONTROUTE
@@ -222,7 +223,7 @@ pub fn set(socket: &Socket, name: u32, from: UserPtr<u8>, len: usize) -> Result<
         | so::KEEPALIVE
         | so::OOBINLINE
         | so::PASSCRED => options.switch(name, value != 0),
-        so::SNDBUFFORCE | so::RCVBUFFORCE if !perm::is_privileged() => return Err(Errno::EPERM),
+        so::SNDBUFFORCE | so::RCVBUFFORCE if !has_capability(cap::NET_ADMIN) => return Err(Errno::EPERM),
         so::SNDBUF | so::SNDBUFFORCE => {
             options.send_buffer.store(buffer(value, name == so::SNDBUF).max(MIN_SEND), Ordering::Relaxed);
             socket.ops.send_buffer_changed();
@@ -232,7 +233,7 @@ pub fn set(socket: &Socket, name: u32, from: UserPtr<u8>, len: usize) -> Result<
             options.receive_buffer.store(size, Ordering::Relaxed);
         }
         so::PRIORITY => {
-            if !(0..=6).contains(&value) && !perm::is_privileged() {
+            if !(0..=6).contains(&value) && !has_capability(cap::NET_ADMIN) {
                 return Err(Errno::EPERM);
             }
             options.priority.store(value.cast_unsigned(), Ordering::Relaxed);

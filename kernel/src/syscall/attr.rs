@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use abi::{AtFlags, Errno, Timespec, Timeval};
+use caps::cap;
 use namei::Follow;
 
 use super::args::Path as PathArg;
@@ -18,6 +19,7 @@ use crate::fs::tmpfs::seal;
 use crate::fs::{hooks, open};
 use crate::mm::UserPtr;
 use crate::task::current;
+use crate::task::process::has_capability;
 use crate::task::process::rlimit;
 
 fn change_mode(place: &Path, mode: u32) -> SysResult {
@@ -34,7 +36,7 @@ fn change_mode(place: &Path, mode: u32) -> SysResult {
     if seals & seal::EXEC != 0 && (mode ^ inode.mode()) & 0o111 != 0 {
         return Err(Errno::EPERM.into());
     }
-    if !perm::is_in_group(inode.gid()) {
+    if !perm::is_in_group(inode.gid(), cap::FSETID) {
         mode &= !0o2000;
     }
     inode.set_mode(mode);
@@ -71,10 +73,10 @@ const KEEP: u32 = u32::MAX;
 fn change_owner(place: &Path, uid: u32, gid: u32) -> SysResult {
     place.check_writable()?;
     let inode = place.inode();
-    if !perm::is_privileged() {
-        let is_mine = perm::is_owner(inode);
+    if !has_capability(cap::CHOWN) {
+        let is_mine = perm::is_fs_user(inode);
         let uid_ok = uid == KEEP || (is_mine && uid == inode.uid());
-        let gid_ok = gid == KEEP || (is_mine && (gid == inode.gid() || perm::is_in_group(gid)));
+        let gid_ok = gid == KEEP || (is_mine && (gid == inode.gid() || perm::is_in_group(gid, cap::CHOWN)));
         if !uid_ok || !gid_ok {
             return Err(Errno::EPERM.into());
         }

@@ -1,6 +1,7 @@
 //! Directories and names: listing, making, removing, renaming, linking; working directory and root.
 
 use abi::{AtFlags, Dirent64Header, Errno, RenameFlags};
+use caps::cap;
 use namei::Follow;
 use zerocopy::IntoBytes;
 
@@ -16,6 +17,7 @@ use crate::fs::path::{PATH_MAX, Path, UserPath, resolve};
 use crate::fs::perm::{self, Want};
 use crate::mm::UserPtr;
 use crate::task::current;
+use crate::task::process::has_capability;
 
 /// Which of the two record formats getdents writes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -137,7 +139,7 @@ pub fn mknodat(dirfd: Fd, path: PathArg, mode: u32, device: u32) -> SysResult {
     let mut buffer = UserPath::new();
     let path = buffer.read(path)?;
     let is_device = matches!(kind, FileKind::CharDevice | FileKind::BlockDevice);
-    if is_device && !perm::is_privileged() {
+    if is_device && !has_capability(cap::MKNOD) {
         return Err(Errno::EPERM.into());
     }
     let device = if is_device { Device::decode(device) } else { Device::default() };
@@ -173,7 +175,7 @@ pub fn symlink(target: PathArg, path: PathArg) -> SysResult {
 pub fn linkat(old_dir: Fd, old: PathArg, new_dir: Fd, new: PathArg, flags: u32) -> SysResult {
     let allowed = AtFlags::SYMLINK_FOLLOW | AtFlags::EMPTY_PATH;
     let flags = AtFlags::from_bits(flags).filter(|&f| allowed.contains(f)).ok_or(Errno::EINVAL)?;
-    if flags.contains(AtFlags::EMPTY_PATH) && !perm::is_privileged() {
+    if flags.contains(AtFlags::EMPTY_PATH) && !has_capability(cap::DAC_READ_SEARCH) {
         return Err(Errno::ENOENT.into());
     }
     let mut how = flags & AtFlags::EMPTY_PATH;
@@ -273,7 +275,7 @@ pub fn chroot(path: PathArg) -> SysResult {
         return Err(Errno::ENOTDIR.into());
     }
     perm::check(place.inode(), Want::SEARCH)?;
-    if !perm::is_privileged() {
+    if !has_capability(cap::SYS_CHROOT) {
         return Err(Errno::EPERM.into());
     }
     let old = core::mem::replace(&mut current().process.fs.lock().root, place);

@@ -9,6 +9,7 @@ use namei::{Limits, Scope};
 use super::args::Path as PathArg;
 use super::{Fd, SysResult};
 use crate::fs::file::{Mode, OpenFile, Whence};
+use crate::fs::inode::FileKind;
 use crate::fs::open::{self, How};
 use crate::fs::path::UserPath;
 use crate::fs::{self, memory};
@@ -368,7 +369,10 @@ pub fn sync_file_range(fd: Fd, at: i64, len: i64, flags: u32) -> SysResult {
     if flags & !7 != 0 || at < 0 || len < 0 || at.checked_add(len).is_none() {
         return Err(Errno::EINVAL.into());
     }
-    if file.mode.contains(Mode::SEEK) { Ok(0) } else { Err(Errno::ESPIPE.into()) }
+    match file.inode().kind {
+        FileKind::Regular | FileKind::BlockDevice | FileKind::Directory | FileKind::Symlink => Ok(0),
+        _ => Err(Errno::ESPIPE.into()),
+    }
 }
 
 /// readahead(2).
@@ -383,7 +387,7 @@ pub fn readahead(fd: Fd, _: i64, _: usize) -> SysResult {
 /// posix_fadvise(2): everything is in memory, so no advice changes anything.
 pub fn fadvise64(fd: Fd, _: i64, len: i64, advice: u32) -> SysResult {
     let file = fs::files().get(fd)?;
-    if file.inode().kind == fs::inode::FileKind::Fifo {
+    if file.inode().kind == FileKind::Fifo {
         return Err(Errno::ESPIPE.into());
     }
     if len < 0 || advice > 5 { Err(Errno::EINVAL.into()) } else { Ok(0) }

@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use abi::Errno;
+use caps::cap;
 
 use super::{Restart, SysError, SysResult};
 use crate::mm::UserPtr;
@@ -287,12 +288,12 @@ pub fn get_robust_list(tid: i32, head: UserPtr<u64>, len: UserPtr<u64>) -> SysRe
         0 => current().robust_list.load(Ordering::Relaxed),
         tid => {
             let thread = process::find_thread(tid).ok_or(Errno::ESRCH)?;
-            let (uid, euid) = {
+            let (uid, is_privileged) = {
                 let cred = current().process.cred.lock();
-                (cred.uid, cred.euid)
+                (cred.uid, cred.has(cap::SYS_PTRACE))
             };
             let cred = thread.process.cred.lock();
-            if euid != 0 && [cred.uid, cred.euid, cred.suid] != [uid; 3] {
+            if !is_privileged && [cred.uid, cred.euid, cred.suid] != [uid; 3] {
                 return Err(Errno::EPERM.into());
             }
             drop(cred);

@@ -3,13 +3,14 @@
 use core::sync::atomic::Ordering;
 
 use abi::{Errno, Sysinfo, Utsname};
+use caps::{cap, secure};
 
 use super::SysResult;
 use crate::arch::x86_64::cpu;
 use crate::mm::user::{read_array, read_cstr_into};
 use crate::mm::{PAGE_SIZE, USER_TOP, UserPtr, frame};
 use crate::task::current;
-use crate::task::process::Cred;
+use crate::task::process::{self, Cred, has_capability};
 use crate::time;
 
 /// What uname(2) says; programs look at the release to decide which calls to try.
@@ -51,34 +52,63 @@ pub fn getegid() -> SysResult {
 /// -1 as an ID: leave it.
 const KEEP: u32 = u32::MAX;
 
+/// Changes the process's IDs; a change of those that count makes it undumpable and takes its death signal away (`commit_creds`).
+fn change_ids(change: impl FnOnce(&mut Cred) -> Result<(), Errno>) -> SysResult {
+    let process = &current().process;
+    let seen = |c: &Cred| [c.euid, c.egid, c.fsuid, c.fsgid];
+    let differs = {
+        let mut cred = process.cred.lock();
+        let before = seen(&cred);
+        change(&mut cred)?;
+        seen(&cred) != before
+    };
+    if differs {
+        process.dumpable.store(0, Ordering::Relaxed);
+        process.death_signal.store(0, Ordering::Relaxed);
+    }
+    Ok(0)
+}
+
+fn change_uids(change: impl FnOnce(&mut Cred) -> Result<(), Errno>) -> SysResult {
+    change_ids(|c| c.change_uids(change))
+}
+
+fn change_gids(change: impl FnOnce(&mut Cred) -> Result<(), Errno>) -> SysResult {
+    change_ids(|c| {
+        change(c)?;
+        c.fsgid = c.egid;
+        Ok(())
+    })
+}
+
+/// EPERM unless all of these may be taken by somebody who has `mine`.
+fn check_ids(wanted: &[u32], mine: &[u32], is_privileged: bool) -> Result<(), Errno> {
+    let allowed = |id: &u32| *id == KEEP || is_privileged || mine.contains(id);
+    if wanted.iter().all(allowed) { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+fn or_keep(new: u32, old: u32) -> u32 {
+    if new == KEEP { old } else { new }
+}
+
 /// setresuid(2): EINVAL is never given, since every 32-bit value is an ID here; EPERM without privilege.
 pub fn setresuid(real: u32, effective: u32, saved: u32) -> SysResult {
-    cred(|c| {
-        let mine = [c.uid, c.euid, c.suid];
-        let allowed = |id: u32| id == KEEP || c.euid == 0 || mine.contains(&id);
-        if ![real, effective, saved].into_iter().all(allowed) {
-            return Err(Errno::EPERM.into());
-        }
-        c.uid = if real == KEEP { c.uid } else { real };
-        c.euid = if effective == KEEP { c.euid } else { effective };
-        c.suid = if saved == KEEP { c.suid } else { saved };
-        c.fsuid = c.euid;
-        Ok(0)
+    change_uids(|c| {
+        check_ids(&[real, effective, saved], &[c.uid, c.euid, c.suid], c.has(cap::SETUID))?;
+        c.uid = or_keep(real, c.uid);
+        c.euid = or_keep(effective, c.euid);
+        c.suid = or_keep(saved, c.suid);
+        Ok(())
     })
 }
 
 pub fn setresgid(real: u32, effective: u32, saved: u32) -> SysResult {
-    cred(|c| {
-        let mine = [c.gid, c.egid, c.sgid];
-        let allowed = |id: u32| id == KEEP || c.euid == 0 || mine.contains(&id);
-        if ![real, effective, saved].into_iter().all(allowed) {
-            return Err(Errno::EPERM.into());
-        }
-        c.gid = if real == KEEP { c.gid } else { real };
-        c.egid = if effective == KEEP { c.egid } else { effective };
-        c.sgid = if saved == KEEP { c.sgid } else { saved };
-        c.fsgid = c.egid;
-        Ok(0)
+    change_gids(|c| {
+        check_ids(&[real, effective, saved], &[c.gid, c.egid, c.sgid], c.has(cap::SETGID))?;
+        c.gid = or_keep(real, c.gid);
+        c.egid = or_keep(effective, c.egid);
+        c.sgid = or_keep(saved, c.sgid);
+        Ok(())
     })
 }
 
@@ -86,15 +116,14 @@ pub fn setuid(id: u32) -> SysResult {
     if id == KEEP {
         return Err(Errno::EINVAL.into());
     }
-    cred(|c| {
-        if c.euid == 0 {
+    change_uids(|c| {
+        if c.has(cap::SETUID) {
             (c.uid, c.suid) = (id, id);
-        } else if id != c.uid && id != c.suid {
-            return Err(Errno::EPERM.into());
+        } else {
+            check_ids(&[id], &[c.uid, c.suid], false)?;
         }
         c.euid = id;
-        c.fsuid = id;
-        Ok(0)
+        Ok(())
     })
 }
 
@@ -102,55 +131,42 @@ pub fn setgid(id: u32) -> SysResult {
     if id == KEEP {
         return Err(Errno::EINVAL.into());
     }
-    cred(|c| {
-        if c.euid == 0 {
+    change_gids(|c| {
+        if c.has(cap::SETGID) {
             (c.gid, c.sgid) = (id, id);
-        } else if id != c.gid && id != c.sgid {
-            return Err(Errno::EPERM.into());
+        } else {
+            check_ids(&[id], &[c.gid, c.sgid], false)?;
         }
         c.egid = id;
-        c.fsgid = id;
-        Ok(0)
+        Ok(())
     })
 }
 
 pub fn setreuid(real: u32, effective: u32) -> SysResult {
-    cred(|c| {
-        let privileged = c.euid == 0;
-        if real != KEEP && !privileged && real != c.uid && real != c.euid {
-            return Err(Errno::EPERM.into());
-        }
-        if effective != KEEP && !privileged && ![c.uid, c.euid, c.suid].contains(&effective) {
-            return Err(Errno::EPERM.into());
-        }
+    change_uids(|c| {
+        check_ids(&[real], &[c.uid, c.euid], c.has(cap::SETUID))?;
+        check_ids(&[effective], &[c.uid, c.euid, c.suid], c.has(cap::SETUID))?;
         let old = c.uid;
-        c.uid = if real == KEEP { c.uid } else { real };
-        c.euid = if effective == KEEP { c.euid } else { effective };
+        c.uid = or_keep(real, c.uid);
+        c.euid = or_keep(effective, c.euid);
         if real != KEEP || (effective != KEEP && effective != old) {
             c.suid = c.euid;
         }
-        c.fsuid = c.euid;
-        Ok(0)
+        Ok(())
     })
 }
 
 pub fn setregid(real: u32, effective: u32) -> SysResult {
-    cred(|c| {
-        let privileged = c.euid == 0;
-        if real != KEEP && !privileged && real != c.gid && real != c.egid {
-            return Err(Errno::EPERM.into());
-        }
-        if effective != KEEP && !privileged && ![c.gid, c.egid, c.sgid].contains(&effective) {
-            return Err(Errno::EPERM.into());
-        }
+    change_gids(|c| {
+        check_ids(&[real], &[c.gid, c.egid], c.has(cap::SETGID))?;
+        check_ids(&[effective], &[c.gid, c.egid, c.sgid], c.has(cap::SETGID))?;
         let old = c.gid;
-        c.gid = if real == KEEP { c.gid } else { real };
-        c.egid = if effective == KEEP { c.egid } else { effective };
+        c.gid = or_keep(real, c.gid);
+        c.egid = or_keep(effective, c.egid);
         if real != KEEP || (effective != KEEP && effective != old) {
             c.sgid = c.egid;
         }
-        c.fsgid = c.egid;
-        Ok(0)
+        Ok(())
     })
 }
 
@@ -171,23 +187,28 @@ pub fn getresgid(real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr<u32
 
 /// setfsuid(2): the old value, whatever happens.
 pub fn setfsuid(id: u32) -> SysResult {
-    Ok(cred(|c| {
-        let old = c.fsuid;
-        if id != KEEP && (c.euid == 0 || [c.uid, c.euid, c.suid, c.fsuid].contains(&id)) {
+    let mut old = 0;
+    change_ids(|c| {
+        old = c.fsuid;
+        if id != KEEP && (c.has(cap::SETUID) || [c.uid, c.euid, c.suid, c.fsuid].contains(&id)) {
             c.fsuid = id;
+            c.caps.fsuid_changed(old, id);
         }
-        old
-    }) as usize)
+        Ok(())
+    })?;
+    Ok(old as usize)
 }
 
 pub fn setfsgid(id: u32) -> SysResult {
-    Ok(cred(|c| {
-        let old = c.fsgid;
-        if id != KEEP && (c.euid == 0 || [c.gid, c.egid, c.sgid, c.fsgid].contains(&id)) {
+    let mut old = 0;
+    change_ids(|c| {
+        old = c.fsgid;
+        if id != KEEP && (c.has(cap::SETGID) || [c.gid, c.egid, c.sgid, c.fsgid].contains(&id)) {
             c.fsgid = id;
         }
-        old
-    }) as usize)
+        Ok(())
+    })?;
+    Ok(old as usize)
 }
 
 const NGROUPS_MAX: usize = 65_536;
@@ -207,7 +228,7 @@ pub fn getgroups(size: i32, list: UserPtr<u32>) -> SysResult {
 }
 
 pub fn setgroups(size: usize, list: UserPtr<u32>) -> SysResult {
-    if cred(|c| c.euid) != 0 {
+    if !has_capability(cap::SETGID) {
         return Err(Errno::EPERM.into());
     }
     if size > NGROUPS_MAX {
@@ -248,7 +269,7 @@ pub fn uname(out: UserPtr<Utsname>) -> SysResult {
 const HOST_NAME_MAX: usize = 64;
 
 fn read_name(name: UserPtr<u8>, len: usize) -> Result<[u8; 65], super::SysError> {
-    if cred(|c| c.euid) != 0 {
+    if !has_capability(cap::SYS_ADMIN) {
         return Err(Errno::EPERM.into());
     }
     if len > HOST_NAME_MAX {
@@ -278,7 +299,7 @@ pub fn sysinfo(out: UserPtr<Sysinfo>) -> SysResult {
         uptime: (time::monotonic_ns() / time::NS_PER_SEC).cast_signed(),
         totalram: (usage.total * PAGE_SIZE) as u64,
         freeram: (usage.free * PAGE_SIZE) as u64,
-        procs: u16::try_from(crate::task::process::counts().1).unwrap_or(u16::MAX),
+        procs: u16::try_from(process::counts().1).unwrap_or(u16::MAX),
         mem_unit: 1,
         ..Sysinfo::default()
     };
@@ -329,7 +350,10 @@ mod op {
     pub(super) const GET_NAME: i32 = 16;
     pub(super) const GET_SECCOMP: i32 = 21;
     pub(super) const CAPBSET_READ: i32 = 23;
+    pub(super) const CAPBSET_DROP: i32 = 24;
     pub(super) const GET_TSC: i32 = 25;
+    pub(super) const GET_SECUREBITS: i32 = 27;
+    pub(super) const SET_SECUREBITS: i32 = 28;
     pub(super) const SET_TIMERSLACK: i32 = 29;
     pub(super) const GET_TIMERSLACK: i32 = 30;
     pub(super) const SET_CHILD_SUBREAPER: i32 = 36;
@@ -338,11 +362,56 @@ mod op {
     pub(super) const GET_NO_NEW_PRIVS: i32 = 39;
     pub(super) const SET_THP_DISABLE: i32 = 41;
     pub(super) const GET_THP_DISABLE: i32 = 42;
+    pub(super) const CAP_AMBIENT: i32 = 47;
     pub(super) const SET_VMA: i32 = 0x5356_4d41;
 }
 
-/// Highest capability number, CAP_CHECKPOINT_RESTORE.
-const LAST_CAPABILITY: usize = 40;
+/// The operations of prctl(2) on capabilities.
+#[inline(never)]
+fn prctl_caps(option: i32, a: usize, b: usize, c: usize, d: usize) -> SysResult {
+    const IS_SET: usize = 1;
+    const RAISE: usize = 2;
+    const LOWER: usize = 3;
+    const CLEAR_ALL: usize = 4;
+    let of = |number: usize| u32::try_from(number).ok().filter(|&n| n <= cap::LAST).ok_or(Errno::EINVAL);
+    let has = |set: u64, capability: u32| Ok((set >> capability & 1) as usize);
+    let mut cred = current().process.cred.lock();
+    let caps = &mut cred.caps;
+    let done = match option {
+        op::CAPBSET_READ => return has(caps.bounding, of(a)?),
+        op::CAPBSET_DROP if !caps.has(cap::SETPCAP) => return Err(Errno::EPERM.into()),
+        op::CAPBSET_DROP => caps.drop_bound(of(a)?),
+        op::GET_SECUREBITS => return Ok(caps.secure as usize),
+        op::SET_SECUREBITS => caps.set_secure(u32::try_from(a).map_err(|_| Errno::EPERM)?),
+        op::GET_KEEPCAPS => return Ok(usize::from(caps.secure & secure::KEEP_CAPS != 0)),
+        op::SET_KEEPCAPS if a > 1 => return Err(Errno::EINVAL.into()),
+        op::SET_KEEPCAPS => caps.set_keep(a == 1),
+        _ if a == CLEAR_ALL => {
+            if b | c | d != 0 {
+                return Err(Errno::EINVAL.into());
+            }
+            caps.ambient = 0;
+            Ok(())
+        }
+        _ => {
+            let capability = of(b)?;
+            if c | d != 0 {
+                return Err(Errno::EINVAL.into());
+            }
+            match a {
+                IS_SET => return has(caps.ambient, capability),
+                RAISE => caps.raise_ambient(capability),
+                LOWER => {
+                    caps.lower_ambient(capability);
+                    Ok(())
+                }
+                _ => return Err(Errno::EINVAL.into()),
+            }
+        }
+    };
+    done.map_err(|_| Errno::EPERM)?;
+    Ok(0)
+}
 
 pub fn prctl(option: i32, a: usize, b: usize, c: usize, d: usize) -> SysResult {
     let process = &current().process;
@@ -381,7 +450,8 @@ pub fn prctl(option: i32, a: usize, b: usize, c: usize, d: usize) -> SysResult {
             return Ok(usize::from(process.no_new_privs.load(Ordering::Relaxed)));
         }
         op::SET_TIMERSLACK => {
-            let value = if a == 0 { 50_000 } else { a as u64 };
+            let value =
+                if a == 0 { process.timer_slack_default_ns.load(Ordering::Relaxed) } else { a as u64 };
             process.timer_slack_ns.store(value, Ordering::Relaxed);
         }
         op::GET_TIMERSLACK => return Ok(process.timer_slack_ns.load(Ordering::Relaxed) as usize),
@@ -396,17 +466,14 @@ pub fn prctl(option: i32, a: usize, b: usize, c: usize, d: usize) -> SysResult {
         op::GET_CHILD_SUBREAPER => {
             UserPtr::<u32>::new(a).write(&u32::from(process.subreaper.load(Ordering::Relaxed)))?;
         }
-        op::CAPBSET_READ => {
-            return if a <= LAST_CAPABILITY { Ok(1) } else { Err(Errno::EINVAL.into()) };
-        }
+        op::CAPBSET_READ
+        | op::CAPBSET_DROP
+        | op::GET_SECUREBITS
+        | op::SET_SECUREBITS
+        | op::GET_KEEPCAPS
+        | op::SET_KEEPCAPS
+        | op::CAP_AMBIENT => return prctl_caps(option, a, b, c, d),
         op::GET_TSC => UserPtr::<u32>::new(a).write(&1)?,
-        op::GET_KEEPCAPS => return Ok(usize::from(process.keep_caps.load(Ordering::Relaxed))),
-        op::SET_KEEPCAPS => {
-            if a > 1 {
-                return Err(Errno::EINVAL.into());
-            }
-            process.keep_caps.store(a == 1, Ordering::Relaxed);
-        }
         op::GET_TIMING | op::GET_SECCOMP | op::GET_THP_DISABLE => {}
         // Huge pages are never used behind a program's back.
         op::SET_THP_DISABLE => {}
@@ -417,22 +484,63 @@ pub fn prctl(option: i32, a: usize, b: usize, c: usize, d: usize) -> SysResult {
     Ok(0)
 }
 
+/// Versions of the interface to capabilities (linux/capability.h), and how many words a set has in each.
+const CAPABILITY_VERSION_1: u32 = 0x1998_0330;
+const CAPABILITY_VERSION_2: u32 = 0x2007_1026;
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 
-/// capget(2): root has everything, others nothing.
+/// Words of a set, and the process that is meant: 0 for the caller. EINVAL for an unknown version, which is replaced by the newest.
+fn read_header(header: UserPtr<u32>) -> Result<(usize, u32), Errno> {
+    let words = match header.read()? {
+        CAPABILITY_VERSION_1 => 1,
+        CAPABILITY_VERSION_2 | CAPABILITY_VERSION_3 => 2,
+        _ => {
+            header.write(&CAPABILITY_VERSION_3)?;
+            return Err(Errno::EINVAL);
+        }
+    };
+    Ok((words, header.add(1).read()?))
+}
+
+/// capget(2).
 pub fn capget(header: UserPtr<u32>, data: UserPtr<u32>) -> SysResult {
-    let version: u32 = header.read()?;
-    if version != CAPABILITY_VERSION_3 {
-        header.write(&CAPABILITY_VERSION_3)?;
-        return if data.is_null() { Ok(0) } else { Err(Errno::EINVAL.into()) };
+    let (words, pid) = match read_header(header) {
+        Err(Errno::EINVAL) if data.is_null() => return Ok(0),
+        other => other?,
+    };
+    if data.is_null() {
+        return Ok(0);
     }
-    let all: u64 = if cred(|c| c.euid) == 0 { (1 << (LAST_CAPABILITY + 1)) - 1 } else { 0 };
-    let (low, high) = (all as u32, (all >> 32) as u32);
-    if !data.is_null() {
-        for (index, value) in [low, low, 0, high, high, 0].into_iter().enumerate() {
-            data.add(index).write(&value)?;
+    let me = current();
+    let caps = match pid {
+        _ if pid.cast_signed() < 0 => return Err(Errno::EINVAL.into()),
+        0 => me.process.cred.lock().caps,
+        _ => process::find_thread(pid).ok_or(Errno::ESRCH)?.process.cred.lock().caps,
+    };
+    for word in 0..words {
+        for (index, set) in [caps.effective, caps.permitted, caps.inheritable].into_iter().enumerate() {
+            data.add(word * 3 + index).write(&((set >> (32 * word)) as u32))?;
         }
     }
+    Ok(0)
+}
+
+/// capset(2): of the caller only.
+pub fn capset(header: UserPtr<u32>, data: UserPtr<u32>) -> SysResult {
+    let (words, pid) = read_header(header)?;
+    let me = current();
+    if pid != 0 && pid != me.tid {
+        return Err(Errno::EPERM.into());
+    }
+    let mut sets = [0u64; 3];
+    for word in 0..words {
+        for (index, set) in sets.iter_mut().enumerate() {
+            *set |= u64::from(data.add(word * 3 + index).read()?) << (32 * word);
+        }
+    }
+    let [effective, permitted, inheritable] = sets.map(|set| set & caps::ALL);
+    let mut cred = me.process.cred.lock();
+    cred.caps.set(effective, permitted, inheritable).map_err(|_| Errno::EPERM)?;
     Ok(0)
 }
 

@@ -3,10 +3,12 @@
 use alloc::sync::Arc;
 
 use abi::{Errno, Rlimit64, Rusage, Timeval, Tms};
+use caps::cap;
 
 use super::SysResult;
 use crate::mm::{PAGE_SIZE, UserPtr};
 use crate::task::clock::clock_ticks;
+use crate::task::process::has_capability;
 use crate::task::process::{self, rlimit};
 use crate::task::usage::{self, Usage};
 use crate::task::{Process, current, signal};
@@ -23,19 +25,19 @@ fn process_of(tid: i32) -> Result<Arc<Process>, Errno> {
     }
 }
 
-/// Only root sees and sets limits of processes that run for others.
+/// Only CAP_SYS_RESOURCE sees and sets limits of processes that run for others.
 fn check_permission(target: &Process) -> Result<(), Errno> {
     let me = &current().process;
     if target.pid == me.pid {
         return Ok(());
     }
-    let (uid, gid, euid) = {
+    let (uid, gid, is_privileged) = {
         let cred = me.cred.lock();
-        (cred.uid, cred.gid, cred.euid)
+        (cred.uid, cred.gid, cred.has(cap::SYS_RESOURCE))
     };
     let cred = target.cred.lock();
     let same = [cred.uid, cred.euid, cred.suid] == [uid; 3] && [cred.gid, cred.egid, cred.sgid] == [gid; 3];
-    if same || euid == 0 { Ok(()) } else { Err(Errno::EPERM) }
+    if same || is_privileged { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// prlimit64(2).
@@ -44,7 +46,7 @@ pub fn prlimit64(tid: i32, resource: u32, new: UserPtr<Rlimit64>, old: UserPtr<R
     let target = process_of(tid)?;
     check_permission(&target)?;
     let resource = usize::try_from(resource).unwrap_or(usize::MAX);
-    let privileged = current().process.cred.lock().euid == 0;
+    let privileged = has_capability(cap::SYS_RESOURCE);
     let before = target.change_limits(|limits| -> Result<_, Errno> {
         let limit = limits.0.get_mut(resource).ok_or(Errno::EINVAL)?;
         let before = *limit;

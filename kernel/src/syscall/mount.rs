@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 
 use abi::Errno;
+use caps::cap;
 use namei::Follow;
 
 use super::args::Path as PathArg;
@@ -10,7 +11,8 @@ use super::{Fd, SysResult};
 use crate::fs::dentry::Dentry;
 use crate::fs::mount::{self, FileSystem, Mount, flag};
 use crate::fs::path::{Path, UserPath, resolve};
-use crate::fs::{devfs, mqueue, names, perm, proc, tmpfs};
+use crate::fs::{devfs, mqueue, names, proc, tmpfs};
+use crate::task::process::has_capability;
 
 /// Further `MS_*` flags of the call itself.
 mod action {
@@ -95,7 +97,7 @@ pub fn mount(source: PathArg, target: PathArg, kind: PathArg, flags: u64, data: 
     let source = read_optional(b, source)?;
     let options = read_optional(c, data)?;
     let target = resolve(Fd::CWD, UserPath::new().read(target)?, Follow::Yes)?;
-    if !perm::is_privileged() {
+    if !has_capability(cap::SYS_ADMIN) {
         return Err(Errno::EPERM.into());
     }
     let flags = flags as u32 & !action::SILENT;
@@ -152,7 +154,7 @@ pub fn umount2(target: PathArg, flags: u32) -> SysResult {
     if !Arc::ptr_eq(&dentry, &mount.root) {
         return Err(Errno::EINVAL.into());
     }
-    if !perm::is_privileged() {
+    if !has_capability(cap::SYS_ADMIN) {
         return Err(Errno::EPERM.into());
     }
     if flags & EXPIRE != 0 {
@@ -165,7 +167,7 @@ pub fn umount2(target: PathArg, flags: u32) -> SysResult {
 /// swapon(2): nothing here can be a swap area, as on Linux nothing on a tmpfs can.
 pub fn swapon(path: PathArg, flags: u32) -> SysResult {
     const VALID: u32 = 0x7_ffff;
-    if !perm::is_privileged() {
+    if !has_capability(cap::SYS_ADMIN) {
         return Err(Errno::EPERM.into());
     }
     if flags & !VALID == 0 {
@@ -182,5 +184,5 @@ pub fn swapoff(path: PathArg) -> SysResult {
 /// pivot_root(2): only for namespaces, which there are none of.
 pub fn pivot_root(new: PathArg, _: PathArg) -> SysResult {
     names::resolve_directory(Fd::CWD, UserPath::new().read(new)?)?;
-    if perm::is_privileged() { Err(Errno::EINVAL.into()) } else { Err(Errno::EPERM.into()) }
+    if has_capability(cap::SYS_ADMIN) { Err(Errno::EINVAL.into()) } else { Err(Errno::EPERM.into()) }
 }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use abi::{Errno, IoVec, OpenFlags};
 
 use super::file::{IoVecs, on_exec};
-use super::{Fd, SysError, SysResult};
+use super::{Failure, Fd, SysError, SysResult};
 use crate::fs;
 use crate::fs::eventfd::{self, Taking};
 use crate::fs::file::{Mode, OpenFile};
@@ -542,7 +542,18 @@ pub fn vmsplice(fd: Fd, vectors: UserPtr<IoVec>, count: usize, flags: u32) -> Sy
     let vectors = IoVecs::read(vectors, count)?;
     let wait = waits(&file, flags);
     if file.mode.contains(Mode::WRITE) {
-        end.pipe.write(&mut Source::iovecs(vectors.all()), wait, false)
+        let mut src = Source::iovecs(vectors.all());
+        if src.remaining() == 0 {
+            return Ok(0);
+        }
+        // Waits for some room, then fills what there is: a caller that drains the pipe itself takes the rest later.
+        loop {
+            end.pipe.wait_writable(wait)?;
+            match end.pipe.write(&mut src, false, false) {
+                Err(error) if wait && error.failure() == Failure::Errno(Errno::EAGAIN) => {}
+                result => return result,
+            }
+        }
     } else {
         end.pipe.read(&mut Sink::iovecs(vectors.all()), wait)
     }

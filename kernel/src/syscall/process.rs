@@ -7,6 +7,7 @@ use abi::{Errno, Rusage, SigInfo};
 
 use super::args::Path;
 use super::{Fd, SysResult};
+use crate::fs;
 use crate::mm::{UserPtr, read_cstr};
 use crate::task::children::{self, Options, Which};
 use crate::task::clone::{self, CloneFlags, Request};
@@ -64,6 +65,7 @@ pub extern "C" fn clone(flags: u64, stack: u64, parent_tid: u64, child_tid: u64,
         child_tid: child_tid as usize,
         tls: tls as usize,
         pidfd: parent_tid as usize,
+        wanted_tid: None,
     };
     super::encode(start(request))
 }
@@ -79,7 +81,16 @@ fn start(request: Request) -> SysResult {
 }
 
 fn plain(flags: CloneFlags) -> Request {
-    Request { flags, exit_signal: SIGCHLD, stack: 0, parent_tid: 0, child_tid: 0, tls: 0, pidfd: 0 }
+    Request {
+        flags,
+        exit_signal: SIGCHLD,
+        stack: 0,
+        parent_tid: 0,
+        child_tid: 0,
+        tls: 0,
+        pidfd: 0,
+        wanted_tid: None,
+    }
 }
 
 pub extern "C" fn fork() -> isize {
@@ -92,6 +103,8 @@ pub extern "C" fn vfork() -> isize {
 
 const CLONE_ARGS_SIZE_VER0: usize = 64;
 const CLONE_ARGS_SIZE: usize = 88;
+/// Levels of namespaces that Linux has at most (MAX_PID_NS_LEVEL).
+const MAX_PID_NS_LEVEL: u64 = 32;
 
 /// clone3(2).
 pub extern "C" fn clone3(args: u64, size: u64) -> isize {
@@ -138,11 +151,21 @@ fn clone3_checked(args: UserPtr<u8>, size: usize) -> SysResult {
         || (flags.intersects(CloneFlags::THREAD | CloneFlags::PARENT) && exit_signal != 0)
         || bad_stack
         || (set_tid == 0) != (set_tid_size == 0)
-        || set_tid != 0
-        || cgroup != 0
+        || set_tid_size > MAX_PID_NS_LEVEL
     {
         return Err(Errno::EINVAL.into());
     }
+    // There are no control groups: no descriptor is one.
+    if flags.contains(CloneFlags::INTO_CGROUP) {
+        fs::files().get_any(Fd(cgroup as i32))?;
+        return Err(Errno::EBADF.into());
+    }
+    // With one namespace there is one number to choose.
+    let wanted_tid = match set_tid_size {
+        0 => None,
+        1 => Some(UserPtr::<i32>::new(set_tid as usize).read()?),
+        _ => return Err(Errno::EINVAL.into()),
+    };
     start(Request {
         flags,
         exit_signal: exit_signal as u32,
@@ -151,6 +174,7 @@ fn clone3_checked(args: UserPtr<u8>, size: usize) -> SysResult {
         child_tid: child_tid as usize,
         tls: tls as usize,
         pidfd: pidfd as usize,
+        wanted_tid,
     })
 }
 
@@ -220,7 +244,7 @@ pub fn waitid(kind: i32, id: i32, info: UserPtr<SigInfo>, flags: u32, usage: Use
         P_PGID if id > 0 => Which::Group(id.unsigned_abs()),
         P_PGID if id == 0 => Which::Group(current().process.group.load(Ordering::Relaxed)),
         P_PIDFD if id >= 0 => {
-            let target = crate::fs::pidfd::target(Fd(id))?;
+            let target = fs::pidfd::target(Fd(id))?;
             if target.is_gone {
                 return Err(Errno::ECHILD.into());
             }
@@ -317,7 +341,7 @@ pub fn setsid() -> SysResult {
     }
     me.session.store(me.pid, Relaxed);
     me.group.store(me.pid, Relaxed);
-    crate::fs::leave_controlling_terminal(me);
+    fs::leave_controlling_terminal(me);
     Ok(me.pid as usize)
 }
 

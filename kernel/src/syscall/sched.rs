@@ -4,11 +4,13 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use abi::{Errno, SchedAttr, SchedPolicy, Timespec};
+use caps::cap;
 
 use super::SysResult;
 use crate::arch::x86_64::cpu;
 use crate::mm::UserPtr;
 use crate::task::priority::Policy;
+use crate::task::process::has_capability;
 use crate::task::process::{self, rlimit};
 use crate::task::{Process, Thread, current, sched};
 
@@ -24,8 +26,9 @@ fn euid() -> u32 {
     current().process.cred.lock().euid
 }
 
-fn is_root() -> bool {
-    euid() == 0
+/// CAP_SYS_NICE.
+fn may_schedule() -> bool {
+    has_capability(cap::SYS_NICE)
 }
 
 /// Whether the caller's effective user is the one that `target` runs for.
@@ -88,7 +91,7 @@ pub fn getpriority(which: i32, who: i32) -> SysResult {
 /// Whether a thread's nice value may become this (RLIMIT_NICE).
 fn may_be_nice(thread: &Thread, nice: i32) -> bool {
     let limit = thread.process.limit(rlimit::NICE);
-    u64::from((20 - nice).unsigned_abs()) <= limit || is_root()
+    u64::from((20 - nice).unsigned_abs()) <= limit || may_schedule()
 }
 
 pub fn setpriority(which: i32, who: i32, value: i32) -> SysResult {
@@ -97,7 +100,7 @@ pub fn setpriority(which: i32, who: i32, value: i32) -> SysResult {
     for_each(priority_kind(which)?, who, &mut |thread| {
         let nice = &thread.priorities.nice;
         let me = current().process.cred.lock().uid;
-        if !is_same_owner(&thread.process) && thread.process.cred.lock().euid != me && !is_root() {
+        if !is_same_owner(&thread.process) && thread.process.cred.lock().euid != me && !may_schedule() {
             result = Err(Errno::EPERM);
         } else if value < nice.load(Ordering::Relaxed) && !may_be_nice(thread, value) {
             result = Err(Errno::EACCES);
@@ -163,7 +166,7 @@ fn apply(thread: &Thread, wish: &Wish) -> SysResult {
         || leaves_idle
         || old.reset_on_fork && !reset_on_fork
         || !is_same_owner(&thread.process))
-        && !is_root()
+        && !may_schedule()
     {
         return Err(Errno::EPERM.into());
     }
@@ -355,7 +358,7 @@ fn io_kind(which: i32) -> Result<Whom, Errno> {
 pub fn ioprio_set(which: i32, who: i32, priority: i32) -> SysResult {
     let priority = priority.cast_unsigned();
     match priority >> io_class::SHIFT & 7 {
-        io_class::REALTIME if !is_root() => return Err(Errno::EPERM.into()),
+        io_class::REALTIME if !may_schedule() => return Err(Errno::EPERM.into()),
         io_class::REALTIME | io_class::BEST_EFFORT | io_class::IDLE => {}
         io_class::NONE if priority & 7 == 0 => {}
         _ => return Err(Errno::EINVAL.into()),
@@ -367,7 +370,7 @@ pub fn ioprio_set(which: i32, who: i32, priority: i32) -> SysResult {
             (cred.uid, cred.euid)
         };
         let target = thread.process.cred.lock().uid;
-        if target != uid && target != euid && euid != 0 {
+        if target != uid && target != euid && !may_schedule() {
             result = Err(Errno::EPERM);
         } else {
             thread.priorities.io.store(priority & 0xffff, Ordering::Relaxed);
@@ -426,7 +429,7 @@ pub fn sched_setaffinity(tid: i32, len: usize, mask: UserPtr<u8>) -> SysResult {
     let mut bytes = [0; MASK_SIZE];
     mask.read_bytes(bytes.get_mut(..len.min(MASK_SIZE)).unwrap_or_default())?;
     let thread = thread_of(tid)?;
-    if !is_same_owner(&thread.process) && !is_root() {
+    if !is_same_owner(&thread.process) && !may_schedule() {
         return Err(Errno::EPERM.into());
     }
     let bits = u64::from_le_bytes(bytes) & cpu::online_mask();

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use abi::{Errno, OpenFlags, SigInfo, SigSet, Sigaction, Signal, StackT};
+use caps::cap;
 use fdmap::OnExec;
 use sigstate::{AltStack, AltStackError, Info};
 
@@ -197,9 +198,9 @@ fn check_permission(target: &Process, signal: Option<Signal>) -> Result<(), Errn
     if target.pid == me.pid {
         return Ok(());
     }
-    let (uid, euid) = {
+    let (uid, euid, is_privileged) = {
         let cred = me.cred.lock();
-        (cred.uid, cred.euid)
+        (cred.uid, cred.euid, cred.has(cap::KILL))
     };
     let (target_uid, target_suid) = {
         let cred = target.cred.lock();
@@ -208,7 +209,7 @@ fn check_permission(target: &Process, signal: Option<Signal>) -> Result<(), Errn
     let is_same_user = [uid, euid].into_iter().any(|id| id == target_uid || id == target_suid);
     let continues = signal == Some(Signal::SIGCONT)
         && target.session.load(Ordering::Relaxed) == me.session.load(Ordering::Relaxed);
-    if euid == 0 || is_same_user || continues { Ok(()) } else { Err(Errno::EPERM) }
+    if is_privileged || is_same_user || continues { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// What a signal says that the calling process sends.
@@ -259,8 +260,7 @@ fn kill_others(pid: i32, number: i32) -> SysResult {
     let in_group = |group: u32| move |target: &Process| target.group.load(Ordering::Relaxed) == group;
     match pid {
         1.. => {
-            let target = process::find(pid.unsigned_abs()).ok_or(Errno::ESRCH)?;
-            send_to(&target, number)?;
+            send_to(&*process_of(pid.unsigned_abs())?, number)?;
             Ok(0)
         }
         0 => send_to_all(number, in_group(me.group.load(Ordering::Relaxed))),
@@ -268,6 +268,13 @@ fn kill_others(pid: i32, number: i32) -> SysResult {
         i32::MIN => Err(Errno::ESRCH.into()),
         _ => send_to_all(number, in_group(pid.unsigned_abs())),
     }
+}
+
+/// The process of a number, which may be that of any of its threads. ESRCH.
+fn process_of(pid: u32) -> Result<Arc<Process>, Errno> {
+    process::find(pid)
+        .or_else(|| process::find_thread(pid).map(|thread| thread.process.clone()))
+        .ok_or(Errno::ESRCH)
 }
 
 /// A thread, of a certain process if one is named. ESRCH.
@@ -330,7 +337,7 @@ pub fn rt_sigqueueinfo(pid: i32, number: i32, info: UserPtr<SigInfo>) -> SysResu
     let (info, code) = read_info(number, info)?;
     check_forgery(code, pid, current().process.pid)?;
     let pid = u32::try_from(pid).map_err(|_| Errno::ESRCH)?;
-    let target = process::find(pid).ok_or(Errno::ESRCH)?;
+    let target = process_of(pid)?;
     let signal = signal_or_none(number)?;
     check_permission(&target, signal)?;
     if let (Some(_), Some(info)) = (signal, signal::compact(&info)) {

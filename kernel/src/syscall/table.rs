@@ -212,7 +212,7 @@ syscalls! {
     69 => msgsnd(msqid: i32, msgp: UserPtr<i64>, msgsz: usize, msgflg: u32) = sysv::msgsnd, Full;
     70 => msgrcv(msqid: i32, msgp: UserPtr<i64>, msgsz: usize, msgtyp: i64, msgflg: u32) = sysv::msgrcv, Full;
     71 => msgctl(msqid: i32, cmd: u32, buf: usize) = sysv::msgctl, Full;
-    72 => fcntl(fd: Fd, cmd: u32, arg: usize) = fcntl::fcntl, Partial("leases, directory notification");
+    72 => fcntl(fd: Fd, cmd: u32, arg: usize) = fcntl::fcntl, Partial("leases, directory notification; SIGIO for room in a socket");
     73 => flock(fd: Fd, operation: u32) = fcntl::flock, Full;
     74 => fsync(fd: Fd) = file::fsync, Full;
     75 => fdatasync(fd: Fd) = file::fsync, Full;
@@ -263,7 +263,8 @@ syscalls! {
     122 => setfsuid(uid: u32) = identity::setfsuid, Full;
     123 => setfsgid(gid: u32) = identity::setfsgid, Full;
     124 => getsid(pid: i32) = process::getsid, Full;
-    125 => capget(header: UserPtr<u32>, data: UserPtr<u32>) = identity::capget, Partial("root has every capability, others none");
+    125 => capget(header: UserPtr<u32>, data: UserPtr<u32>) = identity::capget, Full;
+    126 => capset(header: UserPtr<u32>, data: UserPtr<u32>) = identity::capset, Full;
     127 => rt_sigpending(set: UserPtr<u8>, sigsetsize: usize) = signal::rt_sigpending, Full;
     128 => rt_sigtimedwait(set: UserPtr<abi::SigSet>, info: UserPtr<abi::SigInfo>, timeout: UserPtr<abi::Timespec>, sigsetsize: usize) = signal::rt_sigtimedwait, Full;
     129 => rt_sigqueueinfo(pid: i32, sig: i32, info: UserPtr<abi::SigInfo>) = signal::rt_sigqueueinfo, Full;
@@ -417,7 +418,7 @@ syscalls! {
     334 => rseq(area: UserPtr<u8>, len: u32, flags: u32, sig: u32) = process::rseq, Full;
     424 => pidfd_send_signal(pidfd: Fd, sig: i32, info: UserPtr<abi::SigInfo>, flags: u32) = pidfd::pidfd_send_signal, Full;
     434 => pidfd_open(pid: i32, flags: u32) = pidfd::pidfd_open, Full;
-    435 => clone3(args: UserPtr<u8>, size: usize) => stubs::clone3_entry, Partial("namespaces, cgroups, set_tid");
+    435 => clone3(args: UserPtr<u8>, size: usize) => stubs::clone3_entry, Partial("namespaces, cgroups");
     436 => close_range(first: u32, last: u32, flags: u32) = file::close_range, Full;
     437 => openat2(dirfd: Fd, path: Path, how: UserPtr<abi::OpenHow>, size: usize) = file::openat2, Full;
     438 => pidfd_getfd(pidfd: Fd, targetfd: Fd, flags: u32) = pidfd::pidfd_getfd, Full;

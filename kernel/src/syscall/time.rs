@@ -1,10 +1,12 @@
 //! Clocks and sleeping: clock_gettime(2), nanosleep(2) and their relatives. Timers are in `timers.rs`.
 
 use abi::{Errno, Timespec, Timeval, Timezone};
+use caps::cap;
 
 use super::{Restart, SysError, SysResult};
 use crate::mm::UserPtr;
 use crate::task::clock::{COARSE_NS, Clock, id};
+use crate::task::process::has_capability;
 use crate::task::signal::{restart_with, timers};
 use crate::task::{WaitError, WaitQueue, current};
 use crate::time;
@@ -53,7 +55,7 @@ fn set_wall_clock(ns: u64) -> SysResult {
     if ns >= SETTABLE_NS {
         return Err(Errno::EINVAL.into());
     }
-    if current().process.cred.lock().euid != 0 {
+    if !has_capability(cap::SYS_TIME) {
         return Err(Errno::EPERM.into());
     }
     if ns < time::monotonic_ns() {

@@ -1,6 +1,7 @@
 //! Timers that send signals: alarm(2), setitimer(2), timer_create(2) and their relatives.
 
 use abi::{Errno, Itimerspec, Itimerval, OpenFlags, Signal, Timespec, Timeval};
+use caps::cap;
 use fdmap::OnExec;
 
 use super::time::ABSOLUTE;
@@ -9,6 +10,7 @@ use crate::fs;
 use crate::fs::timerfd::{self, OnClockSet};
 use crate::mm::UserPtr;
 use crate::task::clock::{Clock, id};
+use crate::task::process::has_capability;
 use crate::task::signal::timers::{self, Base, Notify, Setting};
 use crate::task::{current, process};
 use crate::time::NS_PER_SEC;
@@ -152,7 +154,7 @@ pub fn timerfd_create(number: i32, flags: u32) -> SysResult {
     let allowed = OpenFlags::CLOEXEC | OpenFlags::NONBLOCK;
     let flags = OpenFlags::from_bits(flags).filter(|&flags| allowed.contains(flags)).ok_or(Errno::EINVAL)?;
     let has_alarm = matches!(number, id::REALTIME_ALARM | id::BOOTTIME_ALARM);
-    if has_alarm && current().process.cred.lock().euid != 0 {
+    if has_alarm && !has_capability(cap::WAKE_ALARM) {
         return Err(Errno::EPERM.into());
     }
     let file = timerfd::new(number, clock, flags & OpenFlags::NONBLOCK);

@@ -3,11 +3,12 @@
 use core::sync::atomic::Ordering;
 
 use abi::Errno;
+use caps::cap;
 
 use super::process::Process;
 use super::sched::current;
 
-/// PTRACE_MODE_ATTACH or _READ with the real credentials: the same user in every respect, or root; and not a process that made itself
+/// PTRACE_MODE_ATTACH or _READ with the real credentials: the same user in every respect, or CAP_SYS_PTRACE; and not a process that made itself
 /// undumpable. EPERM.
 pub fn check_access(target: &Process) -> Result<(), Errno> {
     let me = &current().process;
@@ -16,7 +17,7 @@ pub fn check_access(target: &Process) -> Result<(), Errno> {
     }
     let (uid, gid, privileged) = {
         let cred = me.cred.lock();
-        (cred.uid, cred.gid, cred.euid == 0)
+        (cred.uid, cred.gid, cred.has(cap::SYS_PTRACE))
     };
     if privileged {
         return Ok(());

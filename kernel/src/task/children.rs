@@ -150,16 +150,17 @@ pub fn announce_death(dead: &Arc<Process>) {
     let heir = new_parent(dead);
     let orphans = core::mem::take(&mut *dead.children.lock());
     for orphan in &orphans {
-        let death_signal = orphan.death_signal.load(Ordering::Relaxed);
-        if death_signal != 0 {
-            super::signal::send_kernel(orphan, death_signal);
-        }
         match &heir {
             Some(heir) => {
                 orphan.parent.store(heir.pid, Ordering::Relaxed);
                 // An adopted child's end is always announced by SIGCHLD.
                 orphan.exit_signal.store(SIGCHLD, Ordering::Relaxed);
                 heir.children.lock().push(orphan.clone());
+                // Whoever gets it finds the new parent.
+                let death_signal = orphan.death_signal.load(Ordering::Relaxed);
+                if death_signal != 0 {
+                    super::signal::send_kernel(orphan, death_signal);
+                }
                 if orphan.zombie.load(Ordering::Acquire) {
                     notify(heir, orphan);
                 }

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use abi::Errno;
+use caps::cap;
 
 use super::process::{self, Process};
 use super::thread::{Thread, work};
@@ -56,6 +57,8 @@ pub struct Request {
     pub child_tid: usize,
     pub tls: usize,
     pub pidfd: usize,
+    /// The number that the child is to have.
+    pub wanted_tid: Option<i32>,
 }
 
 /// Threads that the machine may have: each costs a kernel stack.
@@ -81,8 +84,7 @@ fn check(request: &Request) -> Result<(), Errno> {
         | CloneFlags::NEWIPC
         | CloneFlags::NEWUSER
         | CloneFlags::NEWPID
-        | CloneFlags::NEWNET
-        | CloneFlags::INTO_CGROUP;
+        | CloneFlags::NEWNET;
     if flags.intersects(namespaces) {
         return Err(Errno::EINVAL);
     }
@@ -110,18 +112,24 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
     let parent = sched::current();
     let flags = request.flags;
     let (_, threads) = process::counts();
-    let uid = parent.process.cred.lock().uid;
-    if threads >= thread_limit() || (uid != 0 && has_too_many(&parent.process, uid)) {
+    let (uid, is_bounded) = {
+        let cred = parent.process.cred.lock();
+        (cred.uid, cred.uid != 0 && !cred.has(cap::SYS_RESOURCE) && !cred.has(cap::SYS_ADMIN))
+    };
+    if threads >= thread_limit() || is_bounded && has_too_many(&parent.process, uid) {
         return Err(Errno::EAGAIN);
     }
     if flags.intersects(CloneFlags::THREAD | CloneFlags::FILES) {
         parent.process.was_threaded.store(true, Ordering::Release);
     }
-    let tid = process::allocate_pid().ok_or(Errno::EAGAIN)?;
+    let tid = match request.wanted_tid {
+        None => process::allocate_pid().ok_or(Errno::EAGAIN)?,
+        Some(tid) => process::claim_pid(tid)?,
+    };
     let process = if flags.contains(CloneFlags::THREAD) {
         parent.process.clone()
     } else {
-        let child = Arc::new(child_process(parent, tid, request)?);
+        let child = child_process(parent, tid, request)?;
         if child.limit(process::rlimit::CPU) != process::UNLIMITED {
             signal::timers::limit_cpu_time(&child);
         }
@@ -191,7 +199,7 @@ fn write_child_tid(child: &Thread, address: usize, tid: u32) {
     }
 }
 
-fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Process, Errno> {
+fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Arc<Process>, Errno> {
     let flags = request.flags;
     let old = &parent.process;
     let space = old.space().ok_or(Errno::EFAULT)?;
@@ -204,23 +212,26 @@ fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Process
         let context = old.fs.lock().clone();
         Arc::new(SpinLock::new(context))
     };
-    let child = Process::new(pid, old.job, files, fs);
+    let signals = old.signals.lock().forked(flags.contains(CloneFlags::CLEAR_SIGHAND));
+    let child = Arc::new(Process::new(pid, old.job, files, fs, signals));
     child.parent.store(old.pid, Ordering::Relaxed);
     child.group.store(old.group.load(Ordering::Relaxed), Ordering::Relaxed);
     child.session.store(old.session.load(Ordering::Relaxed), Ordering::Relaxed);
     child.exit_signal.store(request.exit_signal, Ordering::Relaxed);
     child.umask.store(old.umask.load(Ordering::Relaxed), Ordering::Relaxed);
     child.dumpable.store(old.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
-    child.keep_caps.store(old.keep_caps.load(Ordering::Relaxed), Ordering::Relaxed);
     child.no_new_privs.store(old.no_new_privs.load(Ordering::Relaxed), Ordering::Relaxed);
     child.personality.store(old.personality.load(Ordering::Relaxed), Ordering::Relaxed);
-    child.timer_slack_ns.store(old.timer_slack_ns.load(Ordering::Relaxed), Ordering::Relaxed);
+    let slack_ns = old.timer_slack_ns.load(Ordering::Relaxed);
+    child.timer_slack_ns.store(slack_ns, Ordering::Relaxed);
+    child.timer_slack_default_ns.store(slack_ns, Ordering::Relaxed);
+    child.oom_adjust.store(old.oom_adjust.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.oom_adjust_min.store(old.oom_adjust_min.load(Ordering::Relaxed), Ordering::Relaxed);
     *child.cred.lock() = old.cred.lock().clone();
     let limits = old.limits.lock().clone();
     child.change_limits(|own| *own = limits);
     *child.name.lock() = *old.name.lock();
     *child.exe.lock() = old.exe.lock().clone();
-    *child.signals.lock() = old.signals.lock().forked(flags.contains(CloneFlags::CLEAR_SIGHAND));
     child.set_space(Some(space));
     Ok(child)
 }

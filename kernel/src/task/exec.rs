@@ -9,8 +9,9 @@ use loader::{Kind, script, stack};
 
 use super::process::{self, Cred, Process, rlimit};
 use super::rseq::Registration;
+use super::signal::{self, ProcessSignals};
 use super::thread::{Thread, work};
-use super::{exit, sched, signal};
+use super::{exit, sched};
 use crate::arch::TrapFrame;
 use crate::arch::x86_64::{cpu, fpu, vdso};
 use crate::config::{self, Job};
@@ -80,22 +81,25 @@ struct Image {
     stack: usize,
     exe: ExeFile,
     filename: Vec<u8>,
+    cred: Cred,
+    /// The program should distrust its environment.
+    secure: bool,
 }
 
 /// Source of address randomisation, for one image.
 struct Randomness {
-    words: [u64; 4],
+    words: [u32; 4],
     next: usize,
     on: bool,
 }
 
 impl Randomness {
     fn new(on: bool) -> Self {
-        let mut bytes = [0u8; 32];
+        let mut bytes = [0u8; 16];
         let on = on && entropy::fill(&mut bytes).is_ok();
         let mut words = [0; 4];
-        for (word, chunk) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
-            *word = u64::from_le_bytes(*chunk);
+        for (word, chunk) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *word = u32::from_le_bytes(*chunk);
         }
         Self { words, next: 0, on }
     }
@@ -220,7 +224,14 @@ fn build(plan: Plan, process: &Process) -> Result<Image, Errno> {
     let vdso_base = vdso::map(&space)?;
     let mut random_bytes = [0u8; 16];
     entropy::fill(&mut random_bytes).map_err(|_| Errno::EAGAIN)?;
-    let cred = process.cred.lock().clone();
+    let mut cred = process.cred.lock().clone();
+    let secure = {
+        let place = exe.path();
+        let inode = place.inode();
+        let is_trusted = place.mount.flags() & fs::mount::flag::NOSUID == 0
+            && !process.no_new_privs.load(Ordering::Relaxed);
+        cred.exec(if is_trusted { inode.mode() } else { 0 }, inode.uid(), inode.gid())
+    };
     let aux = stack::Aux {
         vdso: vdso_base as u64,
         min_signal_stack: signal::min_signal_stack() as u64,
@@ -235,7 +246,7 @@ fn build(plan: Plan, process: &Process) -> Result<Image, Errno> {
         euid: u64::from(cred.euid),
         gid: u64::from(cred.gid),
         egid: u64::from(cred.egid),
-        secure: cred.uid != cred.euid || cred.gid != cred.egid,
+        secure,
         random: random_bytes,
     };
     // Linux gives a program without arguments an empty argv[0].
@@ -260,7 +271,7 @@ fn build(plan: Plan, process: &Process) -> Result<Image, Errno> {
         inner.args = initial.args.0 as usize..initial.args.1 as usize;
         inner.env = initial.env.0 as usize..initial.env.1 as usize;
     });
-    Ok(Image { space, entry, stack: initial.rsp as usize, exe, filename: arguments.filename })
+    Ok(Image { space, entry, stack: initial.rsp as usize, exe, filename: arguments.filename, cred, secure })
 }
 
 fn loader_failure(error: loader::ElfError) -> Failure {
@@ -344,7 +355,12 @@ pub fn execute(dir: Fd, path: &[u8], at_flags: u32, arguments: Arguments) -> Sys
     process.set_name(&image.filename);
     *process.exe.lock() = Some(image.exe);
     process.has_execed.store(true, Ordering::Relaxed);
-    process.keep_caps.store(false, Ordering::Relaxed);
+    let differs = image.cred.uid != image.cred.euid || image.cred.gid != image.cred.egid;
+    process.dumpable.store(u32::from(!differs), Ordering::Relaxed);
+    if image.secure {
+        process.death_signal.store(0, Ordering::Relaxed);
+    }
+    *process.cred.lock() = image.cred;
     exit::leave_futexes();
     thread.left_locks.store(false, Ordering::Release);
     thread.clear_child_tid.set(0);
@@ -399,7 +415,8 @@ fn start(job: &Job) -> Result<(), Errno> {
     let pid = process::allocate_pid().ok_or(Errno::EAGAIN)?;
     let context = fs::FsContext::for_job(&job.cwd)?;
     let files = Arc::new(fs::FileTable::for_job(job)?);
-    let process = Arc::new(Process::new(pid, job.index, files, Arc::new(SpinLock::new(context))));
+    let context = Arc::new(SpinLock::new(context));
+    let process = Arc::new(Process::new(pid, job.index, files, context, ProcessSignals::default()));
     let exe = fs::open_executable(Fd::CWD, &job.path, 0)?;
     let arguments = Arguments { argv: job.argv.clone(), env: job.env.clone(), filename: job.path.clone() };
     let image = load(exe, arguments, &process).map_err(|failure| match failure {
@@ -407,6 +424,7 @@ fn start(job: &Job) -> Result<(), Errno> {
     })?;
     process.set_name(&image.filename);
     *process.exe.lock() = Some(image.exe);
+    *process.cred.lock() = image.cred;
     process.set_space(Some(image.space));
     let frame = TrapFrame::start(crate::mode(), image.entry as u64, image.stack as u64);
     let state = fpu::State::initial().ok_or(Errno::ENOMEM)?;

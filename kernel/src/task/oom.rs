@@ -22,6 +22,26 @@ fn size(process: &Process) -> usize {
     resident + files + objects / OBJECTS_PER_PAGE
 }
 
+/// `oom_score_adj` of what is never chosen while there is anything else.
+const NEVER: i32 = -1000;
+
+/// How good a choice a process is: its size in pages, and what `oom_score_adj` makes of it.
+fn badness(process: &Process) -> i64 {
+    let adjust = process.oom_adjust.load(Ordering::Relaxed);
+    if adjust == NEVER {
+        return i64::MIN;
+    }
+    size(process) as i64 + i64::from(adjust) * frame::usage().total as i64 / 1000
+}
+
+/// `oom_score`: two thirds of a thousand for a process of no size and no adjustment, as on Linux.
+pub fn score(process: &Process) -> i64 {
+    match badness(process) {
+        i64::MIN => 0,
+        points => (1000 + points * 1000 / (frame::usage().total as i64).max(1)).max(0) * 2 / 3,
+    }
+}
+
 fn is_alive(process: &Process) -> bool {
     !process.zombie.load(Ordering::Acquire)
 }
@@ -41,14 +61,14 @@ pub fn relieve() {
     if !frame::is_exhausted() {
         return;
     }
-    let Some((size, victim)) = process::all()
+    let Some(victim) = process::all()
         .into_iter()
         .filter(|process| process.pid != 0 && is_alive(process))
-        .map(|process| (size(&process), process))
-        .max_by_key(|(size, process)| (*size, process.pid))
+        .max_by_key(|process| (badness(process), process.pid))
     else {
         return;
     };
+    let size = size(&victim);
     VICTIM.store(victim.pid, Ordering::Relaxed);
     let name = *victim.name.lock();
     let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());

@@ -4,6 +4,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use abi::Errno;
+use caps::{Caps, Ids, cap};
+
 use super::sched;
 use super::signal::ProcessSignals;
 use super::thread::Thread;
@@ -28,6 +31,47 @@ pub struct Cred {
     pub sgid: u32,
     pub fsgid: u32,
     pub groups: Vec<u32>,
+    pub caps: Caps,
+}
+
+impl Cred {
+    /// Whether they give a capability, one of [`caps::cap`].
+    #[inline]
+    pub fn has(&self, capability: u32) -> bool {
+        self.caps.has(capability)
+    }
+
+    fn ids(&self) -> Ids {
+        Ids { real: self.uid, effective: self.euid, saved: self.suid }
+    }
+
+    /// Changes user IDs by a call of the setuid family; capabilities follow.
+    pub fn change_uids<E>(&mut self, change: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
+        let old = self.ids();
+        change(self)?;
+        self.fsuid = self.euid;
+        self.caps.ids_changed(old, self.ids());
+        Ok(())
+    }
+
+    /// exec(2) of a file of this mode, owner and group. Whether the program should distrust its environment.
+    pub fn exec(&mut self, mode: u32, owner: u32, group: u32) -> bool {
+        if mode & 0o4000 != 0 {
+            self.euid = owner;
+        }
+        if mode & 0o2010 == 0o2010 {
+            self.egid = group;
+        }
+        (self.suid, self.fsuid) = (self.euid, self.euid);
+        (self.sgid, self.fsgid) = (self.egid, self.egid);
+        self.caps.exec(self.uid, self.euid, self.uid != self.euid || self.gid != self.egid)
+    }
+}
+
+/// Whether the running process has a capability.
+#[inline]
+pub fn has_capability(capability: u32) -> bool {
+    super::current().process.cred.lock().has(capability)
 }
 
 /// `RLIM_INFINITY`.
@@ -98,10 +142,13 @@ pub struct Process {
     pub umask: AtomicU32,
     pub dumpable: AtomicU32,
     pub no_new_privs: AtomicBool,
-    /// PR_SET_KEEPCAPS; exec clears it.
-    pub keep_caps: AtomicBool,
     pub personality: AtomicU32,
     pub timer_slack_ns: AtomicU64,
+    /// What PR_SET_TIMERSLACK goes back to: the parent's at the fork.
+    pub timer_slack_default_ns: AtomicU64,
+    /// oom_score_adj (proc_pid_oom_score_adj(5)), and the least that it may be set to without privilege.
+    pub oom_adjust: AtomicI32,
+    pub oom_adjust_min: AtomicI32,
     /// Wait status once the process is ending; threads see the flag and end themselves.
     pub ending: AtomicBool,
     pub exit_status: AtomicI32,
@@ -139,7 +186,14 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn new(pid: u32, job: u16, files: Arc<fs::FileTable>, fs: Arc<SpinLock<fs::FsContext>>) -> Self {
+    #[inline(always)]
+    pub fn new(
+        pid: u32,
+        job: u16,
+        files: Arc<fs::FileTable>,
+        fs: Arc<SpinLock<fs::FsContext>>,
+        signals: ProcessSignals,
+    ) -> Self {
         Self {
             pid,
             job,
@@ -153,16 +207,18 @@ impl Process {
             cred: SpinLock::new(Cred::default()),
             soft_limits: Limits::default().0.map(|(soft, _)| AtomicU64::new(soft)),
             limits: SpinLock::new(Limits::default()),
-            signals: SpinLock::new(ProcessSignals::default()),
+            signals: SpinLock::new(signals),
             threads: SpinLock::new(Vec::new()),
             name: SpinLock::new([0; 16]),
             exe: SpinLock::new(None),
             umask: AtomicU32::new(0o022),
             dumpable: AtomicU32::new(1),
             no_new_privs: AtomicBool::new(false),
-            keep_caps: AtomicBool::new(false),
             personality: AtomicU32::new(0),
             timer_slack_ns: AtomicU64::new(50_000),
+            timer_slack_default_ns: AtomicU64::new(50_000),
+            oom_adjust: AtomicI32::new(0),
+            oom_adjust_min: AtomicI32::new(0),
             ending: AtomicBool::new(false),
             exit_status: AtomicI32::new(0),
             started: crate::arch::x86_64::tsc::read(),
@@ -232,7 +288,7 @@ impl Process {
     }
 
     /// A descriptor table of its own, if others share the one that it has. ENOMEM.
-    pub fn unshare_files(&self) -> Result<(), abi::Errno> {
+    pub fn unshare_files(&self) -> Result<(), Errno> {
         let is_shared = self.tables.lock().last().is_some_and(|table| Arc::strong_count(table) > 1);
         if is_shared {
             let own = self.files().fork()?;
@@ -294,12 +350,18 @@ const PID_WRAP: u32 = 300;
 /// Everything that has a number.
 struct Registry {
     next: u32,
+    /// Whether numbers are given out for another time.
+    wrapped: bool,
     processes: SortedMap<u32, Arc<Process>>,
     threads: SortedMap<u32, Arc<Thread>>,
 }
 
-static REGISTRY: SpinLock<Registry> =
-    SpinLock::new(Registry { next: 1, processes: SortedMap::new(), threads: SortedMap::new() });
+static REGISTRY: SpinLock<Registry> = SpinLock::new(Registry {
+    next: 1,
+    wrapped: false,
+    processes: SortedMap::new(),
+    threads: SortedMap::new(),
+});
 
 /// A number for a new process or thread; `None` when all are taken.
 pub fn allocate_pid() -> Option<u32> {
@@ -309,13 +371,18 @@ pub fn allocate_pid() -> Option<u32> {
     registry.threads.reserve(MAX_CPUS).ok()?;
     for _ in 0..PID_MAX {
         let pid = registry.next;
-        registry.next = if pid + 1 >= PID_MAX { PID_WRAP } else { pid + 1 };
-        let taken =
-            registry.threads.contains_key(&pid)
-                || registry.processes.contains_key(&pid)
-                || registry.processes.values().any(|p| {
+        registry.next = pid + 1;
+        if registry.next >= PID_MAX {
+            registry.next = PID_WRAP;
+            registry.wrapped = true;
+        }
+        // A group or session outlives the process that it has its number from.
+        let taken = registry.threads.contains_key(&pid)
+            || registry.processes.contains_key(&pid)
+            || registry.wrapped
+                && registry.processes.values().any(|p| {
                     p.group.load(Ordering::Relaxed) == pid || p.session.load(Ordering::Relaxed) == pid
-                }) && pid < PID_WRAP;
+                });
         if !taken {
             return Some(pid);
         }
@@ -323,9 +390,29 @@ pub fn allocate_pid() -> Option<u32> {
     None
 }
 
+/// A number that the program chose (clone3's `set_tid`). EINVAL, EPERM without CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN, EEXIST.
+pub fn claim_pid(pid: i32) -> Result<u32, Errno> {
+    let pid = u32::try_from(pid).ok().filter(|pid| (1..PID_MAX).contains(pid)).ok_or(Errno::EINVAL)?;
+    if !has_capability(cap::CHECKPOINT_RESTORE) && !has_capability(cap::SYS_ADMIN) {
+        return Err(Errno::EPERM);
+    }
+    let mut registry = REGISTRY.lock();
+    registry.processes.reserve(MAX_CPUS)?;
+    registry.threads.reserve(MAX_CPUS)?;
+    let load = Ordering::Relaxed;
+    let is_group =
+        |process: &Arc<Process>| process.group.load(load) == pid || process.session.load(load) == pid;
+    let is_taken = registry.threads.contains_key(&pid)
+        || registry.processes.contains_key(&pid)
+        || registry.processes.values().any(is_group);
+    if is_taken { Err(Errno::EEXIST) } else { Ok(pid) }
+}
+
 /// Starts numbering anew: each job's first process is process 1.
 pub fn reset_pids() {
-    REGISTRY.lock().next = 1;
+    let mut registry = REGISTRY.lock();
+    registry.next = 1;
+    registry.wrapped = false;
 }
 
 /// Makes a process known by its number.
@@ -401,7 +488,7 @@ pub fn counts() -> (usize, usize) {
 pub fn init() {
     let files = Arc::new(fs::FileTable::new());
     let context = Arc::new(SpinLock::new(fs::FsContext::root()));
-    let process = Process::new(0, 0, files, context);
+    let process = Process::new(0, 0, files, context, ProcessSignals::default());
     process.set_space(None);
     let process = Arc::new(process);
     sched::init(crate::arch::per_cpu(), Thread::idle(process.clone()));

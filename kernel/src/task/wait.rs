@@ -35,14 +35,15 @@ impl WaitQueue {
         Self(SpinLock::new(List::new()))
     }
 
-    /// Wakes the first that still sleeps.
-    pub fn wake_one(&self) {
+    /// Wakes the first that still sleeps: whether there was one.
+    pub fn wake_one(&self) -> bool {
         let waiters = self.0.lock();
         while let Some(waiter) = waiters.pop_front() {
             if sched::wake(waiter.value) {
-                return;
+                return true;
             }
         }
+        false
     }
 
     /// Wakes all that wait now.

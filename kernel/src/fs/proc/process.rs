@@ -16,7 +16,7 @@ use crate::fs::mount;
 use crate::mm::PAGE_SIZE;
 use crate::task::clock::process_cpu_ns;
 use crate::task::process::{UNLIMITED, rlimit};
-use crate::task::{Process, current, usage};
+use crate::task::{Process, current, oom, usage};
 use crate::time;
 
 type Generate = fn(&Process, u32, &mut Text) -> Result<(), Errno>;
@@ -84,24 +84,15 @@ pub static ENTRIES: &[Entry] = &[
     text("mountinfo", 0o444, |process, _, text| write_mounts(process, text, MountFormat::Info)),
     text("mounts", 0o444, |process, _, text| write_mounts(process, text, MountFormat::Table)),
     shared("net", 0o555, What::Shared(super::NET)),
-    text("oom_adj", 0o644, |_, _, t| constant(t, "0")),
-    text("oom_score", 0o444, |_, _, t| constant(t, "0")),
-    shared(
-        "oom_score_adj",
-        0o644,
-        What::Setting(
-            |_, _, t| constant(t, "0"),
-            |_, bytes| {
-                let number =
-                    core::str::from_utf8(bytes).ok().and_then(|text| text.trim().parse::<i32>().ok());
-                if number.is_some_and(|number| (-1000..=1000).contains(&number)) {
-                    Ok(())
-                } else {
-                    Err(Errno::EINVAL)
-                }
-            },
-        ),
-    ),
+    text("oom_adj", 0o444, |process, _, text| {
+        put!(text, "{}\n", (process.oom_adjust.load(Ordering::Relaxed) * 17 / 1000).min(15));
+        Ok(())
+    }),
+    text("oom_score", 0o444, |process, _, text| {
+        put!(text, "{}\n", oom::score(process));
+        Ok(())
+    }),
+    shared("oom_score_adj", 0o644, What::Setting(write_oom_adjust, store_oom_adjust)),
     text("personality", 0o400, |process, _, text| {
         put!(text, "{:08x}\n", process.personality.load(Ordering::Relaxed));
         Ok(())
@@ -217,6 +208,25 @@ fn store_comm(process: &Process, bytes: &[u8]) -> Result<(), Errno> {
         *slot = *byte;
     }
     *process.name.lock() = name;
+    Ok(())
+}
+
+fn write_oom_adjust(process: &Process, _: u32, text: &mut Text) -> Result<(), Errno> {
+    put!(text, "{}\n", process.oom_adjust.load(Ordering::Relaxed));
+    Ok(())
+}
+
+fn store_oom_adjust(process: &Process, bytes: &[u8]) -> Result<(), Errno> {
+    let number = core::str::from_utf8(bytes).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    let number = number.filter(|number| (-1000..=1000).contains(number)).ok_or(Errno::EINVAL)?;
+    let is_root = current().process.cred.lock().euid == 0;
+    if number < process.oom_adjust_min.load(Ordering::Relaxed) && !is_root {
+        return Err(Errno::EACCES);
+    }
+    process.oom_adjust.store(number, Ordering::Relaxed);
+    if is_root {
+        process.oom_adjust_min.store(number, Ordering::Relaxed);
+    }
     Ok(())
 }
 
@@ -452,11 +462,16 @@ fn write_status(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errn
         masks.ignored,
         masks.caught
     );
-    /// Every capability that Linux has (cap_last_cap is 40).
-    const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
-    let capabilities = if cred.euid == 0 { ALL_CAPABILITIES } else { 0 };
-    put!(text, "CapInh:\t{:016x}\nCapPrm:\t{capabilities:016x}\nCapEff:\t{capabilities:016x}\n", 0);
-    put!(text, "CapBnd:\t{ALL_CAPABILITIES:016x}\nCapAmb:\t{:016x}\n", 0);
+    let caps = cred.caps;
+    for (name, set) in [
+        ("Inh", caps.inheritable),
+        ("Prm", caps.permitted),
+        ("Eff", caps.effective),
+        ("Bnd", caps.bounding),
+        ("Amb", caps.ambient),
+    ] {
+        put!(text, "Cap{name}:\t{set:016x}\n");
+    }
     put!(
         text,
         "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\n",

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use abi::Errno;
+use caps::cap;
 use sockmsg::control::{MAX_RIGHTS, Messages, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET};
 
 use crate::fs::{self, OpenFile};
@@ -29,7 +30,7 @@ impl Rights {
         let process = &current().process;
         let (uid, is_privileged) = {
             let cred = process.cred.lock();
-            (cred.uid, cred.euid == 0)
+            (cred.uid, cred.has(cap::SYS_RESOURCE) || cred.has(cap::SYS_ADMIN))
         };
         let limit = usize::try_from(process.limit(rlimit::NOFILE)).unwrap_or(usize::MAX);
         let mut users = IN_FLIGHT.lock();
@@ -122,10 +123,10 @@ fn check(claim: &Credentials, cred: &Cred, pid: u32) -> Result<(), Errno> {
     if claim.uid == u32::MAX || claim.gid == u32::MAX {
         return Err(Errno::EINVAL);
     }
-    let is_true = claim.pid == pid
-        && [cred.uid, cred.euid, cred.suid].contains(&claim.uid)
-        && [cred.gid, cred.egid, cred.sgid].contains(&claim.gid);
-    if is_true || cred.euid == 0 { Ok(()) } else { Err(Errno::EPERM) }
+    let may = (claim.pid == pid || cred.has(cap::SYS_ADMIN))
+        && ([cred.uid, cred.euid, cred.suid].contains(&claim.uid) || cred.has(cap::SETUID))
+        && ([cred.gid, cred.egid, cred.sgid].contains(&claim.gid) || cred.has(cap::SETGID));
+    if may { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 impl Passed {

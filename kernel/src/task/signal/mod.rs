@@ -170,7 +170,13 @@ impl ProcessSignals {
         if clear {
             actions.exec();
         }
-        Self { actions, ..Self::default() }
+        Self {
+            actions,
+            shared: Pending::default(),
+            queued: 0,
+            stopped: None,
+            timers: timers::Timers::default(),
+        }
     }
 
     /// A signal was taken out of a queue: what it says, completed by the timer that sent it, if somebody wants to know.
