@@ -68,6 +68,8 @@ pub struct AddressSpace {
     peak: AtomicUsize,
     /// What membarrier(2) was told to expect.
     pub membarrier: AtomicU32,
+    /// Lock flags that new mappings get (mlockall(2)).
+    lock_future: AtomicU32,
 }
 
 /// How mmap chooses the address.
@@ -194,6 +196,7 @@ impl AddressSpace {
             resident: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             membarrier: AtomicU32::new(0),
+            lock_future: AtomicU32::new(0),
         }))
     }
 
@@ -210,6 +213,17 @@ impl AddressSpace {
     /// Looks at the regions under the lock.
     pub fn with<T>(&self, look: impl FnOnce(&mut Inner) -> T) -> T {
         look(&mut self.inner.lock())
+    }
+
+    /// Lock flags that new mappings get.
+    #[inline]
+    pub fn lock_future(&self) -> RegionFlags {
+        RegionFlags::from_bits_retain(self.lock_future.load(Ordering::Relaxed))
+    }
+
+    /// Changes them.
+    pub fn set_lock_future(&self, flags: RegionFlags) {
+        self.lock_future.store(flags.bits(), Ordering::Relaxed);
     }
 
     /// Pages present now and at most.
@@ -648,11 +662,12 @@ impl AddressSpace {
         new
     }
 
-    /// Drops the pages of a range (MADV_DONTNEED): private memory reads as at first again.
-    pub fn discard(&self, range: Range<usize>) -> Result<(), Errno> {
+    /// Drops the pages of a range (MADV_DONTNEED): private memory reads as at first again. EINVAL where a region has one of the flags
+    /// `spared`.
+    pub fn discard(&self, range: Range<usize>, spared: RegionFlags) -> Result<(), Errno> {
         let inner = self.inner.lock();
         for region in inner.regions.overlapping(range.clone()) {
-            if region.flags.intersects(RegionFlags::LOCKED | RegionFlags::SPECIAL) {
+            if region.flags.intersects(spared | RegionFlags::SPECIAL) {
                 return Err(Errno::EINVAL);
             }
             self.unmap_pages(range.start.max(region.start)..range.end.min(region.end));
@@ -723,7 +738,7 @@ impl AddressSpace {
             let len = new_end - old_end;
             if inner.total.saturating_add(len) > total_limit
                 || commit::promise(len).is_err()
-                || inner.regions.extend(old_end..new_end, PAGE_SIZE, HEAP) != Ok(true)
+                || inner.regions.extend(old_end..new_end, PAGE_SIZE, HEAP | self.lock_future()) != Ok(true)
             {
                 return old;
             }
@@ -854,6 +869,14 @@ impl AddressSpace {
         let inner = self.inner.lock();
         let mut regions = inner.regions.clone();
         let mut excluded = alloc::vec::Vec::new();
+        // Locks aren't inherited.
+        const LOCKS: RegionFlags = RegionFlags::LOCKED.union(RegionFlags::ON_FAULT);
+        if regions.iter().any(|region| region.flags.intersects(LOCKS)) {
+            regions.change(0..USER_TOP, |region| {
+                region.flags.remove(LOCKS);
+                Ok(())
+            })?;
+        }
         for region in inner.regions.iter() {
             if region.flags.intersects(RegionFlags::DONT_FORK | RegionFlags::WIPE_ON_FORK) {
                 excluded.push(region.range());
@@ -890,6 +913,7 @@ impl AddressSpace {
             resident: AtomicUsize::new(resident),
             peak: AtomicUsize::new(resident),
             membarrier: AtomicU32::new(self.membarrier.load(Ordering::Relaxed)),
+            lock_future: AtomicU32::new(0),
         }))
     }
 

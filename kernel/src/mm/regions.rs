@@ -32,6 +32,8 @@ bitflags::bitflags! {
         const WIPE_ON_FORK = 0x40;
         const DONT_DUMP = 0x80;
         const LOCKED = 0x100;
+        /// Locked pages come when they are touched.
+        const ON_FAULT = 0x8000;
         /// mprotect may add write access (the file was open for writing, or the mapping is private).
         const MAY_WRITE = 0x200;
         const HEAP = 0x400;
