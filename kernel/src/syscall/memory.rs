@@ -6,7 +6,7 @@ use super::{Fd, SysResult};
 use crate::mm::address_space::{Place, RemapTarget};
 use crate::mm::fault::FaultError;
 use crate::mm::regions::{Backing, LOWEST, RegionFlags};
-use crate::mm::{PAGE_SIZE, USER_TOP, UserPtr, page_ceil};
+use crate::mm::{PAGE_SIZE, USER_TOP, UserPtr, commit, page_ceil};
 use crate::task::current;
 use crate::task::process::rlimit;
 
@@ -88,7 +88,7 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
             match target.object {
                 Some(object) => Backing::Object(object, offset / PAGE_SIZE as u64),
                 // /dev/zero: anonymous memory by another name.
-                None if shared => Backing::Object(crate::fs::anonymous_object(len as u64)?, 0),
+                None if shared => shared_memory(len, region)?,
                 None => Backing::Anonymous,
             }
         }
@@ -96,7 +96,7 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
             if map.contains(MapFlags::GROWSDOWN) {
                 return Err(Errno::EINVAL.into());
             }
-            Backing::Object(crate::fs::anonymous_object(len as u64)?, 0)
+            shared_memory(len, region)?
         }
         None => Backing::Anonymous,
     };
@@ -124,6 +124,14 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
         let _ = space()?.populate(start..start + len);
     }
     Ok(start)
+}
+
+/// New memory that processes share. ENOMEM.
+fn shared_memory(len: usize, region: RegionFlags) -> Result<Backing, Errno> {
+    if !region.contains(RegionFlags::NO_RESERVE) {
+        commit::promise(len)?;
+    }
+    Ok(Backing::Object(crate::fs::anonymous_object(len as u64)?, 0))
 }
 
 /// The page-aligned range of a call that takes an address and a length, both as passed. EINVAL.
@@ -307,7 +315,7 @@ pub fn madvise(address: usize, len: usize, what: i32) -> SysResult {
     let change = |set: RegionFlags, clear: RegionFlags, needs_private_anonymous: bool| -> SysResult {
         space.with(|inner| {
             let covered = inner.regions.is_covered(range.clone());
-            inner.regions.change(range.clone(), |region| {
+            let changed = inner.regions.change(range.clone(), |region| {
                 let is_private = !region.flags.contains(RegionFlags::SHARED)
                     && matches!(region.backing, Backing::Anonymous);
                 if needs_private_anonymous && !is_private {
@@ -315,7 +323,9 @@ pub fn madvise(address: usize, len: usize, what: i32) -> SysResult {
                 }
                 region.flags = (region.flags | set).difference(clear);
                 Ok(())
-            })?;
+            });
+            // As Linux says it where a split would be one too many.
+            changed.map_err(|errno| if errno == Errno::ENOMEM { Errno::EAGAIN } else { errno })?;
             if covered { Ok(0) } else { Err(Errno::ENOMEM.into()) }
         })
     };

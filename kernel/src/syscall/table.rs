@@ -212,7 +212,7 @@ syscalls! {
     69 => msgsnd(msqid: i32, msgp: UserPtr<i64>, msgsz: usize, msgflg: u32) = sysv::msgsnd, Full;
     70 => msgrcv(msqid: i32, msgp: UserPtr<i64>, msgsz: usize, msgtyp: i64, msgflg: u32) = sysv::msgrcv, Full;
     71 => msgctl(msqid: i32, cmd: u32, buf: usize) = sysv::msgctl, Full;
-    72 => fcntl(fd: Fd, cmd: u32, arg: usize) = fcntl::fcntl, Partial("leases, directory notification");
+    72 => fcntl(fd: Fd, cmd: u32, arg: usize) = fcntl::fcntl, Partial("leases, directory notification; SIGIO for room in a socket");
     73 => flock(fd: Fd, operation: u32) = fcntl::flock, Full;
     74 => fsync(fd: Fd) = file::fsync, Full;
     75 => fdatasync(fd: Fd) = file::fsync, Full;
