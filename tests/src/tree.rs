@@ -12,8 +12,8 @@ use crate::programs::Program;
 /// Programs of the host that cases use, and where they stand.
 const HOST_PROGRAMS: [(&str, &str); 2] = [("/bin/busybox", "bin/busybox"), ("/bin/bash-static", "bin/bash")];
 /// Dynamic programs of the host, for the scripts of `tests/programs`: with their libraries they stand where they do here.
-const DYNAMIC_PROGRAMS: [&str; 4] =
-    ["/usr/bin/make", "/usr/bin/tcc", "/usr/bin/redis-server", "/usr/bin/redis-cli"];
+const DYNAMIC_PROGRAMS: [&str; 5] =
+    ["/usr/bin/make", "/usr/bin/tcc", "/usr/bin/redis-server", "/usr/bin/redis-cli", "/usr/bin/stress-ng"];
 /// What they need besides: what tcc compiles and links against.
 const HOST_DIRECTORIES: [&str; 3] =
     ["/usr/lib/x86_64-linux-gnu/tcc", "/usr/include/x86_64-linux-musl", "/usr/lib/x86_64-linux-musl"];

@@ -39,6 +39,7 @@ const TEST_NEEDS: &[Need] = &[
     Need { program: "tcc", package: "tcc" },
     Need { program: "redis-server", package: "redis-server" },
     Need { program: "redis-cli", package: "redis-tools" },
+    Need { program: "stress-ng", package: "stress-ng" },
     Need { program: "cpio", package: "cpio" },
     Need { program: "objdump", package: "binutils" },
 ];
