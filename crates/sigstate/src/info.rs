@@ -1,6 +1,6 @@
 //! What comes with a signal: `siginfo_t` without its unused tail.
 
-use abi::{SigInfo, Signal};
+use abi::{SigInfo, SigSet, Signal};
 
 /// The 48 bytes of a `siginfo_t` that mean something; the other 80 are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,11 @@ pub struct Info {
     /// The union that follows `si_code`, from byte 16 on.
     pub fields: [u64; 4],
 }
+
+/// Says that a file's state is what a signal with codes of its own is about.
+const SI_SIGIO: i32 = -5;
+/// The highest of the codes about files, POLL_HUP.
+const POLL_CODES: i32 = 6;
 
 /// The meanings of the union.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +82,13 @@ impl Info {
     ) -> Self {
         let fields = [pair(pid, uid), status.cast_unsigned() as u64, utime, stime];
         Self { signal, errno: 0, code, fields }
+    }
+
+    /// About a file: `code` is the reason (POLL_IN and so on), `band` what poll(2) would say.
+    pub const fn poll(signal: Signal, code: i32, band: u64, fd: i32) -> Self {
+        // Some signals have codes of their own that these would be taken for.
+        let code = if SigSet::SYNCHRONOUS.with(Signal::SIGCHLD).contains(signal) { SI_SIGIO } else { code };
+        Self { signal, errno: 0, code, fields: [band, fd.cast_unsigned() as u64, 0, 0] }
     }
 
     /// The identifier in a POSIX timer's information.
@@ -161,7 +173,6 @@ impl Info {
 
     /// What the union holds, by signal and code.
     const fn layout(&self) -> Layout {
-        const SI_SIGIO: i32 = -5;
         match (self.signal, self.code) {
             (_, SigInfo::SI_USER | SigInfo::SI_KERNEL) => Layout::Kill,
             (_, SigInfo::SI_TIMER) => Layout::Timer,
@@ -173,6 +184,7 @@ impl Info {
             (Signal::SIGILL | Signal::SIGFPE | Signal::SIGSEGV | Signal::SIGBUS | Signal::SIGTRAP, _) => {
                 Layout::Fault
             }
+            (_, 1..=POLL_CODES) => Layout::Poll,
             _ => Layout::Kill,
         }
     }
@@ -209,6 +221,9 @@ mod tests {
         assert_eq!((out[0], out[3], out[4], out[6]), (14, 3, 4, 5));
         let out = Info::user(Signal::SIGINT, SigInfo::SI_USER, 1, 2).to_signalfd();
         assert_eq!((out[1], out[2]), (1 << 32, 2));
+        let out = Info::poll(Signal::new(40).unwrap(), 1, 0x41, 9).to_signalfd();
+        assert_eq!((out[1], out[2], out[3]), (1, 9 << 32, 0x41 << 32));
+        assert_eq!(Info::poll(Signal::SIGCHLD, 1, 0x41, 9).code, -5);
         let out = Info::fault(Signal::SIGSEGV, 1, 0x1234).to_signalfd();
         assert_eq!((out[1], out[9]), (1, 0x1234));
     }

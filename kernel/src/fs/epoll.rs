@@ -14,6 +14,7 @@ use abi::{Errno, OpenFlags};
 use super::anon;
 use super::file::{FileOps, Mode, OpenFile, Whence};
 use super::poll::{Events, PollHead, Poller, Readiness};
+use super::sigio::Signals;
 use crate::sorted::SortedMap;
 use crate::sync::SpinLock;
 use crate::syscall::{SysError, SysResult};
@@ -50,12 +51,33 @@ pub struct Item {
     events: AtomicU32,
     data: AtomicU64,
     is_queued: AtomicBool,
+    /// Instead of an epoll instance.
+    signals: Weak<Signals>,
 }
 
 impl Item {
+    /// An entry that sends signals.
+    pub fn of_signals(fd: i32, file: &Arc<OpenFile>, signals: Weak<Signals>) -> Arc<Self> {
+        Arc::new(Self {
+            epoll: Weak::new(),
+            file: Arc::downgrade(file),
+            fd,
+            readiness: None,
+            events: AtomicU32::new(Events::all().bits()),
+            data: AtomicU64::new(0),
+            is_queued: AtomicBool::new(false),
+            signals,
+        })
+    }
+
     /// Something happened to the file: one of these events, perhaps. Whether a thread was waiting for it.
     pub fn notify(self: &Arc<Self>, happened: Events) -> bool {
-        let Some(epoll) = self.epoll.upgrade() else { return false };
+        let Some(epoll) = self.epoll.upgrade() else {
+            if let Some(signals) = self.signals.upgrade() {
+                signals.happened(self.fd, happened);
+            }
+            return false;
+        };
         if self.events() & !flag::PRIVATE & happened.bits() == 0 {
             return false;
         }
@@ -138,6 +160,7 @@ impl Set {
             events: AtomicU32::new(interest.events),
             data: AtomicU64::new(interest.data),
             is_queued: AtomicBool::new(false),
+            signals: Weak::new(),
         });
         {
             let mut items = self.items.lock();

@@ -15,6 +15,7 @@ use super::notify::{self, event};
 use super::path::Path;
 use super::perm;
 use super::poll::{Events, Poller, Readiness};
+use super::sigio::{SignalOwner, Signals};
 use crate::mm::fault::{Access, FaultError};
 use crate::mm::{Frame, MemoryObject, Sink, Source, UserPtr};
 use crate::sync::SpinLock;
@@ -62,7 +63,6 @@ impl Mode {
 /// Flags that F_SETFL can change.
 pub const SETTABLE: u32 = OpenFlags::APPEND.bits()
     | OpenFlags::NONBLOCK.bits()
-    | OpenFlags::ASYNC.bits()
     | OpenFlags::DIRECT.bits()
     | OpenFlags::NOATIME.bits();
 
@@ -127,6 +127,11 @@ pub trait FileOps: Send + Sync + 'static {
         false
     }
 
+    /// Whether O_ASYNC means anything to it.
+    fn can_signal(&self) -> bool {
+        false
+    }
+
     fn ioctl(&self, file: &OpenFile, command: u32, argument: usize) -> SysResult {
         Err(Errno::ENOTTY.into())
     }
@@ -165,16 +170,6 @@ pub trait FileOps: Send + Sync + 'static {
     }
 }
 
-/// F_SETOWN and F_SETSIG.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SignalOwner {
-    /// As F_GETOWN: a process, or a group if negative.
-    pub id: i32,
-    /// F_OWNER_*: 0 thread, 1 process, 2 group.
-    pub kind: u32,
-    pub signal: u32,
-}
-
 /// An open file description (open(2)).
 pub struct OpenFile {
     pub path: Path,
@@ -184,7 +179,8 @@ pub struct OpenFile {
     position: AtomicU64,
     /// Reads and writes at the shared offset take turns.
     position_lock: SleepLock,
-    owner: SpinLock<Option<Box<SignalOwner>>>,
+    /// Whom its signals go to.
+    signals: SpinLock<Option<Arc<Signals>>>,
     /// What is ready, for kinds of file that keep it.
     readiness: Option<Arc<Readiness>>,
     /// A box of nothing for most kinds of file.
@@ -200,7 +196,7 @@ impl OpenFile {
             status: AtomicU32::new(flags.bits() & !(CREATION | OpenFlags::CLOEXEC.bits())),
             position: AtomicU64::new(0),
             position_lock: SleepLock::new(),
-            owner: SpinLock::new(None),
+            signals: SpinLock::new(None),
             readiness: None,
             ops: Box::new(ops),
         }
@@ -263,12 +259,23 @@ impl OpenFile {
         (&raw const self.position).addr()
     }
 
+    /// Whom its signals go to.
     pub fn owner(&self) -> SignalOwner {
-        self.owner.lock().as_deref().copied().unwrap_or_default()
+        self.signals.lock().as_ref().map(|signals| signals.owner()).unwrap_or_default()
     }
 
-    pub fn set_owner(&self, owner: SignalOwner) {
-        *self.owner.lock() = Some(Box::new(owner));
+    /// Its signals, made on demand.
+    pub fn signals(&self) -> Arc<Signals> {
+        self.signals.lock().get_or_insert_with(|| Signals::new(self)).clone()
+    }
+
+    /// Sets or clears O_ASYNC.
+    pub fn set_async(&self, on: bool) {
+        if on {
+            self.status.fetch_or(OpenFlags::ASYNC.bits(), Ordering::Relaxed);
+        } else {
+            self.status.fetch_and(!OpenFlags::ASYNC.bits(), Ordering::Relaxed);
+        }
     }
 
     /// Runs `act` with the shared offset, alone.

@@ -35,6 +35,7 @@ pub mod pidfd;
 pub mod pipe;
 pub mod poll;
 pub mod proc;
+pub mod sigio;
 pub mod signalfd;
 pub mod stdio;
 pub mod table;

@@ -333,6 +333,10 @@ impl FileOps for InotifyFile {
         false
     }
 
+    fn can_signal(&self) -> bool {
+        true
+    }
+
     fn is_pollable(&self) -> bool {
         true
     }

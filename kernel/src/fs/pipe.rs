@@ -669,6 +669,10 @@ impl FileOps for PipeEnd {
         events
     }
 
+    fn can_signal(&self) -> bool {
+        true
+    }
+
     fn is_pollable(&self) -> bool {
         true
     }

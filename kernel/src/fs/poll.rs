@@ -136,8 +136,8 @@ impl PollHead {
     fn notify_watches(&self, events: Events) {
         // Not under the lock: an epoll instance may itself be watched.
         let watches = self.watches();
-        // What comes as one event is for one of the exclusive ones, the first that a thread waits for, and for all others.
-        let for_all = events == Events::all();
+        // What comes as one event is for one of the exclusive ones, the first that a thread waits for, and for all others; an end is for all.
+        let for_all = events.contains(Events::HUP);
         let mut is_taken = false;
         for item in &watches {
             if for_all || !item.is_exclusive() {

@@ -524,6 +524,10 @@ impl FileOps for TtyFile {
         events
     }
 
+    fn can_signal(&self) -> bool {
+        true
+    }
+
     fn is_pollable(&self) -> bool {
         true
     }

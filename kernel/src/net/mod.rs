@@ -20,8 +20,9 @@ use crate::fs::inode::{Contents, FileKind, Inode};
 use crate::fs::mount::{Mount, SOCKFS};
 use crate::fs::path::Path;
 use crate::fs::poll::{Events, Poller};
+use crate::fs::sigio::owner_kind;
 use crate::fs::{anon, inode::InodeOps};
-use crate::mm::{Sink, Source};
+use crate::mm::{Sink, Source, UserPtr};
 use crate::syscall::{SysError, SysResult};
 use options::Options;
 
@@ -168,12 +169,30 @@ impl FileOps for Socket {
         self.ops.poll(poller)
     }
 
+    fn can_signal(&self) -> bool {
+        true
+    }
+
     fn is_pollable(&self) -> bool {
         true
     }
 
-    fn ioctl(&self, _: &OpenFile, command: u32, argument: usize) -> SysResult {
-        self.ops.ioctl(command, argument)
+    fn ioctl(&self, file: &OpenFile, command: u32, argument: usize) -> SysResult {
+        const FIOSETOWN: u32 = 0x8901;
+        const SIOCSPGRP: u32 = 0x8902;
+        const FIOGETOWN: u32 = 0x8903;
+        const SIOCGPGRP: u32 = 0x8904;
+        let int = UserPtr::<i32>::new(argument);
+        match command {
+            FIOSETOWN | SIOCSPGRP => {
+                let id = int.read()?;
+                let kind = if id < 0 { owner_kind::GROUP } else { owner_kind::PROCESS };
+                file.signals().set_owner(id, kind)?;
+            }
+            FIOGETOWN | SIOCGPGRP => int.write(&file.owner().id)?,
+            _ => return self.ops.ioctl(command, argument),
+        }
+        Ok(0)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Descriptors and what hangs on them: dup, fcntl, flock.
 
+use alloc::sync::Arc;
+
 use abi::{Errno, Flock, OpenFlags};
 use fdmap::OnExec;
 use filelock::{Kind, Lock, TO_END};
@@ -8,7 +10,8 @@ use super::file::on_exec;
 use super::{Fd, SysError, SysResult};
 use crate::fs;
 use crate::fs::advisory::{OnConflict, Owner};
-use crate::fs::file::{Mode, OpenFile, SignalOwner};
+use crate::fs::file::{Mode, OpenFile};
+use crate::fs::sigio::{self, owner_kind};
 use crate::fs::tmpfs::seal;
 use crate::fs::{perm, pipe};
 use crate::mm::UserPtr;
@@ -106,7 +109,7 @@ pub fn fcntl(fd: Fd, cmd: u32, argument: usize) -> SysResult {
             Ok(0)
         }
         GETFL => Ok(file.flags().bits() as usize),
-        SETFL => set_flags(&file, OpenFlags::from_bits_retain(argument as u32)),
+        SETFL => set_flags(fd, &file, OpenFlags::from_bits_retain(argument as u32)),
         GETLK => get_lock(&file, argument, Owner::Process(current().process.pid)),
         OFD_GETLK => get_lock(&file, argument, Owner::File(file.identity())),
         SETLK => set_lock(&file, argument, Owner::Process(current().process.pid), OnConflict::Fail),
@@ -119,13 +122,13 @@ pub fn fcntl(fd: Fd, cmd: u32, argument: usize) -> SysResult {
                 return Err(Errno::EINVAL.into());
             }
             let kind = if id < 0 { owner_kind::GROUP } else { owner_kind::PROCESS };
-            file.set_owner(SignalOwner { id, kind, ..file.owner() });
+            file.signals().set_owner(id, kind)?;
             Ok(0)
         }
         GETOWN => Ok(file.owner().id as usize),
         SETSIG => {
             let signal = u32::try_from(argument).ok().filter(|&s| s <= 64).ok_or(Errno::EINVAL)?;
-            file.set_owner(SignalOwner { signal, ..file.owner() });
+            file.signals().set_signal(signal);
             Ok(0)
         }
         GETSIG => Ok(file.owner().signal as usize),
@@ -133,7 +136,7 @@ pub fn fcntl(fd: Fd, cmd: u32, argument: usize) -> SysResult {
             let [kind, id] = UserPtr::<[i32; 2]>::new(argument).read()?;
             let kind = u32::try_from(kind).ok().filter(|&k| k <= owner_kind::GROUP).ok_or(Errno::EINVAL)?;
             let id = if kind == owner_kind::GROUP { id.wrapping_neg() } else { id };
-            file.set_owner(SignalOwner { id, kind, ..file.owner() });
+            file.signals().set_owner(id, kind)?;
             Ok(0)
         }
         GETOWN_EX => {
@@ -159,18 +162,15 @@ pub fn fcntl(fd: Fd, cmd: u32, argument: usize) -> SysResult {
     }
 }
 
-/// F_OWNER_*
-mod owner_kind {
-    pub(super) const PROCESS: u32 = 1;
-    pub(super) const GROUP: u32 = 2;
-}
-
-fn set_flags(file: &OpenFile, flags: OpenFlags) -> SysResult {
+fn set_flags(fd: Fd, file: &Arc<OpenFile>, flags: OpenFlags) -> SysResult {
     let new = flags & !file.flags();
     if new.contains(OpenFlags::NOATIME) && !perm::is_owner(file.inode()) {
         return Err(Errno::EPERM.into());
     }
     file.ops.check_flags(flags)?;
+    if (flags ^ file.flags()).contains(OpenFlags::ASYNC) {
+        sigio::switch(fd.0, file, flags.contains(OpenFlags::ASYNC))?;
+    }
     file.set_flags(flags);
     Ok(0)
 }

@@ -4,9 +4,9 @@ use abi::{Errno, OpenFlags};
 use fdmap::OnExec;
 
 use super::{Fd, SysResult};
-use crate::fs;
 use crate::fs::file::OpenFile;
 use crate::fs::inode::FileKind;
+use crate::fs::{self, sigio};
 use crate::mm::UserPtr;
 
 mod command {
@@ -28,7 +28,13 @@ pub fn ioctl(fd: Fd, cmd: u32, argument: usize) -> SysResult {
         FIOCLEX => files.set_on_exec(fd, OnExec::Close)?,
         FIONCLEX => files.set_on_exec(fd, OnExec::Keep)?,
         FIONBIO => set_flag(&file, OpenFlags::NONBLOCK, argument)?,
-        FIOASYNC => set_flag(&file, OpenFlags::ASYNC, argument)?,
+        FIOASYNC => {
+            let on = UserPtr::<i32>::new(argument).read()? != 0;
+            // Without a change to make, nobody looks at what kind of file it is.
+            if on != file.flags().contains(OpenFlags::ASYNC) && !sigio::switch(fd.0, &file, on)? {
+                return Err(Errno::ENOTTY.into());
+            }
+        }
         FIOQSIZE => match file.inode().kind {
             FileKind::Regular | FileKind::Directory | FileKind::Symlink => {
                 UserPtr::<i64>::new(argument).write(&file.inode().size().cast_signed())?;

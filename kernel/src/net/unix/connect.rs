@@ -212,7 +212,7 @@ impl Endpoint {
         };
         if is_mutual {
             old.options.set_error(Errno::ECONNRESET);
-            old.notify_all();
+            old.notify_all(true);
         }
     }
 

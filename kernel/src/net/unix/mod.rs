@@ -83,6 +83,8 @@ pub struct Endpoint {
     charged: AtomicUsize,
     /// In sockfs; 0 until accepted.
     inode: AtomicU64,
+    /// Where it stands in the list of all, changed under the list's lock.
+    listed_at: AtomicUsize,
     inner: SpinLock<Inner>,
     /// Held by a reader that takes messages.
     reading: SleepLock,
@@ -119,6 +121,7 @@ impl Endpoint {
             shutdown: AtomicU32::new(0),
             charged: AtomicUsize::new(0),
             inode: AtomicU64::new(0),
+            listed_at: AtomicUsize::new(0),
             inner: SpinLock::new(Inner {
                 address: None,
                 peer: None,
@@ -209,10 +212,11 @@ impl Endpoint {
         }
     }
 
-    /// Everybody looks again.
-    fn notify_all(&self) {
-        self.readable.notify();
-        self.writable.notify();
+    /// Everybody looks again: `end` if nothing goes either way any more.
+    fn notify_all(&self, end: bool) {
+        // Signals tell the two apart by the last bit, and come from the first head alone.
+        self.readable.notify_of(if end { Events::all() } else { Events::all().difference(Events::MSG) });
+        self.writable.notify_of(OUTPUT.union(Events::ERR).union(Events::HUP).union(Events::RDHUP));
     }
 
     /// Whether SO_PASSCRED asks for the senders' credentials.
@@ -246,10 +250,10 @@ impl Endpoint {
                     peer.options.set_error(Errno::ECONNRESET);
                 }
             }
-            peer.notify_all();
+            peer.notify_all(true);
         }
         self.wake_waiting();
-        self.notify_all();
+        self.notify_all(true);
         drop_messages(messages);
         for embryo in pending {
             embryo.close(true);
@@ -340,7 +344,7 @@ impl SocketOps for UnixSocket {
                 let _inner = endpoint.inner.lock();
                 endpoint.shutdown.fetch_or(how, Ordering::AcqRel);
             }
-            endpoint.notify_all();
+            endpoint.notify_all(endpoint.is_shut(shut::READ) && endpoint.is_shut(shut::WRITE));
         };
         shut(&self.0, how);
         if let Some(peer) = self.0.peer().filter(|_| self.0.kind != Kind::Datagram) {
