@@ -55,7 +55,7 @@ pub struct PerCpu {
     pub space: Cell<*const AddressSpace>,
     /// What other CPUs want of this one's translations.
     pub flush: FlushGate,
-    /// The idle thread, and the thread that is being switched away from: each with a count.
+    /// The idle thread, and the thread that is being switched away from, if there is something left to do for it.
     pub idle: Cell<*const Thread>,
     pub previous: Cell<*const Thread>,
     /// TSC up to which the running thread's turn is charged, and when this CPU last woke somebody.
