@@ -156,17 +156,21 @@ impl Regions {
     #[inline]
     fn position(&self, address: usize) -> usize {
         let hint = self.hint.get();
-        let ends_above = |index: usize| self.list.get(index).is_none_or(|region| region.end > address);
-        // There, or a neighbour since the list changed or the next address came.
-        let near = match hint.checked_sub(1) {
-            Some(before) if ends_above(before) => before,
-            _ if ends_above(hint) => hint,
-            _ => hint + 1,
-        };
-        let is_right = near <= self.list.len()
-            && ends_above(near)
-            && near.checked_sub(1).is_none_or(|before| !ends_above(before));
-        if is_right { near } else { self.search(address) }
+        if hint <= self.list.len() {
+            let ends_below = |index: usize| self.list.get(index).is_some_and(|region| region.end <= address);
+            // There, or a neighbour since the list changed or the next address came.
+            if hint == 0 || ends_below(hint - 1) {
+                if !ends_below(hint) {
+                    return hint;
+                }
+                if !ends_below(hint + 1) {
+                    return hint + 1;
+                }
+            } else if hint == 1 || ends_below(hint - 2) {
+                return hint - 1;
+            }
+        }
+        self.search(address)
     }
 
     #[inline(never)]
