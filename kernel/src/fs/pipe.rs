@@ -329,11 +329,15 @@ impl Pipe {
             return None;
         }
         let slot = ring.first.as_ref()?;
-        let len = slot.len;
-        if len > room || room == 0 || slot.frame.copy_to_user(slot.offset, len, address) != 0 {
+        // No slot in use is empty: a reader without room doesn't get past this.
+        let (len, is_own) = (slot.len, slot.is_own);
+        if len > room || slot.frame.copy_to_user(slot.offset, len, address) != 0 {
             return None;
         }
-        ring.drop_first();
+        ring.len = 0;
+        if !is_own {
+            ring.first = None;
+        }
         self.used.store(0, Ordering::Release);
         self.reader.clear(Events::READABLE);
         Some(len)

@@ -165,11 +165,14 @@ pub(super) fn check_buffer(buf: UserPtr<u8>, len: usize) -> Result<(), Errno> {
 
 /// read(2).
 pub fn read(fd: Fd, buf: UserPtr<u8>, len: usize) -> SysResult {
-    match fs::files().own(fd) {
-        Some(file) if file.is_stream_for(Mode::READ) && is_user_range(buf.addr(), len) => {
-            file.ops.read_program(file, buf, len)
-        }
-        _ => read_any(fd, buf, len),
+    let Some(file) = fs::files().own(fd) else { return read_any(fd, buf, len) };
+    if !is_user_range(buf.addr(), len) {
+        return read_any(fd, buf, len);
+    }
+    if file.is_stream_for(Mode::READ) {
+        file.ops.read_program(file, buf, len)
+    } else {
+        read_any(fd, buf, len)
     }
 }
 
@@ -185,11 +188,14 @@ fn read_any(fd: Fd, buf: UserPtr<u8>, len: usize) -> SysResult {
 
 /// write(2).
 pub fn write(fd: Fd, buf: UserPtr<u8>, len: usize) -> SysResult {
-    match fs::files().own(fd) {
-        Some(file) if file.is_stream_for(Mode::WRITE) && is_user_range(buf.addr(), len) => {
-            file.ops.write_program(file, buf, len)
-        }
-        _ => write_any(fd, buf, len),
+    let Some(file) = fs::files().own(fd) else { return write_any(fd, buf, len) };
+    if !is_user_range(buf.addr(), len) {
+        return write_any(fd, buf, len);
+    }
+    if file.is_stream_for(Mode::WRITE) {
+        file.ops.write_program(file, buf, len)
+    } else {
+        write_any(fd, buf, len)
     }
 }
 
