@@ -7,6 +7,7 @@
 //! Nobody is notified, and no file or endpoint dropped, under `inner`.
 
 mod connect;
+mod cycles;
 mod message;
 mod names;
 mod packet;
@@ -18,6 +19,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::any::Any;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use abi::Errno;
@@ -258,6 +260,32 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Looks at everything that waits here, also for connections that nobody has accepted.
+    fn for_each_message(&self, mut look: impl FnMut(&Message)) {
+        let pending: Vec<Arc<Self>> = {
+            let inner = self.inner.lock();
+            inner.messages.iter().for_each(&mut look);
+            inner.pending.iter().cloned().collect()
+        };
+        for embryo in pending {
+            embryo.inner.lock().messages.iter().for_each(&mut look);
+        }
+    }
+
+    /// Takes everything that waits here.
+    fn take_messages(&self) -> VecDeque<Message> {
+        let (mut messages, pending) = {
+            let mut inner = self.inner.lock();
+            (core::mem::take(&mut inner.messages), inner.pending.iter().cloned().collect::<Vec<_>>())
+        };
+        for embryo in pending {
+            messages.append(&mut embryo.inner.lock().messages);
+        }
+        messages
+    }
+}
+
 /// Messages that nobody will read.
 fn drop_messages(messages: VecDeque<Message>) {
     for message in messages {
@@ -271,10 +299,15 @@ struct UnixSocket(Arc<Endpoint>);
 impl Drop for UnixSocket {
     fn drop(&mut self) {
         self.0.release();
+        cycles::collect();
     }
 }
 
 impl SocketOps for UnixSocket {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn kind(&self) -> Kind {
         self.0.kind
     }

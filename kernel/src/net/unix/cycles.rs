@@ -1,0 +1,98 @@
+//! Sockets that hold each other in their queues, and whom nobody else can reach: their queues are emptied (`sockmsg::cycles`).
+//!
+//! Looked for whenever a socket is closed while one is on its way in a message. Holders are counted before queues are looked at: what another CPU
+//! takes out of a queue meanwhile, or puts into one, then counts as held from outside.
+
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use abi::Errno;
+use sockmsg::cycles::{InFlight, garbage};
+
+use super::{Endpoint, UnixSocket, drop_messages};
+use crate::fs::OpenFile;
+use crate::sync::SpinLock;
+
+/// Sockets on their way, once for each message; and how many that is.
+static ON_THEIR_WAY: SpinLock<Vec<Weak<OpenFile>>> = SpinLock::new(Vec::new());
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether somebody is at it, and whether it has to be done once more.
+static STATE: AtomicU32 = AtomicU32::new(IDLE);
+const IDLE: u32 = 0;
+const BUSY: u32 = 1;
+const AGAIN: u32 = 2;
+
+fn endpoint(file: &OpenFile) -> Option<&Arc<Endpoint>> {
+    let socket = crate::net::of(file).ok()?;
+    socket.ops.as_any().downcast_ref::<UnixSocket>().map(|socket| &socket.0)
+}
+
+/// Files go on their way. ENOMEM.
+pub(super) fn departed(files: &[Arc<OpenFile>]) -> Result<(), Errno> {
+    let sockets = || files.iter().filter(|file| endpoint(file).is_some());
+    let count = sockets().count();
+    if count > 0 {
+        let mut list = ON_THEIR_WAY.lock();
+        list.try_reserve(count).map_err(|_| Errno::ENOMEM)?;
+        list.extend(sockets().map(Arc::downgrade));
+        COUNT.store(list.len(), Ordering::Release);
+    }
+    Ok(())
+}
+
+/// They are on their way no more.
+pub(super) fn arrived(files: &[Arc<OpenFile>]) {
+    if COUNT.load(Ordering::Acquire) == 0 {
+        return;
+    }
+    let mut list = ON_THEIR_WAY.lock();
+    for file in files {
+        if let Some(at) = list.iter().position(|entry| core::ptr::eq(entry.as_ptr(), Arc::as_ptr(file))) {
+            list.swap_remove(at);
+        }
+    }
+    COUNT.store(list.len(), Ordering::Release);
+}
+
+/// A socket was closed: whoever can't be reached any more lets go of what waits for it.
+pub(super) fn collect() {
+    if COUNT.load(Ordering::Acquire) == 0 || STATE.swap(AGAIN, Ordering::AcqRel) != IDLE {
+        return;
+    }
+    loop {
+        STATE.store(BUSY, Ordering::Release);
+        collect_once();
+        // Letting go may have closed further sockets.
+        if STATE.compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            return;
+        }
+    }
+}
+
+#[inline(never)]
+fn collect_once() {
+    let address = |file: &Arc<OpenFile>| Arc::as_ptr(file).addr();
+    let mut files: Vec<Arc<OpenFile>> = ON_THEIR_WAY.lock().iter().filter_map(Weak::upgrade).collect();
+    let count = files.len();
+    crate::sort::smallest(&mut files, count, |file| address(file) as u64);
+    files.dedup_by_key(|file| address(file));
+    let mut sockets: Vec<InFlight> = files
+        .iter()
+        .map(|file| InFlight { holders: Arc::strong_count(file).saturating_sub(1), holds: Vec::new() })
+        .collect();
+    for (file, socket) in files.iter().zip(&mut sockets) {
+        let Some(endpoint) = endpoint(file) else { continue };
+        endpoint.for_each_message(|message| {
+            for held in message.rights.iter().flat_map(|rights| rights.files()) {
+                socket.holds.extend(files.binary_search_by_key(&address(held), address).ok());
+            }
+        });
+    }
+    for (file, _) in files.iter().zip(garbage(&sockets)).filter(|(_, is_garbage)| *is_garbage) {
+        if let Some(endpoint) = endpoint(file) {
+            drop_messages(endpoint.take_messages());
+        }
+    }
+}
