@@ -1,6 +1,6 @@
-//! The list of cases: every program of `tests/guest`, and the command lines of `tests/cases/*.txt`.
+//! The list of cases: every program of `tests/guest`, the command lines of `tests/cases/*.txt`, and the scripts of `tests/programs`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -18,11 +18,18 @@ pub(crate) fn all(project: &Path, programs: &[Program]) -> Result<Vec<Case>> {
             scope: if program.name.starts_with("guarded_") { Scope::GuardedOnly } else { Scope::Everywhere },
         })
         .collect();
-    let directory = project.join("tests/cases");
-    let mut files: Vec<_> =
-        std::fs::read_dir(&directory)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
-    files.sort();
-    for file in files {
+    for file in files_in(&project.join("tests/programs"))? {
+        if file.extension().is_some_and(|extension| extension == "sh") {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            cases.push(Case {
+                argv: ["/bin/sh".to_owned(), format!("/t/programs/{name}")].map(String::into_bytes).to_vec(),
+                name: format!("programs/{name}"),
+                stdin: Vec::new(),
+                scope: Scope::Everywhere,
+            });
+        }
+    }
+    for file in files_in(&project.join("tests/cases"))? {
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
         let text = std::fs::read_to_string(&file)?;
         for (number, line) in text.lines().enumerate() {
@@ -40,6 +47,14 @@ pub(crate) fn all(project: &Path, programs: &[Program]) -> Result<Vec<Case>> {
         }
     }
     Ok(cases)
+}
+
+/// A directory's files, in order.
+fn files_in(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(directory).with_context(|| directory.display().to_string())?;
+    let mut files: Vec<_> = entries.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+    files.sort();
+    Ok(files)
 }
 
 /// A line's words: blanks separate, single quotes keep together, as in a shell.

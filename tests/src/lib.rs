@@ -63,7 +63,7 @@ pub(crate) enum Scope {
     GuardedOnly,
 }
 
-const ENVIRONMENT: [&str; 4] = ["PATH=/bin:/t/bin", "HOME=/", "LC_ALL=C", "TZ=UTC"];
+const ENVIRONMENT: [&str; 4] = ["PATH=/bin:/t/bin:/usr/bin", "HOME=/", "LC_ALL=C", "TZ=UTC"];
 const MEMORY: u64 = 1 << 30;
 /// For one boot's cases together. A busy host takes several times as long as a quiet one.
 const BOOT_LIMIT: Duration = Duration::from_secs(900);
@@ -107,7 +107,7 @@ pub fn run(options: &Options) -> Result<Summary> {
     if let Some(filter) = &options.filter {
         cases.retain(|case| case.name.contains(filter.as_str()));
     }
-    let tree = tree::Tree::build(&programs, cases.len())?;
+    let tree = tree::Tree::build(&options.project, &programs, cases.len())?;
     let mut summary = Summary::default();
     let mut fail = |text: String| {
         println!("FAILED {text}");

@@ -87,7 +87,7 @@ impl Host for Collector {
 pub fn soak(options: &Options, minutes: u64) -> Result<Summary> {
     let end = Instant::now() + Duration::from_secs(minutes * 60);
     let programs = programs::build(&options.project)?;
-    let tree = tree::Tree::build(&programs, 1)?;
+    let tree = tree::Tree::build(&options.project, &programs, 1)?;
     let root = tree.root()?;
     let mut summary = Summary::default();
     let mut seed = 1u64;

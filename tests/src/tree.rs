@@ -11,8 +11,15 @@ use crate::programs::Program;
 
 /// Programs of the host that cases use, and where they stand.
 const HOST_PROGRAMS: [(&str, &str); 2] = [("/bin/busybox", "bin/busybox"), ("/bin/bash-static", "bin/bash")];
+/// Dynamic programs of the host, for the scripts of `tests/programs`: with their libraries they stand where they do here.
+const DYNAMIC_PROGRAMS: [&str; 5] =
+    ["/usr/bin/make", "/usr/bin/tcc", "/usr/bin/redis-server", "/usr/bin/redis-cli", "/usr/bin/stress-ng"];
+/// What they need besides: what tcc compiles and links against.
+const HOST_DIRECTORIES: [&str; 3] =
+    ["/usr/lib/x86_64-linux-gnu/tcc", "/usr/include/x86_64-linux-musl", "/usr/lib/x86_64-linux-musl"];
 /// Names under which busybox stands in `/bin`, for scripts that another shell runs.
-const APPLETS: [&str; 10] = ["sh", "cat", "grep", "sed", "seq", "sleep", "sort", "tee", "true", "wc"];
+const APPLETS: [&str; 13] =
+    ["sh", "cat", "cp", "grep", "ls", "rm", "sed", "seq", "sleep", "sort", "tee", "true", "wc"];
 /// Device nodes for the native runs; the guest brings its own.
 const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
@@ -31,7 +38,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    pub(crate) fn build(programs: &[Program], case_count: usize) -> Result<Self> {
+    pub(crate) fn build(project: &Path, programs: &[Program], case_count: usize) -> Result<Self> {
         let tree = Self { directory: launch::TempDir::new()? };
         // The guest's root is a tmpfs, and file systems differ in what they allow.
         let mounted = Command::new("mount")
@@ -54,6 +61,15 @@ impl Tree {
         for program in programs {
             std::fs::copy(&program.path, tree.path().join("t/bin").join(&program.name))?;
         }
+        copy(&[project.join("tests/programs")], &tree.path().join("t"), &["-R"])?;
+        let mut files: Vec<PathBuf> = HOST_DIRECTORIES.iter().map(PathBuf::from).collect();
+        for program in DYNAMIC_PROGRAMS {
+            files.push(program.into());
+            files.extend(libraries_of(program)?);
+        }
+        files.sort();
+        files.dedup();
+        copy(&files, tree.path(), &["-RL", "--parents"])?;
         std::fs::write(
             tree.path().join("etc/passwd"),
             "root:x:0:0:root:/:/bin/sh\nwhelk:x:1000:1000::/:/bin/sh\n",
@@ -110,7 +126,7 @@ impl Tree {
     /// The same tree for the guest, which has its own /dev and /proc.
     pub(crate) fn root(&self) -> Result<Root> {
         let mut root = Root::new();
-        for directory in ["bin", "etc", "t"] {
+        for directory in ["bin", "etc", "lib", "lib64", "t", "usr"] {
             let base = Path::new("/").join(directory);
             root.add_directory(&base, 0o755);
             let mut pending = vec![PathBuf::from(directory)];
@@ -128,6 +144,21 @@ impl Tree {
         root.add_directory(Path::new("/tmp"), 0o1777);
         Ok(root)
     }
+}
+
+fn copy(from: &[PathBuf], to: &Path, flags: &[&str]) -> Result<()> {
+    let status = Command::new("cp").args(flags).args(from).arg(to).status()?;
+    if !status.success() {
+        bail!("copying programs into {}", to.display());
+    }
+    Ok(())
+}
+
+/// The libraries of a dynamic program and what loads them, by their paths.
+fn libraries_of(program: &str) -> Result<Vec<PathBuf>> {
+    let output = Command::new("ldd").arg(program).output().context("ldd")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
 }
 
 impl Drop for Tree {

@@ -35,6 +35,11 @@ const TEST_NEEDS: &[Need] = &[
     Need { program: "/bin/bash-static", package: "bash-static" },
     Need { program: "/usr/lib/x86_64-linux-gnu/libsqlite3.a", package: "libsqlite3-dev" },
     Need { program: "/usr/lib/x86_64-linux-gnu/liblua5.4.a", package: "liblua5.4-dev" },
+    Need { program: "make", package: "make" },
+    Need { program: "tcc", package: "tcc" },
+    Need { program: "redis-server", package: "redis-server" },
+    Need { program: "redis-cli", package: "redis-tools" },
+    Need { program: "stress-ng", package: "stress-ng" },
     Need { program: "cpio", package: "cpio" },
     Need { program: "objdump", package: "binutils" },
 ];

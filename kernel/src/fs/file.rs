@@ -630,6 +630,11 @@ impl MemoryObject for MappedFile {
         inode.ops().cached_page(inode, index)
     }
 
+    fn cached_pages(&self, first: u64, count: usize, found: &mut dyn FnMut(usize, Frame)) {
+        let inode = self.0.inode();
+        inode.ops().cached_pages(inode, first, count, found);
+    }
+
     fn size(&self) -> u64 {
         self.0.inode().size()
     }

@@ -13,7 +13,7 @@ use crate::fs;
 use crate::mm::address_space::Place;
 use crate::mm::fault::{Access, FaultError};
 use crate::mm::regions::{Backing, RegionFlags};
-use crate::mm::{AddressSpace, Frame, MemoryObject, PAGE_SIZE, page_ceil};
+use crate::mm::{AddressSpace, Frame, MemoryObject, PAGE_SIZE, commit, page_ceil};
 use crate::sync::SpinLock;
 use crate::task::current;
 
@@ -115,6 +115,7 @@ impl MemoryObject for Attachment {
 /// shmget(2).
 pub fn get(key: i32, bytes: usize, flags: u32) -> Result<i32, Errno> {
     const HUGETLB: u32 = 0o4000;
+    const NORESERVE: u32 = 0o10000;
     let fits = |there: &dyn Any| match there.downcast_ref::<Segment>() {
         Some(there) if there.bytes >= bytes => Ok(()),
         _ => Err(Errno::EINVAL),
@@ -131,6 +132,9 @@ pub fn get(key: i32, bytes: usize, flags: u32) -> Result<i32, Errno> {
         }
         if PAGES.load(Ordering::Relaxed).saturating_add(pages) > limit_of(&limit::SHMALL) {
             return Err(Errno::ENOSPC);
+        }
+        if flags & NORESERVE == 0 {
+            commit::promise(bytes)?;
         }
         let object = fs::anonymous_object(bytes as u64)?;
         PAGES.fetch_add(pages, Ordering::Relaxed);

@@ -11,6 +11,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use abi::Errno;
 
+use super::commit;
 use super::fault::{Access, FaultError};
 use super::frame::{Frame, OutOfMemory};
 use super::page_table::PageTable;
@@ -28,8 +29,11 @@ const FAULT_AROUND: usize = 16;
 const GATHER: usize = 64;
 
 /// What brk's memory is.
-const HEAP: RegionFlags =
-    RegionFlags::READ.union(RegionFlags::WRITE).union(RegionFlags::MAY_WRITE).union(RegionFlags::HEAP);
+const HEAP: RegionFlags = RegionFlags::READ
+    .union(RegionFlags::WRITE)
+    .union(RegionFlags::MAY_WRITE)
+    .union(RegionFlags::HEAP)
+    .union(RegionFlags::ACCOUNTED);
 
 /// Where things go in a fresh address space.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +68,8 @@ pub struct AddressSpace {
     peak: AtomicUsize,
     /// What membarrier(2) was told to expect.
     pub membarrier: AtomicU32,
+    /// Lock flags that new mappings get (mlockall(2)).
+    lock_future: AtomicU32,
 }
 
 /// How mmap chooses the address.
@@ -140,7 +146,8 @@ impl<'a> Gather<'a> {
             shootdown::flush_others(self.users);
         }
         self.pages = 0;
-        for physical in self.frames.get(..self.count).unwrap_or_default() {
+        // The last one first: whoever takes frames next gets them in the order of memory.
+        for physical in self.frames.get(..self.count).unwrap_or_default().iter().rev() {
             // SAFETY: the first `count` slots are written, each with the reference that a page-table entry held.
             drop(unsafe { Frame::from_raw(physical.assume_init()) });
         }
@@ -190,6 +197,7 @@ impl AddressSpace {
             resident: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             membarrier: AtomicU32::new(0),
+            lock_future: AtomicU32::new(0),
         }))
     }
 
@@ -206,6 +214,17 @@ impl AddressSpace {
     /// Looks at the regions under the lock.
     pub fn with<T>(&self, look: impl FnOnce(&mut Inner) -> T) -> T {
         look(&mut self.inner.lock())
+    }
+
+    /// Lock flags that new mappings get.
+    #[inline]
+    pub fn lock_future(&self) -> RegionFlags {
+        RegionFlags::from_bits_retain(self.lock_future.load(Ordering::Relaxed))
+    }
+
+    /// Changes them.
+    pub fn set_lock_future(&self, flags: RegionFlags) {
+        self.lock_future.store(flags.bits(), Ordering::Relaxed);
     }
 
     /// Pages present now and at most.
@@ -381,16 +400,17 @@ impl AddressSpace {
         let window = page & !(FAULT_AROUND * PAGE_SIZE - 1);
         let range = window.max(region.start)..(window + FAULT_AROUND * PAGE_SIZE).min(region.end);
         let mut added = 0;
-        for at in range.step_by(PAGE_SIZE) {
-            let slot = paging::index(at, 0);
-            if at != page
-                && table.get(slot) == Entry::empty()
-                && let Some(frame) = object.cached_page(first + ((at - region.start) / PAGE_SIZE) as u64)
-            {
+        let first_slot = paging::index(range.start, 0);
+        let first = first.saturating_add(((range.start - region.start) / PAGE_SIZE) as u64);
+        object.cached_pages(first, range.len() / PAGE_SIZE, &mut |nth, frame| {
+            let slot = first_slot + nth;
+            if table.get(slot) == Entry::empty() {
                 table.set(slot, Entry::new(frame.into_raw(), flags));
                 added += 1;
+            } else {
+                frame.release();
             }
-        }
+        });
         self.count_in(added);
     }
 
@@ -459,10 +479,14 @@ impl AddressSpace {
         place: Place,
         len: usize,
         align: usize,
-        flags: RegionFlags,
+        mut flags: RegionFlags,
         backing: Backing,
         limit: usize,
     ) -> Result<usize, Errno> {
+        if commit::counts(flags) {
+            commit::promise(len)?;
+            flags |= RegionFlags::ACCOUNTED;
+        }
         let mut inner = self.inner.lock();
         let start = match place {
             Place::Fixed(at) | Place::FixedNoReplace(at) => {
@@ -553,7 +577,7 @@ impl AddressSpace {
             if access.contains(RegionFlags::WRITE) && !flags.contains(RegionFlags::MAY_WRITE) {
                 return Err(Errno::EACCES);
             }
-            let new = flags.difference(RegionFlags::ACCESS) | access;
+            let new = Self::with_access(flags, access, range.len())?;
             inner.regions.set_flags(index, range.clone(), new)?;
             return Ok(self.apply_protection(range, access)?);
         }
@@ -573,7 +597,7 @@ impl AddressSpace {
             if access.contains(RegionFlags::WRITE) && !region.flags.contains(RegionFlags::MAY_WRITE) {
                 return Err(Errno::EACCES);
             }
-            region.flags = region.flags.difference(RegionFlags::ACCESS) | access;
+            region.flags = Self::with_access(region.flags, access, region.len())?;
             done = region.end;
             Ok(())
         });
@@ -581,6 +605,17 @@ impl AddressSpace {
         self.apply_protection(changed, access)?;
         result?;
         if covered < range.end { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// Flags with other rights, for so many bytes. ENOMEM for what can't be promised.
+    #[inline(always)]
+    fn with_access(flags: RegionFlags, access: RegionFlags, len: usize) -> Result<RegionFlags, Errno> {
+        let mut new = flags.difference(RegionFlags::ACCESS) | access;
+        if commit::counts(new) {
+            commit::promise(len)?;
+            new |= RegionFlags::ACCOUNTED;
+        }
+        Ok(new)
     }
 
     /// Rewrites present entries for new rights. Write access comes back page by page, by faults, but for pages that nobody shares.
@@ -629,11 +664,12 @@ impl AddressSpace {
         new
     }
 
-    /// Drops the pages of a range (MADV_DONTNEED): private memory reads as at first again.
-    pub fn discard(&self, range: Range<usize>) -> Result<(), Errno> {
+    /// Drops the pages of a range (MADV_DONTNEED): private memory reads as at first again. EINVAL where a region has one of the flags
+    /// `spared`.
+    pub fn discard(&self, range: Range<usize>, spared: RegionFlags) -> Result<(), Errno> {
         let inner = self.inner.lock();
         for region in inner.regions.overlapping(range.clone()) {
-            if region.flags.intersects(RegionFlags::LOCKED | RegionFlags::SPECIAL) {
+            if region.flags.intersects(spared | RegionFlags::SPECIAL) {
                 return Err(Errno::EINVAL);
             }
             self.unmap_pages(range.start.max(region.start)..range.end.min(region.end));
@@ -641,13 +677,31 @@ impl AddressSpace {
         if inner.regions.is_covered(range) { Ok(()) } else { Err(Errno::ENOMEM) }
     }
 
+    /// Takes pages of a private mapping out that are still the file's: a page that was copied has been written, and is marked so for ever.
+    fn unmap_clean_pages(&self, range: Range<usize>) {
+        let mut gather = Gather::new(&self.table);
+        let mut removed = 0;
+        let result = self.table.update(range.clone(), |address, entry| {
+            if entry.contains(Entry::DIRTY) {
+                return entry;
+            }
+            gather.add(address, entry);
+            removed += 1;
+            Entry::empty()
+        });
+        drop(gather);
+        self.count_out(removed);
+        if result.is_err() {
+            log::error!("no memory to unmap {range:x?}");
+        }
+    }
+
     /// Drops the mapped pages `pages` of the object with this key, which no longer has them; of private mappings too if `copies` says so.
     pub fn drop_object_pages(&self, key: usize, pages: &Range<u64>, copies: Copies) {
         let inner = self.inner.lock();
         for region in inner.regions.overlapping(0..USER_TOP) {
             let Backing::Object(object, first) = &region.backing else { continue };
-            let is_kept = copies == Copies::Keep && !region.flags.contains(RegionFlags::SHARED);
-            if is_kept || object.identity_key() != key {
+            if object.identity_key() != key {
                 continue;
             }
             let address = |page: u64| {
@@ -655,7 +709,12 @@ impl AddressSpace {
                 region.start.saturating_add(distance.saturating_mul(PAGE_SIZE)).min(region.end)
             };
             let range = address(pages.start)..address(pages.end);
-            if !range.is_empty() {
+            if range.is_empty() {
+                continue;
+            }
+            if copies == Copies::Keep && !region.flags.contains(RegionFlags::SHARED) {
+                self.unmap_clean_pages(range);
+            } else {
                 self.unmap_pages(range);
             }
         }
@@ -680,7 +739,8 @@ impl AddressSpace {
         } else if new_end > old_end {
             let len = new_end - old_end;
             if inner.total.saturating_add(len) > total_limit
-                || inner.regions.extend(old_end..new_end, PAGE_SIZE, HEAP) != Ok(true)
+                || commit::promise(len).is_err()
+                || inner.regions.extend(old_end..new_end, PAGE_SIZE, HEAP | self.lock_future()) != Ok(true)
             {
                 return old;
             }
@@ -727,6 +787,10 @@ impl AddressSpace {
             return Err(Errno::EINVAL);
         }
         let old_len = old.len();
+        if region.flags.contains(RegionFlags::ACCOUNTED) {
+            let is_kept = matches!(target, RemapTarget::Keep(_));
+            commit::promise(if is_kept { new_len } else { new_len.saturating_sub(old_len) })?;
+        }
         if let RemapTarget::InPlace | RemapTarget::MayMove = target {
             if new_len <= old_len {
                 if new_len < old_len {
@@ -807,6 +871,14 @@ impl AddressSpace {
         let inner = self.inner.lock();
         let mut regions = inner.regions.clone();
         let mut excluded = alloc::vec::Vec::new();
+        // Locks aren't inherited.
+        const LOCKS: RegionFlags = RegionFlags::LOCKED.union(RegionFlags::ON_FAULT);
+        if regions.iter().any(|region| region.flags.intersects(LOCKS)) {
+            regions.change(0..USER_TOP, |region| {
+                region.flags.remove(LOCKS);
+                Ok(())
+            })?;
+        }
         for region in inner.regions.iter() {
             if region.flags.intersects(RegionFlags::DONT_FORK | RegionFlags::WIPE_ON_FORK) {
                 excluded.push(region.range());
@@ -843,6 +915,7 @@ impl AddressSpace {
             resident: AtomicUsize::new(resident),
             peak: AtomicUsize::new(resident),
             membarrier: AtomicU32::new(self.membarrier.load(Ordering::Relaxed)),
+            lock_future: AtomicU32::new(0),
         }))
     }
 

@@ -3,6 +3,7 @@
 //! Lock order: `AddressSpace::inner` → a file system's page index → `frame::ZONE`. The heap may be used under any of them.
 
 pub mod address_space;
+pub mod commit;
 pub mod fault;
 pub mod frame;
 pub mod heap;

@@ -370,7 +370,8 @@ impl PageTable {
             };
             let stop = ((at & !(TWO_MIB as usize - 1)) + TWO_MIB as usize).min(range.end);
             if let Some(table) = directory.next(index(at, 1)) {
-                for slot in index(at, 0)..index(at, 0) + (stop - at) / PAGE_SIZE {
+                // The last one first: whoever takes frames next gets them in the order of memory.
+                for slot in (index(at, 0)..index(at, 0) + (stop - at) / PAGE_SIZE).rev() {
                     let entry = table.get(slot);
                     if entry == Entry::empty() {
                         continue;

@@ -1,11 +1,11 @@
 //! The map of an address space's regions: sorted, never overlapping.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::cell::Cell;
 use core::ops::Range;
 
 use abi::Errno;
+use gapvec::GapVec;
 
 use super::object::MemoryObject;
 use super::{PAGE_SIZE, USER_TOP};
@@ -32,6 +32,8 @@ bitflags::bitflags! {
         const WIPE_ON_FORK = 0x40;
         const DONT_DUMP = 0x80;
         const LOCKED = 0x100;
+        /// Locked pages come when they are touched.
+        const ON_FAULT = 0x8000;
         /// mprotect may add write access (the file was open for writing, or the mapping is private).
         const MAY_WRITE = 0x200;
         const HEAP = 0x400;
@@ -39,6 +41,8 @@ bitflags::bitflags! {
         const NO_RESERVE = 0x1000;
         /// Part of the kernel's furniture: can't be remapped or unlocked ([vvar]).
         const SPECIAL = 0x2000;
+        /// Promised memory (`commit`).
+        const ACCOUNTED = 0x4000;
         const ACCESS = 7;
     }
 }
@@ -113,10 +117,15 @@ impl Region {
 /// All regions of one address space.
 #[derive(Clone, Default)]
 pub struct Regions {
-    list: Vec<Region>,
+    list: GapVec<Region>,
     /// Where the last search ended: the next one is often for the same place.
     hint: Cell<usize>,
+    /// Where the last search for room among many regions found some, 0 if that says nothing any more; and the largest hole above it.
+    searched: Cell<(usize, usize)>,
 }
+
+/// Regions from which on it pays to remember where there is no room.
+const MANY: usize = 64;
 
 impl Regions {
     pub fn iter(&self) -> impl Iterator<Item = &Region> {
@@ -130,8 +139,11 @@ impl Regions {
     /// In a child's copy: what counts its mappings gets to know of each.
     pub fn rebind_for_child(&mut self) {
         let mut last: Option<(Arc<dyn MemoryObject>, Arc<dyn MemoryObject>)> = None;
-        for region in &mut self.list {
-            let Backing::Object(object, _) = &mut region.backing else { continue };
+        for index in 0..self.list.len() {
+            let Some(Backing::Object(object, _)) = self.list.get_mut(index).map(|region| &mut region.backing)
+            else {
+                continue;
+            };
             // Pieces of one mapping stay pieces of one.
             let again = last.as_ref().filter(|(old, _)| Arc::ptr_eq(old, object)).map(|(_, new)| new.clone());
             if let Some(new) = again.or_else(|| object.for_child()) {
@@ -182,7 +194,8 @@ impl Regions {
 
     /// Regions that overlap a range.
     pub fn overlapping(&self, range: Range<usize>) -> impl Iterator<Item = &Region> {
-        self.list[self.position(range.start)..].iter().take_while(move |region| region.start < range.end)
+        let first = self.position(range.start);
+        (first..).map_while(|index| self.list.get(index)).take_while(move |region| region.start < range.end)
     }
 
     /// Whether every page of a range belongs to a region.
@@ -225,7 +238,7 @@ impl Regions {
         {
             let end = b.end;
             self.list.remove(index + 1);
-            self.list[index].end = end;
+            self.set_end(index, end);
         }
         if let Some(before) = index.checked_sub(1)
             && let (Some(a), Some(b)) = (self.list.get(before), self.list.get(index))
@@ -233,7 +246,27 @@ impl Regions {
         {
             let end = b.end;
             self.list.remove(index);
-            self.list[before].end = end;
+            self.set_end(before, end);
+        }
+    }
+
+    fn set_end(&mut self, index: usize, end: usize) {
+        if let Some(region) = self.list.get_mut(index) {
+            region.end = end;
+        }
+    }
+
+    /// The region at `index` begins, or began, beside a place that has become free.
+    fn note_hole(&self, index: usize) {
+        let (place, largest) = self.searched.get();
+        if place == 0 {
+            return;
+        }
+        let floor =
+            index.checked_sub(1).and_then(|before| self.list.get(before)).map_or(0, |region| region.end);
+        let ceiling = self.list.get(index).map_or(USER_TOP, |region| region.start);
+        if ceiling > place {
+            self.searched.set((place, largest.max(ceiling - floor)));
         }
     }
 
@@ -301,11 +334,11 @@ impl Regions {
                 && before.continues_into(&middle)
             {
                 before.end = range.end;
-                self.list[index] = rest;
+                self.replace(index, rest);
                 return Ok(());
             }
             self.reserve(1)?;
-            self.list[index] = rest;
+            self.replace(index, rest);
             self.list.insert(index, middle);
             return Ok(());
         }
@@ -324,8 +357,14 @@ impl Regions {
             self.list.insert(index + 1, rest);
             self.list.insert(index + 1, middle);
         }
-        self.list[index].end = range.start;
+        self.set_end(index, range.start);
         Ok(())
+    }
+
+    fn replace(&mut self, index: usize, with: Region) {
+        if let Some(region) = self.list.get_mut(index) {
+            *region = with;
+        }
     }
 
     /// Takes a range out. `gone` sees each piece that was there. ENOMEM if a split would be one region too many (nothing has changed then).
@@ -336,7 +375,8 @@ impl Regions {
                 // The commonest unmapping takes exactly one region out.
                 if region.range() == range {
                     gone(region);
-                    self.list.remove(first);
+                    drop(self.list.remove(first));
+                    self.note_hole(first);
                     return Ok(());
                 }
                 // Or it shortens one.
@@ -344,6 +384,7 @@ impl Regions {
                     let tail = region.tail(range.start);
                     region.end = range.start;
                     gone(&tail);
+                    self.note_hole(first + 1);
                     return Ok(());
                 }
             }
@@ -353,9 +394,8 @@ impl Regions {
         self.split_at(range.end)?;
         let first = self.position(range.start);
         let last = self.list.partition_point(|region| region.start < range.end);
-        for region in self.list.drain(first..last) {
-            gone(&region);
-        }
+        self.list.remove_range(first, last, gone);
+        self.note_hole(first);
         Ok(())
     }
 
@@ -370,8 +410,8 @@ impl Regions {
         let first = self.position(range.start);
         let last = self.list.partition_point(|region| region.start < range.end);
         let mut result = Ok(());
-        for region in self.list[first..last].iter_mut() {
-            result = change(region);
+        for index in first..last {
+            result = self.list.get_mut(index).map_or(Ok(()), &mut change);
             if result.is_err() {
                 break;
             }
@@ -383,7 +423,7 @@ impl Regions {
             {
                 let end = b.end;
                 self.list.remove(index + 1);
-                self.list[index].end = end;
+                self.set_end(index, end);
             }
         }
         result
@@ -429,15 +469,30 @@ impl Regions {
     /// The highest free place of `len` bytes below `top`, aligned; from the bottom up if there is none, as Linux does.
     pub fn find_free(&self, len: usize, top: usize, align: usize) -> Option<usize> {
         let mut ceiling = top;
-        let mut index = self.list.partition_point(|region| region.start < top);
+        let mut largest = 0;
+        let (place, seen) = self.searched.get();
+        // Above the place where the last search ended there is nothing as large.
+        let goes_on = place != 0 && place <= top && len > seen;
+        if goes_on {
+            (ceiling, largest) = (place, seen);
+        }
+        let mut index = self.list.partition_point(|region| region.start < ceiling);
+        if goes_on {
+            ceiling = self.list.get(index).map_or(ceiling, |region| Self::usable_start(region).min(ceiling));
+        }
         loop {
             let floor = index.checked_sub(1).and_then(|i| self.list.get(i)).map_or(LOWEST, |r| r.end);
             if let Some(start) = ceiling.checked_sub(len)
                 && start & !(align - 1) >= floor.max(LOWEST)
                 && ceiling > floor
             {
-                return Some(start & !(align - 1));
+                let start = start & !(align - 1);
+                if self.list.len() > MANY {
+                    self.searched.set((start, largest.max(ceiling - start - len)));
+                }
+                return Some(start);
             }
+            largest = largest.max(ceiling.saturating_sub(floor));
             if index == 0 {
                 break;
             }
@@ -446,7 +501,8 @@ impl Regions {
         }
         // Above `top`.
         let mut floor = top;
-        for region in self.list.iter().skip_while(|region| region.end <= top) {
+        let above = self.list.partition_point(|region| region.end <= top);
+        for region in (above..).map_while(|index| self.list.get(index)) {
             let start = floor.next_multiple_of(align);
             if start.checked_add(len).is_some_and(|end| end <= Self::usable_start(region)) {
                 return Some(start);

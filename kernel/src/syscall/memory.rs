@@ -2,11 +2,12 @@
 
 use abi::{Errno, MapFlags, Prot};
 
+use super::mlock;
 use super::{Fd, SysResult};
 use crate::mm::address_space::{Place, RemapTarget};
 use crate::mm::fault::FaultError;
 use crate::mm::regions::{Backing, LOWEST, RegionFlags};
-use crate::mm::{PAGE_SIZE, USER_TOP, UserPtr, page_ceil};
+use crate::mm::{PAGE_SIZE, USER_TOP, UserPtr, commit, page_ceil};
 use crate::task::current;
 use crate::task::process::rlimit;
 
@@ -14,7 +15,7 @@ use crate::task::process::rlimit;
 const HUGE_PAGE: usize = 2 << 20;
 
 /// Limits count in bytes; more than an address space is as good as none.
-fn limit(resource: usize) -> usize {
+pub(super) fn limit(resource: usize) -> usize {
     usize::try_from(current().process.limit(resource)).unwrap_or(usize::MAX)
 }
 
@@ -22,13 +23,18 @@ fn access_flags(prot: u32) -> RegionFlags {
     RegionFlags::from_bits_truncate(prot) & RegionFlags::ACCESS
 }
 
-fn space() -> Result<&'static crate::mm::AddressSpace, Errno> {
+pub(super) fn space() -> Result<&'static crate::mm::AddressSpace, Errno> {
     current().address_space().ok_or(Errno::EFAULT)
 }
 
 /// brk(2), the system call: the new break, or the old one if it can't be had.
 pub fn brk(address: usize) -> SysResult {
-    Ok(space()?.set_brk(address, limit(rlimit::DATA), limit(rlimit::AS)))
+    let space = space()?;
+    let future = space.lock_future();
+    if !future.is_empty() {
+        return mlock::brk(space, address);
+    }
+    Ok(space.set_brk(address, limit(rlimit::DATA), limit(rlimit::AS)))
 }
 
 /// mmap(2).
@@ -88,7 +94,7 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
             match target.object {
                 Some(object) => Backing::Object(object, offset / PAGE_SIZE as u64),
                 // /dev/zero: anonymous memory by another name.
-                None if shared => Backing::Object(crate::fs::anonymous_object(len as u64)?, 0),
+                None if shared => shared_memory(len, region)?,
                 None => Backing::Anonymous,
             }
         }
@@ -96,7 +102,7 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
             if map.contains(MapFlags::GROWSDOWN) {
                 return Err(Errno::EINVAL.into());
             }
-            Backing::Object(crate::fs::anonymous_object(len as u64)?, 0)
+            shared_memory(len, region)?
         }
         None => Backing::Anonymous,
     };
@@ -117,13 +123,26 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
     } else {
         PAGE_SIZE
     };
-    let start = space()?.map(place, len, align, region, backing, limit(rlimit::AS))?;
+    let space = space()?;
+    region |= space.lock_future();
+    if region.contains(RegionFlags::LOCKED) {
+        mlock::may_map(space, len, map.contains(MapFlags::LOCKED))?;
+    }
+    let start = space.map(place, len, align, region, backing, limit(rlimit::AS))?;
     let populate = map.contains(MapFlags::POPULATE) && !map.contains(MapFlags::NONBLOCK);
-    if populate || map.contains(MapFlags::LOCKED) {
+    if populate || region & (RegionFlags::LOCKED | RegionFlags::ON_FAULT) == RegionFlags::LOCKED {
         // As on Linux, a page that can't be had now faults later.
-        let _ = space()?.populate(start..start + len);
+        let _ = space.populate(start..start + len);
     }
     Ok(start)
+}
+
+/// New memory that processes share. ENOMEM.
+fn shared_memory(len: usize, region: RegionFlags) -> Result<Backing, Errno> {
+    if !region.contains(RegionFlags::NO_RESERVE) {
+        commit::promise(len)?;
+    }
+    Ok(Backing::Object(crate::fs::anonymous_object(len as u64)?, 0))
 }
 
 /// The page-aligned range of a call that takes an address and a length, both as passed. EINVAL.
@@ -235,7 +254,14 @@ pub fn mremap(old: usize, old_len: usize, new_len: usize, flags: u32, new: usize
         return Ok(space.map(place, new_len, PAGE_SIZE, region.flags, backing, limit)?);
     }
     let end = old.checked_add(old_len).ok_or(Errno::EINVAL)?;
-    Ok(space.remap(old..end, new_len, target, limit)?)
+    if new_len > old_len && mlock::is_locked(space, old) {
+        mlock::may_map(space, new_len - old_len, false)?;
+    }
+    let start = space.remap(old..end, new_len, target, limit)?;
+    if new_len > old_len && mlock::is_locked(space, start) {
+        let _ = space.populate(start + old_len..start + new_len);
+    }
+    Ok(start)
 }
 
 /// madvise(2) advice values (asm-generic/mman-common.h).
@@ -307,7 +333,7 @@ pub fn madvise(address: usize, len: usize, what: i32) -> SysResult {
     let change = |set: RegionFlags, clear: RegionFlags, needs_private_anonymous: bool| -> SysResult {
         space.with(|inner| {
             let covered = inner.regions.is_covered(range.clone());
-            inner.regions.change(range.clone(), |region| {
+            let changed = inner.regions.change(range.clone(), |region| {
                 let is_private = !region.flags.contains(RegionFlags::SHARED)
                     && matches!(region.backing, Backing::Anonymous);
                 if needs_private_anonymous && !is_private {
@@ -315,12 +341,15 @@ pub fn madvise(address: usize, len: usize, what: i32) -> SysResult {
                 }
                 region.flags = (region.flags | set).difference(clear);
                 Ok(())
-            })?;
+            });
+            // As Linux says it where a split would be one too many.
+            changed.map_err(|errno| if errno == Errno::ENOMEM { Errno::EAGAIN } else { errno })?;
             if covered { Ok(0) } else { Err(Errno::ENOMEM.into()) }
         })
     };
     match what {
-        DONTNEED | DONTNEED_LOCKED => space.discard(range)?,
+        DONTNEED => space.discard(range, RegionFlags::LOCKED)?,
+        DONTNEED_LOCKED => space.discard(range, RegionFlags::empty())?,
         FREE => {
             let all_private = space.with(|inner| {
                 inner
@@ -331,7 +360,7 @@ pub fn madvise(address: usize, len: usize, what: i32) -> SysResult {
             if !all_private {
                 return Err(Errno::EINVAL.into());
             }
-            space.discard(range)?;
+            space.discard(range, RegionFlags::LOCKED)?;
         }
         REMOVE => {
             let regions: alloc::vec::Vec<_> =
@@ -340,12 +369,15 @@ pub fn madvise(address: usize, len: usize, what: i32) -> SysResult {
                 let Backing::Object(object, first) = &region.backing else {
                     return Err(Errno::EINVAL.into());
                 };
+                if region.flags.contains(RegionFlags::LOCKED) {
+                    return Err(Errno::EINVAL.into());
+                }
                 if !region.flags.contains(RegionFlags::SHARED | RegionFlags::MAY_WRITE) {
                     return Err(Errno::EACCES.into());
                 }
                 let piece = range.start.max(region.start)..range.end.min(region.end);
                 let offset = first * PAGE_SIZE as u64 + (piece.start - region.start) as u64;
-                space.discard(piece.clone())?;
+                space.discard(piece.clone(), RegionFlags::LOCKED)?;
                 object.punch_hole(offset, piece.len() as u64)?;
             }
         }
@@ -369,11 +401,13 @@ pub fn madvise(address: usize, len: usize, what: i32) -> SysResult {
                 })?;
             }
         }
-        _ => {
-            if !space.with(|inner| inner.regions.is_covered(range)) {
-                return Err(Errno::ENOMEM.into());
+        _ => space.with(|inner| {
+            let mut regions = inner.regions.overlapping(range.clone());
+            if matches!(what, COLD | PAGEOUT) && regions.any(|r| r.flags.contains(RegionFlags::LOCKED)) {
+                return Err(Errno::EINVAL);
             }
-        }
+            if inner.regions.is_covered(range) { Ok(()) } else { Err(Errno::ENOMEM) }
+        })?,
     }
     Ok(0)
 }
@@ -428,66 +462,4 @@ pub fn msync(address: usize, len: usize, flags: u32) -> SysResult {
         }
         if inner.regions.is_covered(address..end) { Ok(0) } else { Err(Errno::ENOMEM.into()) }
     })
-}
-
-/// Locks or unlocks a range: pages never leave memory here, so locking means being there.
-fn set_locked(address: usize, len: usize, on: bool, populate: bool) -> SysResult {
-    let start = crate::mm::page_floor(address);
-    let Some(end) = address.checked_add(len).and_then(page_ceil) else { return Err(Errno::EINVAL.into()) };
-    if start == end {
-        return Ok(0);
-    }
-    let space = space()?;
-    space.with(|inner| {
-        let covered = inner.regions.is_covered(start..end);
-        inner.regions.change(start..end, |region| {
-            region.flags.set(RegionFlags::LOCKED, on);
-            Ok(())
-        })?;
-        if covered { Ok(()) } else { Err(Errno::ENOMEM) }
-    })?;
-    if on && populate {
-        space.populate(start..end).map_err(|error| match error {
-            FaultError::OutOfMemory => Errno::EAGAIN,
-            _ => Errno::ENOMEM,
-        })?;
-    }
-    Ok(0)
-}
-
-/// mlock(2).
-pub fn mlock(address: usize, len: usize) -> SysResult {
-    set_locked(address, len, true, true)
-}
-
-const MLOCK_ONFAULT: u32 = 1;
-
-/// mlock2(2).
-pub fn mlock2(address: usize, len: usize, flags: u32) -> SysResult {
-    if flags & !MLOCK_ONFAULT != 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    set_locked(address, len, true, flags & MLOCK_ONFAULT == 0)
-}
-
-/// munlock(2).
-pub fn munlock(address: usize, len: usize) -> SysResult {
-    set_locked(address, len, false, false)
-}
-
-const MCL_CURRENT: u32 = 1;
-const MCL_FUTURE: u32 = 2;
-const MCL_ONFAULT: u32 = 4;
-
-/// mlockall(2).
-pub fn mlockall(flags: u32) -> SysResult {
-    if flags == 0 || flags & !(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0 || flags == MCL_ONFAULT {
-        return Err(Errno::EINVAL.into());
-    }
-    Ok(0)
-}
-
-/// munlockall(2).
-pub fn munlockall() -> SysResult {
-    Ok(0)
 }

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod membarrier;
 pub mod memory;
 pub mod message;
+pub mod mlock;
 pub mod mount;
 pub mod mqueue;
 pub mod pidfd;

@@ -3,8 +3,8 @@
 use super::args::{Arg, Fd, Path, Shape};
 use super::{Call, Support, encode};
 use super::{
-    attr, dir, epoll, fcntl, file, futex, identity, ioctl, limits, membarrier, memory, message, mount, pipe,
-    poll, process, random, sched, signal, socket, stat, time, timers, xattr,
+    attr, dir, epoll, fcntl, file, futex, identity, ioctl, limits, membarrier, memory, message, mlock, mount,
+    pipe, poll, process, random, sched, signal, socket, stat, time, timers, xattr,
 };
 use super::{inotify, mqueue, pidfd, process_vm, sysv};
 use crate::mm::UserPtr;
@@ -284,10 +284,10 @@ syscalls! {
     146 => sched_get_priority_max(policy: i32) = sched::sched_get_priority_max, Full;
     147 => sched_get_priority_min(policy: i32) = sched::sched_get_priority_min, Full;
     148 => sched_rr_get_interval(pid: i32, interval: UserPtr<abi::Timespec>) = sched::sched_rr_get_interval, Full;
-    149 => mlock(addr: usize, len: usize) = memory::mlock, Full;
-    150 => munlock(addr: usize, len: usize) = memory::munlock, Full;
-    151 => mlockall(flags: u32) = memory::mlockall, Partial("pages are not brought in ahead");
-    152 => munlockall() = memory::munlockall, Full;
+    149 => mlock(addr: usize, len: usize) = mlock::mlock, Full;
+    150 => munlock(addr: usize, len: usize) = mlock::munlock, Full;
+    151 => mlockall(flags: u32) = mlock::mlockall, Full;
+    152 => munlockall() = mlock::munlockall, Full;
     155 => pivot_root(new_root: Path, put_old: Path) = mount::pivot_root, Partial("no mount namespaces");
     157 => prctl(option: i32, arg2: usize, arg3: usize, arg4: usize, arg5: usize) = identity::prctl, Partial("see identity.rs for the operations");
     158 => arch_prctl(code: i32, addr: usize) = identity::arch_prctl, Partial("FS and GS bases only");
@@ -410,7 +410,7 @@ syscalls! {
     319 => memfd_create(name: UserPtr<u8>, flags: u32) = file::memfd_create, Full;
     322 => execveat(dirfd: Fd, path: Path, argv: UserPtr<u64>, envp: UserPtr<u64>, flags: u32) = process::execveat, Full;
     324 => membarrier(cmd: u32, flags: u32, cpu_id: i32) = membarrier::membarrier, Full;
-    325 => mlock2(addr: usize, len: usize, flags: u32) = memory::mlock2, Full;
+    325 => mlock2(addr: usize, len: usize, flags: u32) = mlock::mlock2, Full;
     326 => copy_file_range(fd_in: Fd, off_in: UserPtr<i64>, fd_out: Fd, off_out: UserPtr<i64>, len: usize, flags: u32) = pipe::copy_file_range, Full;
     327 => preadv2(fd: Fd, iov: UserPtr<abi::IoVec>, iovcnt: usize, offset: i64, offset_high: usize, flags: u32) = file::preadv2, Full;
     328 => pwritev2(fd: Fd, iov: UserPtr<abi::IoVec>, iovcnt: usize, offset: i64, offset_high: usize, flags: u32) = file::pwritev2, Full;

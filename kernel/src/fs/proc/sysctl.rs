@@ -10,7 +10,7 @@ use crate::config;
 use crate::entropy;
 use crate::fs::{mqueue, notify, pipe};
 use crate::ipc::limit;
-use crate::mm::regions;
+use crate::mm::{commit, regions};
 use crate::sync::SpinLock;
 use crate::syscall::identity;
 
@@ -225,7 +225,14 @@ static VM: &[Entry] = &[
     constant!("max_map_count", regions::MAX_REGIONS),
     kept!("mmap_min_addr", "65536"),
     kept!("nr_hugepages", "0"),
-    kept!("overcommit_memory", "0"),
+    Entry::setting(
+        "overcommit_memory",
+        |text| write_numbers(text, core::slice::from_ref(&commit::MODE)),
+        |bytes| match bytes.trim_ascii() {
+            b"0" | b"1" => store_numbers(bytes, core::slice::from_ref(&commit::MODE)),
+            _ => Err(Errno::EINVAL),
+        },
+    ),
     kept!("overcommit_ratio", "50"),
     kept!("swappiness", "60"),
 ];

@@ -85,6 +85,8 @@ pub struct Endpoint {
     charged: AtomicUsize,
     /// In sockfs; 0 until accepted.
     inode: AtomicU64,
+    /// Where it stands in the list of all, changed under the list's lock.
+    listed_at: AtomicUsize,
     inner: SpinLock<Inner>,
     /// Held by a reader that takes messages.
     reading: SleepLock,
@@ -121,6 +123,7 @@ impl Endpoint {
             shutdown: AtomicU32::new(0),
             charged: AtomicUsize::new(0),
             inode: AtomicU64::new(0),
+            listed_at: AtomicUsize::new(0),
             inner: SpinLock::new(Inner {
                 address: None,
                 peer: None,

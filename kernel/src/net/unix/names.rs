@@ -105,7 +105,9 @@ fn enter(endpoint: &Arc<Endpoint>, address: &Arc<Address>) -> Result<(), Errno> 
 
 /// A new endpoint, for the list.
 pub fn register(endpoint: &Arc<Endpoint>) {
-    ALL.lock().push(Arc::downgrade(endpoint));
+    let mut all = ALL.lock();
+    endpoint.listed_at.store(all.len(), Ordering::Relaxed);
+    all.push(Arc::downgrade(endpoint));
 }
 
 /// All endpoints.
@@ -118,7 +120,16 @@ pub fn forget(endpoint: &Arc<Endpoint>) {
     let is_it = |weak: &Weak<Endpoint>| core::ptr::eq(weak.as_ptr(), Arc::as_ptr(endpoint));
     let listed = {
         let mut all = ALL.lock();
-        all.iter().rposition(&is_it).map(|at| all.swap_remove(at))
+        let at = endpoint.listed_at.load(Ordering::Relaxed);
+        all.get(at).is_some_and(is_it).then(|| {
+            let own = all.swap_remove(at);
+            let moved = all.get(at).and_then(Weak::upgrade);
+            if let Some(moved) = &moved {
+                moved.listed_at.store(at, Ordering::Relaxed);
+            }
+            // Dropped without the lock.
+            (own, moved)
+        })
     };
     drop(listed);
     if endpoint.inner.lock().address.is_none() {
