@@ -74,10 +74,14 @@ pub(super) fn collect() {
 #[inline(never)]
 fn collect_once() {
     let address = |file: &Arc<OpenFile>| Arc::as_ptr(file).addr();
-    let mut files: Vec<Arc<OpenFile>> = ON_THEIR_WAY.lock().iter().filter_map(Weak::upgrade).collect();
-    let count = files.len();
-    crate::sort::smallest(&mut files, count, |file| address(file) as u64);
-    files.dedup_by_key(|file| address(file));
+    let on_their_way: Vec<Arc<OpenFile>> = ON_THEIR_WAY.lock().iter().filter_map(Weak::upgrade).collect();
+    // In order, and each once: only one reference of our own is to be taken off.
+    let mut files: Vec<Arc<OpenFile>> = Vec::with_capacity(on_their_way.len());
+    for file in on_their_way {
+        if let Err(at) = files.binary_search_by_key(&address(&file), address) {
+            files.insert(at, file);
+        }
+    }
     let mut sockets: Vec<InFlight> = files
         .iter()
         .map(|file| InFlight { holders: Arc::strong_count(file).saturating_sub(1), holds: Vec::new() })
