@@ -5,35 +5,29 @@
 
 use alloc::vec::Vec;
 
-/// A socket that is on its way in at least one message.
-#[derive(Clone, Debug, Default)]
-pub struct InFlight {
-    /// Everybody who holds it: descriptors, system calls, and messages.
-    pub holders: usize,
-    /// What waits in its own queue: indexes of sockets, once for each message.
-    pub holds: Vec<usize>,
-}
-
-/// Which of them nobody outside can reach.
-pub fn garbage(sockets: &[InFlight]) -> Vec<bool> {
-    let mut outside: Vec<usize> = sockets.iter().map(|socket| socket.holders).collect();
-    for &held in sockets.iter().flat_map(|socket| &socket.holds) {
-        if let Some(count) = outside.get_mut(held) {
+/// Finds those that nobody outside can reach: 0 is left of their count of holders, and something of all others'.
+///
+/// `holders` counts everybody who holds a socket: descriptors, system calls, and messages. `messages` says in whose queue a socket waits, by the
+/// indexes of both, once for each time, in the order of the first; only of sockets that are on their way themselves.
+pub fn leave_reachable(holders: &mut [usize], messages: &[(usize, usize)]) {
+    for &(_, held) in messages {
+        if let Some(count) = holders.get_mut(held) {
             *count = count.saturating_sub(1);
         }
     }
-    // Whoever is held from outside keeps what it holds.
-    let mut unreached: Vec<bool> = outside.iter().map(|&count| count == 0).collect();
-    let mut left: Vec<usize> = (0..sockets.len()).filter(|&at| unreached.get(at) == Some(&false)).collect();
-    while let Some(socket) = left.pop().and_then(|at| sockets.get(at)) {
-        for &held in &socket.holds {
-            if let Some(is_unreached) = unreached.get_mut(held).filter(|is| **is) {
-                *is_unreached = false;
+    // Whoever is held from outside keeps what it holds, and so on.
+    let is_held = |at: &usize| holders.get(*at).is_some_and(|&count| count > 0);
+    let mut left: Vec<usize> = (0..holders.len()).filter(is_held).collect();
+    while let Some(holder) = left.pop() {
+        let first = messages.partition_point(|message| message.0 < holder);
+        let own = messages.get(first..).unwrap_or_default().iter().take_while(|message| message.0 == holder);
+        for &(_, held) in own {
+            if let Some(count) = holders.get_mut(held).filter(|count| **count == 0) {
+                *count = 1;
                 left.push(held);
             }
         }
     }
-    unreached
 }
 
 #[cfg(test)]
@@ -42,8 +36,18 @@ mod tests {
     use alloc::vec;
     use proptest::prelude::*;
 
-    fn socket(holders: usize, holds: &[usize]) -> InFlight {
-        InFlight { holders, holds: holds.to_vec() }
+    /// A socket with so many holders, in whose queue these wait.
+    fn socket(holders: usize, holds: &[usize]) -> (usize, Vec<usize>) {
+        (holders, holds.to_vec())
+    }
+
+    fn garbage(sockets: &[(usize, Vec<usize>)]) -> Vec<bool> {
+        let mut holders: Vec<usize> = sockets.iter().map(|socket| socket.0).collect();
+        let numbered = sockets.iter().enumerate();
+        let messages: Vec<_> =
+            numbered.flat_map(|(at, socket)| socket.1.iter().map(move |&to| (at, to))).collect();
+        leave_reachable(&mut holders, &messages);
+        holders.iter().map(|&count| count == 0).collect()
     }
 
     #[test]
@@ -89,10 +93,10 @@ mod tests {
             for (from, to) in edges {
                 queues[from % count].push(to % count);
             }
-            let sockets: Vec<InFlight> = (0..count)
-                .map(|at| InFlight {
-                    holders: open[at] + queues.iter().flatten().filter(|&&held| held == at).count(),
-                    holds: queues[at].clone(),
+            let sockets: Vec<_> = (0..count)
+                .map(|at| {
+                    let waiting = queues.iter().flatten().filter(|&&held| held == at).count();
+                    socket(open[at] + waiting, &queues[at])
                 })
                 .collect();
             prop_assert_eq!(garbage(&sockets), model(&open, &queues));

@@ -1,4 +1,4 @@
-//! Sockets that hold each other in their queues, and whom nobody else can reach: their queues are emptied (`sockmsg::cycles`).
+//! Sockets that hold each other in their queues, and whom nobody else can reach (`sockmsg::cycles`): they are closed.
 //!
 //! Looked for whenever a socket is closed while one is on its way in a message. Holders are counted before queues are looked at: what another CPU
 //! takes out of a queue meanwhile, or puts into one, then counts as held from outside.
@@ -8,9 +8,9 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use abi::Errno;
-use sockmsg::cycles::{InFlight, garbage};
+use sockmsg::cycles::leave_reachable;
 
-use super::{Endpoint, UnixSocket, drop_messages};
+use super::{Endpoint, UnixSocket};
 use crate::fs::OpenFile;
 use crate::sync::SpinLock;
 
@@ -56,9 +56,12 @@ pub(super) fn arrived(files: &[Arc<OpenFile>]) {
     COUNT.store(list.len(), Ordering::Release);
 }
 
-/// A socket was closed: whoever can't be reached any more lets go of what waits for it.
+/// A socket was closed, perhaps the last of many that are let go of together: whoever can't be reached any more is closed as well.
 pub(super) fn collect() {
-    if COUNT.load(Ordering::Acquire) == 0 || STATE.swap(AGAIN, Ordering::AcqRel) != IDLE {
+    if COUNT.load(Ordering::Acquire) == 0
+        || super::rights::is_burying()
+        || STATE.swap(AGAIN, Ordering::AcqRel) != IDLE
+    {
         return;
     }
     loop {
@@ -82,21 +85,23 @@ fn collect_once() {
             files.insert(at, file);
         }
     }
-    let mut sockets: Vec<InFlight> = files
-        .iter()
-        .map(|file| InFlight { holders: Arc::strong_count(file).saturating_sub(1), holds: Vec::new() })
-        .collect();
-    for (file, socket) in files.iter().zip(&mut sockets) {
-        let Some(endpoint) = endpoint(file) else { continue };
-        endpoint.for_each_message(|message| {
-            for held in message.rights.iter().flat_map(|rights| rights.files()) {
-                socket.holds.extend(files.binary_search_by_key(&address(held), address).ok());
-            }
-        });
-    }
-    for (file, _) in files.iter().zip(garbage(&sockets)).filter(|(_, is_garbage)| *is_garbage) {
+    let mut holders: Vec<usize> =
+        files.iter().map(|file| Arc::strong_count(file).saturating_sub(1)).collect();
+    let mut messages = Vec::new();
+    for (at, file) in files.iter().enumerate() {
         if let Some(endpoint) = endpoint(file) {
-            drop_messages(endpoint.take_messages());
+            endpoint.for_each_message(&mut |message| {
+                for held in message.rights.iter().flat_map(|rights| rights.files()) {
+                    messages
+                        .extend(files.binary_search_by_key(&address(held), address).map(|held| (at, held)));
+                }
+            });
+        }
+    }
+    leave_reachable(&mut holders, &messages);
+    for (file, _) in files.iter().zip(&holders).filter(|(_, holders)| **holders == 0) {
+        if let Some(endpoint) = endpoint(file) {
+            endpoint.release();
         }
     }
 }

@@ -265,27 +265,13 @@ impl Endpoint {
 
 impl Endpoint {
     /// Looks at everything that waits here, also for connections that nobody has accepted.
-    fn for_each_message(&self, mut look: impl FnMut(&Message)) {
+    fn for_each_message(&self, look: &mut dyn FnMut(&Message)) {
         let pending: Vec<Arc<Self>> = {
             let inner = self.inner.lock();
-            inner.messages.iter().for_each(&mut look);
+            inner.messages.iter().for_each(&mut *look);
             inner.pending.iter().cloned().collect()
         };
-        for embryo in pending {
-            embryo.inner.lock().messages.iter().for_each(&mut look);
-        }
-    }
-
-    /// Takes everything that waits here.
-    fn take_messages(&self) -> VecDeque<Message> {
-        let (mut messages, pending) = {
-            let mut inner = self.inner.lock();
-            (core::mem::take(&mut inner.messages), inner.pending.iter().cloned().collect::<Vec<_>>())
-        };
-        for embryo in pending {
-            messages.append(&mut embryo.inner.lock().messages);
-        }
-        messages
+        pending.iter().for_each(|embryo| embryo.for_each_message(look));
     }
 }
 

@@ -95,6 +95,11 @@ struct Graves {
 
 static GRAVES: SpinLock<Graves> = SpinLock::new(Graves { files: Vec::new(), is_digging: false });
 
+/// Whether files are being let go of. Whoever does that looks for cycles at the end, not after each.
+pub fn is_burying() -> bool {
+    GRAVES.lock().is_digging
+}
+
 /// Lets go of files that nobody received. One that is a socket may hold messages with files in turn: they are dropped one after the other,
 /// not one inside the other, which would need a stack as deep as the chain.
 fn bury(files: Vec<Arc<OpenFile>>) {
@@ -113,9 +118,10 @@ fn bury(files: Vec<Arc<OpenFile>>) {
             graves.is_digging = file.is_some();
             file
         };
-        let Some(file) = file else { return };
+        let Some(file) = file else { break };
         drop(file);
     }
+    cycles::collect();
 }
 
 /// What a program's control messages say.
