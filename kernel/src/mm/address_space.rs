@@ -525,7 +525,11 @@ impl AddressSpace {
     }
 
     /// Adds a region, and tells its object. EPERM if the object is sealed against it.
+    #[inline]
     fn insert_noted(&self, inner: &mut Inner, region: Region) -> Result<(), Errno> {
+        if matches!(region.backing, Backing::Anonymous) {
+            return inner.regions.insert(region);
+        }
         let (writable, pages) = (region.writable_object().cloned(), region.pages());
         if !note_writable(&region, pages) {
             return Err(Errno::EPERM);
