@@ -233,6 +233,12 @@ impl AddressSpace {
         (now, self.peak.load(Ordering::Relaxed).max(now))
     }
 
+    /// Pages of a range that are mapped now.
+    pub fn resident_in(&self, range: &Range<usize>) -> usize {
+        let _inner = self.inner.lock();
+        self.table.count(range)
+    }
+
     fn entry_flags(&self, flags: RegionFlags) -> Entry {
         let mut entry = self.user;
         entry.set(Entry::NO_EXECUTE, !flags.contains(RegionFlags::EXECUTE));
