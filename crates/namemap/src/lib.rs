@@ -12,6 +12,8 @@ use alloc::vec::Vec;
 
 /// Longest name that a slot holds as it is.
 const WHOLE: usize = 16;
+/// Of so many numbers that were given out one is in use, or else the entries are sorted.
+const SPARSEST: usize = 4;
 /// Slots of the smallest table.
 const MIN_SLOTS: usize = 8;
 
@@ -217,15 +219,66 @@ impl<T> NameMap<T> {
         Some(removed.value)
     }
 
-    /// All entries with their numbers, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
-        self.slots.iter().flatten().map(|slot| (slot.cookie, &slot.value))
+    /// Calls `visit` for the entries from a number on, in the order of their numbers, until it returns false.
+    ///
+    /// Where most numbers are still in use each entry goes to its number's place. Otherwise they are sorted.
+    pub fn visit_in_order(&self, from: u64, mut visit: impl FnMut(u64, &T) -> bool) -> Result<(), NoMemory> {
+        let entries = self.slots.iter().flatten().filter(|slot| slot.cookie >= from);
+        let span = usize::try_from(self.next_cookie.saturating_sub(from)).unwrap_or(usize::MAX);
+        let is_dense = span <= self.len.saturating_mul(SPARSEST);
+        let mut places: Vec<Option<&Slot<T>>> = Vec::new();
+        places.try_reserve_exact(if is_dense { span } else { self.len }).map_err(|_| NoMemory)?;
+        if is_dense {
+            places.resize(span, None);
+            for slot in entries {
+                let place = usize::try_from(slot.cookie - from).ok().and_then(|at| places.get_mut(at));
+                if let Some(place) = place {
+                    *place = Some(slot);
+                }
+            }
+        } else {
+            places.extend(entries.map(Some));
+            sort(&mut places);
+        }
+        for slot in places.into_iter().flatten() {
+            if !visit(slot.cookie, &slot.value) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// All values; the map is empty then.
     pub fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
         self.len = 0;
         core::mem::take(&mut self.slots).into_iter().flatten().map(|slot| slot.value)
+    }
+}
+
+/// Sorts by the numbers, by a heap: the library's sorts are faster and take several KiB of code for each type.
+#[inline(never)]
+fn sort<T>(items: &mut [Option<&Slot<T>>]) {
+    for root in (0..items.len() / 2).rev() {
+        sift_down(items, root);
+    }
+    for end in (1..items.len()).rev() {
+        items.swap(0, end);
+        sift_down(items.get_mut(..end).unwrap_or_default(), 0);
+    }
+}
+
+/// Lets an item sink until none below it is larger.
+fn sift_down<T>(items: &mut [Option<&Slot<T>>], root: usize) {
+    let mut at = root;
+    loop {
+        let key_of = |index: usize| items.get(index).map(|slot| slot.map(|slot| slot.cookie));
+        let (left, right) = (2 * at + 1, 2 * at + 2);
+        let child = if key_of(right) > key_of(left) { right } else { left };
+        if key_of(child) <= key_of(at) {
+            return;
+        }
+        items.swap(at, child);
+        at = child;
     }
 }
 
@@ -263,11 +316,13 @@ mod tests {
                     _ => {}
                 }
                 prop_assert_eq!(map.len(), model.len());
-                let mut entries: Vec<(u64, String)> = map.iter().map(|(c, v)| (c, v.clone())).collect();
-                entries.sort();
-                let mut expected: Vec<(u64, String)> = model.values().cloned().collect();
-                expected.sort();
-                prop_assert_eq!(entries, expected);
+                for from in [3, 7, cookie] {
+                    let mut entries = Vec::new();
+                    map.visit_in_order(from, |cookie, value| { entries.push((cookie, value.clone())); true }).unwrap();
+                    let mut expected: Vec<(u64, String)> = model.values().filter(|e| e.0 >= from).cloned().collect();
+                    expected.sort();
+                    prop_assert_eq!(entries, expected);
+                }
             }
         }
 

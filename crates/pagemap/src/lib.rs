@@ -87,7 +87,7 @@ impl<T> Node<T> {
         None
     }
 
-    /// Takes every page in `range` out. Returns how many there were.
+    /// Takes every page in `range` out, the last one first. Returns how many there were.
     fn remove_range(
         &mut self,
         level: u32,
@@ -98,11 +98,9 @@ impl<T> Node<T> {
         let step = capacity(level);
         let mut removed = 0;
         let first = range.start.saturating_sub(base) / step;
-        for way in first..WAYS as u64 {
+        let end = range.end.saturating_sub(base).div_ceil(step).min(WAYS as u64);
+        for way in (first..end).rev() {
             let at = base.saturating_add(way.saturating_mul(step));
-            if at >= range.end {
-                break;
-            }
             let slot = usize::try_from(way).unwrap_or(WAYS);
             match self {
                 Self::Leaf(slots) => {
@@ -167,6 +165,32 @@ impl<T> PageMap<T> {
             return self.inline.get(usize::try_from(index).ok()?)?.as_ref();
         }
         self.get_in_tree(index)
+    }
+
+    /// The slots from a number on that stand together: of one node, or none where there is no node.
+    #[inline]
+    pub fn run(&self, index: u64) -> &[Option<T>] {
+        let (slots, first) = if index < INLINE {
+            (&self.inline[..], usize::try_from(index).unwrap_or(INLINE_SLOTS))
+        } else {
+            (self.leaf(index).unwrap_or_default(), slot_of(index, 0))
+        };
+        slots.get(first..).unwrap_or_default()
+    }
+
+    fn leaf(&self, index: u64) -> Option<&[Option<T>]> {
+        if index >= capacity(self.levels) {
+            return None;
+        }
+        let mut node = self.root.as_ref()?;
+        let mut level = self.levels;
+        loop {
+            level = level.checked_sub(1)?;
+            match node {
+                Node::Leaf(slots) => return Some(slots),
+                Node::Inner(slots) => node = slots.get(slot_of(index, level))?.as_ref()?,
+            }
+        }
     }
 
     fn get_in_tree(&self, index: u64) -> Option<&T> {
@@ -265,19 +289,19 @@ impl<T> PageMap<T> {
         if self.len == 0 {
             return 0;
         }
-        for index in range.start..range.end.min(INLINE) {
-            let slot = usize::try_from(index).ok().and_then(|i| self.inline.get_mut(i));
-            if let Some(page) = slot.and_then(Option::take) {
-                removed += 1;
-                dropped(index, page);
-            }
-        }
         if let Some(root) = &mut self.root {
             let range = range.start.max(INLINE)..range.end;
             removed += root.remove_range(self.levels - 1, 0, &range, &mut dropped);
             if root.is_empty() {
                 self.root = None;
                 self.levels = 0;
+            }
+        }
+        for index in (range.start..range.end.min(INLINE)).rev() {
+            let slot = usize::try_from(index).ok().and_then(|i| self.inline.get_mut(i));
+            if let Some(page) = slot.and_then(Option::take) {
+                removed += 1;
+                dropped(index, page);
             }
         }
         self.len -= removed;
@@ -350,6 +374,10 @@ mod tests {
             }
             for (k, v) in &model {
                 prop_assert_eq!(map.get(*k), Some(v));
+                for (nth, slot) in map.run(*k).iter().enumerate() {
+                    prop_assert_eq!(slot.as_ref(), model.get(&(*k + nth as u64)));
+                }
+                prop_assert!(!map.run(*k).is_empty());
             }
         }
     }

@@ -4,7 +4,6 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use abi::Errno;
@@ -12,7 +11,6 @@ use namemap::{Key, NameMap};
 
 use super::inode::{FileKind, Inode};
 use super::path_cache;
-use crate::sort;
 use crate::sync::SpinLock;
 
 /// A name; most are short.
@@ -287,16 +285,14 @@ impl Dentry {
         self.children.lock().is_empty()
     }
 
-    /// Up to `max` entries from a cookie on, in order.
-    pub fn list(&self, from: u64, max: usize) -> Vec<(u64, Arc<Self>)> {
+    /// Calls `visit` for the entries from a cookie on, in order, until it returns false. It is called under the directory's lock. ENOMEM.
+    pub fn visit(&self, from: u64, mut visit: impl FnMut(u64, &[u8], &Self) -> bool) -> Result<(), Errno> {
         let children = self.children.lock();
-        let mut entries: Vec<(u64, &Arc<Self>)> = Vec::new();
-        if entries.try_reserve(children.len()).is_err() {
-            return Vec::new();
-        }
-        entries.extend(children.iter().filter(|entry| entry.0 >= from));
-        let first = sort::smallest(&mut entries, max, |entry| entry.0);
-        first.iter().map(|(cookie, dentry)| (*cookie, Arc::clone(dentry))).collect()
+        let visited = children.visit_in_order(from, |cookie, entry| {
+            let link = entry.link.lock();
+            visit(cookie, link.name.bytes(), entry)
+        });
+        visited.map_err(|_| Errno::ENOMEM)
     }
 
     /// Cuts all entries off, level by level: the end of a file system in memory, whose entries own each other.

@@ -11,9 +11,6 @@ use super::inode::FileKind;
 use crate::mm::{Sink, Source};
 use crate::syscall::SysResult;
 
-/// Entries looked up at once: a `getdents64` buffer of libc holds about as many.
-const BATCH: usize = 1024;
-
 /// An open directory. Position 0 is before `.`, 1 before `..`; from there on it is an entry's cookie.
 pub struct DirectoryFile;
 
@@ -70,20 +67,16 @@ impl FileOps for DirectoryFile {
             return Ok(());
         }
         inode.ops().populate(dentry)?;
-        loop {
-            let entries = dentry.list((*at).max(FIRST_COOKIE), BATCH);
-            let count = entries.len();
-            for (cookie, entry) in entries {
-                let name = entry.name();
-                if !out.entry(name.bytes(), entry.inode.number, entry.kind, cookie + 1) {
-                    return Ok(());
-                }
-                *at = cookie + 1;
+        let mut next = *at;
+        dentry.visit((*at).max(FIRST_COOKIE), |cookie, name, entry| {
+            let has_room = out.entry(name, entry.inode.number, entry.kind, cookie + 1);
+            if has_room {
+                next = cookie + 1;
             }
-            if count < BATCH {
-                return Ok(());
-            }
-        }
+            has_room
+        })?;
+        *at = next;
+        Ok(())
     }
 
     fn sync(&self, _: &OpenFile) -> SysResult {

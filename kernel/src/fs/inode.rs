@@ -221,6 +221,15 @@ pub trait InodeOps: Send + Sync + 'static {
         None
     }
 
+    /// As `MemoryObject::cached_pages`.
+    fn cached_pages(&self, inode: &Inode, first: u64, count: usize, found: &mut dyn FnMut(usize, Frame)) {
+        for nth in 0..count {
+            if let Some(frame) = self.cached_page(inode, first.saturating_add(nth as u64)) {
+                found(nth, frame);
+            }
+        }
+    }
+
     /// Whether the inode's pages can be mapped.
     fn is_mappable(&self) -> bool {
         false

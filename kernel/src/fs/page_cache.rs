@@ -10,6 +10,7 @@ use pagemap::PageMap;
 
 use super::inode::Inode;
 use crate::mm::fault::FaultError;
+use crate::mm::frame::{FrameBatch, FrameRun};
 use crate::mm::{Frame, PAGE_SIZE, Sink, Source};
 use crate::sync::SpinLock;
 
@@ -100,6 +101,49 @@ impl PageCache {
         self.pages.lock().get(index)
     }
 
+    /// Hands out those of `count` pages from `first` on that are there, until one isn't or without an end. `found`, which gets the page's
+    /// number counted from `first`, is called under the cache's lock.
+    #[inline(always)]
+    fn each(&self, first: u64, count: usize, stops_at_hole: bool, mut found: impl FnMut(usize, Frame)) {
+        let mut pages = self.pages.lock();
+        let mut nth = 0;
+        while nth < count {
+            let run = pages.map.run(first.saturating_add(nth as u64));
+            if run.is_empty() || pages.boot.bytes != 0 {
+                match pages.get(first.saturating_add(nth as u64)) {
+                    Some(frame) => found(nth, frame),
+                    None if stops_at_hole => return,
+                    None => {}
+                }
+                nth += 1;
+                continue;
+            }
+            for slot in run.iter().take(count - nth) {
+                match slot {
+                    Some(frame) => found(nth, frame.clone()),
+                    None if stops_at_hole => return,
+                    None => {}
+                }
+                nth += 1;
+            }
+        }
+    }
+
+    /// As `MemoryObject::cached_pages`.
+    pub fn cached(&self, first: u64, count: usize, found: &mut dyn FnMut(usize, Frame)) {
+        self.each(first, count, false, found);
+    }
+
+    /// The pages of a piece of the file, until one isn't there or the batch is full.
+    #[inline]
+    fn batch(&self, at: u64, len: usize) -> FrameBatch {
+        let end = at.saturating_add(len as u64).div_ceil(PAGE);
+        let count = usize::try_from(end - at / PAGE).unwrap_or(usize::MAX).min(FrameBatch::SIZE);
+        let mut batch = FrameBatch::new();
+        self.each(at / PAGE, count, true, |_, frame| batch.push(frame));
+        batch
+    }
+
     /// The page, made (as zeros) if it is a hole. ENOSPC, ENOMEM.
     pub fn get_or_make(&self, inode: &Inode, index: u64) -> Result<Frame, Errno> {
         if let Some(frame) = self.get(index) {
@@ -147,18 +191,34 @@ impl PageCache {
     /// Copies pages to the program's memory, until there is a hole or a fault. Returns how much it was.
     #[inline(always)]
     fn read_directly(&self, at: u64, len: usize, address: usize) -> usize {
+        self.copy_directly(at, len, |run, within, piece, done| {
+            run.copy_to_user(within, piece, address.wrapping_add(done))
+        })
+    }
+
+    /// Calls `copy(run, offset, length, done so far)`, which returns how much it couldn't copy, for each run of pages.
+    #[inline(always)]
+    fn copy_directly(
+        &self,
+        at: u64,
+        len: usize,
+        mut copy: impl FnMut(FrameRun, usize, usize, usize) -> usize,
+    ) -> usize {
         let mut done = 0;
         while done < len {
-            let position = at.wrapping_add(done as u64);
-            let within = (position % PAGE) as usize;
-            let piece = (PAGE_SIZE - within).min(len - done);
-            let Some(frame) = self.get(position / PAGE) else { break };
-            let left = frame.copy_to_user(within, piece, address.wrapping_add(done));
-            frame.release();
-            if left != 0 {
+            let before = done;
+            let batch = self.batch(at.wrapping_add(done as u64), len - done);
+            for run in batch.runs() {
+                let within = (at.wrapping_add(done as u64) % PAGE) as usize;
+                let piece = (run.len() - within).min(len - done);
+                if copy(run, within, piece, done) != 0 {
+                    return done;
+                }
+                done += piece;
+            }
+            if done == before {
                 break;
             }
-            done += piece;
         }
         done
     }
@@ -201,20 +261,9 @@ impl PageCache {
     /// Copies the program's memory into pages, until one is missing or there is a fault. Returns how much it was.
     #[inline(always)]
     fn write_directly(&self, at: u64, len: usize, address: usize) -> usize {
-        let mut done = 0;
-        while done < len {
-            let position = at.wrapping_add(done as u64);
-            let within = (position % PAGE) as usize;
-            let piece = (PAGE_SIZE - within).min(len - done);
-            let Some(frame) = self.get(position / PAGE) else { break };
-            let left = frame.copy_from_user(within, piece, address.wrapping_add(done));
-            frame.release();
-            if left != 0 {
-                break;
-            }
-            done += piece;
-        }
-        done
+        self.copy_directly(at, len, |run, within, piece, done| {
+            run.copy_from_user(within, piece, address.wrapping_add(done))
+        })
     }
 
     /// The rest of a write: into new pages, from vectors, up to a fault.

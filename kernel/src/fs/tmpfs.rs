@@ -287,6 +287,11 @@ impl InodeOps for TmpFile {
         self.cache.get(index)
     }
 
+    fn cached_pages(&self, inode: &Inode, first: u64, count: usize, found: &mut dyn FnMut(usize, Frame)) {
+        let pages = inode.size().div_ceil(PAGE_SIZE as u64).saturating_sub(first);
+        self.cache.cached(first, usize::try_from(pages).unwrap_or(usize::MAX).min(count), found);
+    }
+
     fn is_mappable(&self) -> bool {
         true
     }

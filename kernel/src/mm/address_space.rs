@@ -146,7 +146,8 @@ impl<'a> Gather<'a> {
             shootdown::flush_others(self.users);
         }
         self.pages = 0;
-        for physical in self.frames.get(..self.count).unwrap_or_default() {
+        // The last one first: whoever takes frames next gets them in the order of memory.
+        for physical in self.frames.get(..self.count).unwrap_or_default().iter().rev() {
             // SAFETY: the first `count` slots are written, each with the reference that a page-table entry held.
             drop(unsafe { Frame::from_raw(physical.assume_init()) });
         }
@@ -230,6 +231,12 @@ impl AddressSpace {
     pub fn resident(&self) -> (usize, usize) {
         let now = self.resident.load(Ordering::Relaxed);
         (now, self.peak.load(Ordering::Relaxed).max(now))
+    }
+
+    /// Pages of a range that are mapped now.
+    pub fn resident_in(&self, range: &Range<usize>) -> usize {
+        let _inner = self.inner.lock();
+        self.table.count(range)
     }
 
     fn entry_flags(&self, flags: RegionFlags) -> Entry {
@@ -399,16 +406,17 @@ impl AddressSpace {
         let window = page & !(FAULT_AROUND * PAGE_SIZE - 1);
         let range = window.max(region.start)..(window + FAULT_AROUND * PAGE_SIZE).min(region.end);
         let mut added = 0;
-        for at in range.step_by(PAGE_SIZE) {
-            let slot = paging::index(at, 0);
-            if at != page
-                && table.get(slot) == Entry::empty()
-                && let Some(frame) = object.cached_page(first + ((at - region.start) / PAGE_SIZE) as u64)
-            {
+        let first_slot = paging::index(range.start, 0);
+        let first = first.saturating_add(((range.start - region.start) / PAGE_SIZE) as u64);
+        object.cached_pages(first, range.len() / PAGE_SIZE, &mut |nth, frame| {
+            let slot = first_slot + nth;
+            if table.get(slot) == Entry::empty() {
                 table.set(slot, Entry::new(frame.into_raw(), flags));
                 added += 1;
+            } else {
+                frame.release();
             }
-        }
+        });
         self.count_in(added);
     }
 

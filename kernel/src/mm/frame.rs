@@ -594,6 +594,88 @@ impl Frame {
     }
 }
 
+/// Frames side by side in memory.
+#[derive(Clone, Copy)]
+pub struct FrameRun {
+    first: u32,
+    frames: u32,
+}
+
+impl FrameRun {
+    #[inline(always)]
+    pub fn len(self) -> usize {
+        self.frames as usize * PAGE_SIZE
+    }
+
+    #[inline(always)]
+    fn pointer(self, offset: usize, len: usize) -> *mut u8 {
+        assert!(offset <= self.len() && len <= self.len() - offset, "beyond a run of frames");
+        core::ptr::with_exposed_provenance_mut(direct(u64::from(self.first) << 12) + offset)
+    }
+
+    /// As `Frame::copy_to_user`.
+    #[inline(always)]
+    pub fn copy_to_user(self, offset: usize, len: usize, dst: usize) -> usize {
+        // SAFETY: inside the run, whose frames the batch holds.
+        unsafe { usercopy::to_user_raw(dst, self.pointer(offset, len), len) }
+    }
+
+    /// As `Frame::copy_from_user`.
+    #[inline(always)]
+    pub fn copy_from_user(self, offset: usize, len: usize, src: usize) -> usize {
+        // SAFETY: as above.
+        unsafe { usercopy::from_user_raw(self.pointer(offset, len), src, len) }
+    }
+}
+
+/// A few frames, each with a count, on the way from a cache to a copy.
+pub struct FrameBatch {
+    runs: [FrameRun; FrameBatch::SIZE],
+    count: usize,
+}
+
+impl FrameBatch {
+    /// So many frames fit, however they lie.
+    pub const SIZE: usize = 16;
+
+    #[inline(always)]
+    pub const fn new() -> Self {
+        Self { runs: [FrameRun { first: 0, frames: 0 }; Self::SIZE], count: 0 }
+    }
+
+    /// Takes a frame in; one too many is let go.
+    #[inline(always)]
+    pub fn push(&mut self, frame: Frame) {
+        if let Some(last) = self.runs.get_mut(self.count.wrapping_sub(1))
+            && frame.0 == last.first.wrapping_add(last.frames)
+        {
+            last.frames = last.frames.wrapping_add(1);
+        } else if let Some(slot) = self.runs.get_mut(self.count) {
+            *slot = FrameRun { first: frame.0, frames: 1 };
+            self.count += 1;
+        } else {
+            return;
+        }
+        core::mem::forget(frame);
+    }
+
+    #[inline(always)]
+    pub fn runs(&self) -> impl Iterator<Item = FrameRun> {
+        self.runs.iter().take(self.count).copied()
+    }
+}
+
+impl Drop for FrameBatch {
+    #[inline(always)]
+    fn drop(&mut self) {
+        for run in self.runs.iter().take(self.count) {
+            for frame in run.first..run.first.wrapping_add(run.frames) {
+                Frame(frame).release();
+            }
+        }
+    }
+}
+
 impl Clone for Frame {
     #[inline]
     fn clone(&self) -> Self {

@@ -20,6 +20,16 @@ pub trait MemoryObject: Send + Sync {
         None
     }
 
+    /// As `cached_page`, for `count` pages from `first` on: `found` gets those that are there, with their number counted from `first`. It
+    /// is called with locks held.
+    fn cached_pages(&self, first: u64, count: usize, found: &mut dyn FnMut(usize, Frame)) {
+        for nth in 0..count {
+            if let Some(frame) = self.cached_page(first.saturating_add(nth as u64)) {
+                found(nth, frame);
+            }
+        }
+    }
+
     /// Length in bytes.
     fn size(&self) -> u64;
 

@@ -370,7 +370,8 @@ impl PageTable {
             };
             let stop = ((at & !(TWO_MIB as usize - 1)) + TWO_MIB as usize).min(range.end);
             if let Some(table) = directory.next(index(at, 1)) {
-                for slot in index(at, 0)..index(at, 0) + (stop - at) / PAGE_SIZE {
+                // The last one first: whoever takes frames next gets them in the order of memory.
+                for slot in (index(at, 0)..index(at, 0) + (stop - at) / PAGE_SIZE).rev() {
                     let entry = table.get(slot);
                     if entry == Entry::empty() {
                         continue;
@@ -390,6 +391,21 @@ impl PageTable {
     #[inline]
     pub fn get(&self, address: usize) -> Entry {
         self.find(address).map_or(Entry::empty(), |(table, slot)| table.get(slot))
+    }
+
+    /// How many pages of a range there are. Only what is mapped costs time, however long the range.
+    pub fn count(&self, range: &Range<usize>) -> usize {
+        let inventory = self.inventory.lock();
+        let pages_of = |&start: &usize| {
+            let from = range.start.max(start);
+            let end = range.end.min(start + TWO_MIB as usize);
+            let table = if from < end { self.find(from) } else { None };
+            table.map_or(0, |(table, first)| {
+                let slots = first..first + (end - from) / PAGE_SIZE;
+                slots.filter(|&slot| table.get(slot).address() != 0).count()
+            })
+        };
+        inventory.spans.iter().map(pages_of).sum()
     }
 
     /// Calls `visit(address, entry)` for each entry in the range that isn't empty; what it returns is stored. Page tables that are

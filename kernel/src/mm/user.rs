@@ -122,6 +122,13 @@ impl UserPtr<u8> {
         Ok(())
     }
 
+    /// Writes bytes up to the first that can't be written. Returns how many it were.
+    pub fn write_some(self, src: &[u8]) -> usize {
+        let reachable = src.len().min(USER_TOP.saturating_sub(self.0));
+        let src = src.get(..reachable).unwrap_or_default();
+        reachable - usercopy::to_user(self.0, src).min(reachable)
+    }
+
     /// Writes all bytes. EFAULT.
     pub fn write_bytes(self, src: &[u8]) -> Result<(), Errno> {
         if !is_user_range(self.0, src.len()) || usercopy::to_user(self.0, src) != 0 {

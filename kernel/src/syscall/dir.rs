@@ -1,5 +1,7 @@
 //! Directories and names: listing, making, removing, renaming, linking; working directory and root.
 
+use alloc::vec::Vec;
+
 use abi::{AtFlags, Dirent64Header, Errno, RenameFlags};
 use caps::cap;
 use namei::Follow;
@@ -28,78 +30,125 @@ enum Format {
     New,
 }
 
-/// Records in a program's buffer.
+/// Records on their way to a program's buffer.
 struct Records {
-    buf: UserPtr<u8>,
+    /// Records are padded to whole words.
+    words: Vec<u64>,
+    /// Words that fit.
     room: usize,
-    written: usize,
     format: Format,
-    error: Option<Errno>,
+    /// Not even the first one had room.
+    is_too_small: bool,
 }
 
-/// Room for the longest name with its header, NUL, type and padding.
-const RECORD_MAX: usize = 288;
+/// Most bytes that one call writes, as much as a libc ever asks for.
+const ROOM_MAX: usize = 32 << 10;
+const WORD: usize = size_of::<u64>();
 
 impl Records {
-    fn record(&self, name: &[u8], inode: u64, kind: FileKind, next: u64) -> ([u8; RECORD_MAX], usize) {
-        /// `d_ino`, `d_off`, `d_reclen`.
-        const OLD_HEADER: usize = 18;
-        let mut bytes = [0; RECORD_MAX];
-        let len = match self.format {
-            Format::New => Dirent64Header::record_len_for(name.len()),
-            Format::Old => (OLD_HEADER + name.len() + 2).next_multiple_of(8),
-        };
-        let header = Dirent64Header {
-            ino: inode,
-            offset: next.cast_signed(),
-            record_len: len as u16,
-            kind: kind as u8,
-        };
-        // The old record has no type where the new one has it; the name follows in its place.
-        let name_at = if self.format == Format::New { Dirent64Header::NAME_OFFSET } else { OLD_HEADER };
-        for (slot, byte) in bytes.iter_mut().zip(header.as_bytes().iter().take(name_at)) {
-            *slot = *byte;
+    fn new(room: usize, format: Format) -> Result<Self, Errno> {
+        let room = room.min(ROOM_MAX) / WORD;
+        let mut words = Vec::new();
+        words.try_reserve_exact(room).map_err(|_| Errno::ENOMEM)?;
+        Ok(Self { words, room, format, is_too_small: false })
+    }
+
+    /// How many of the first `len` bytes are whole records, and the position behind the last of these.
+    fn whole(&self, len: usize) -> (usize, Option<u64>) {
+        let (mut end, mut next) = (0, None);
+        while let Some([_, offset, rest, ..]) = self.words.get(end / WORD..) {
+            let record_len = usize::from(*rest as u16);
+            if record_len == 0 || end + record_len > len {
+                break;
+            }
+            end += record_len;
+            next = Some(*offset);
         }
-        if let Some(slot) = bytes.get_mut(name_at..name_at + name.len()) {
-            slot.copy_from_slice(name);
+        (end, next)
+    }
+}
+
+/// Up to eight bytes as a word, the first one lowest.
+#[inline]
+fn word(bytes: &[u8]) -> u64 {
+    if let Some(whole) = bytes.first_chunk() {
+        return u64::from_le_bytes(*whole);
+    }
+    match (bytes.first_chunk(), bytes.last_chunk()) {
+        // The two halves overlap and agree there.
+        (Some(low), Some(high)) => {
+            let shift = 8 * (bytes.len() - 4);
+            u64::from(u32::from_le_bytes(*low)) | u64::from(u32::from_le_bytes(*high)) << shift
         }
-        if self.format == Format::Old
-            && let Some(last) = bytes.get_mut(len.wrapping_sub(1))
-        {
-            *last = kind as u8;
+        _ => bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    }
+}
+
+impl Records {
+    /// A record: three words with the beginning of the name, as `header` bytes of the third leave room, then the rest of it.
+    #[inline(always)]
+    fn put(&mut self, name: &[u8], [inode, next, third]: [u64; 3], header: usize, after: usize) -> bool {
+        let words = (header + name.len() + after).div_ceil(WORD);
+        let start = self.words.len();
+        if start + words > self.room {
+            self.is_too_small = start == 0;
+            return false;
         }
-        (bytes, len)
+        let (first, rest) = name.split_at_checked(3 * WORD - header).unwrap_or((name, &[]));
+        self.words.push(inode);
+        self.words.push(next);
+        self.words.push(third | (words * WORD) as u64 | word(first) << (8 * (header - 2 * WORD)));
+        for piece in rest.chunks(WORD) {
+            self.words.push(word(piece));
+        }
+        // The NUL may begin a word of its own.
+        if self.words.len() < start + words {
+            self.words.push(0);
+        }
+        true
+    }
+
+    /// `struct linux_dirent`: the name follows `d_reclen`, and the type is the record's last byte.
+    #[cold]
+    #[inline(never)]
+    fn put_old(&mut self, name: &[u8], inode: u64, kind: FileKind, next: u64) -> bool {
+        let has_room = self.put(name, [inode, next, 0], Dirent64Header::NAME_OFFSET - 1, 2);
+        if has_room && let Some(last) = self.words.last_mut() {
+            *last |= u64::from(kind as u8) << 56;
+        }
+        has_room
     }
 }
 
 impl EntrySink for Records {
     fn entry(&mut self, name: &[u8], inode: u64, kind: FileKind, next: u64) -> bool {
-        let (bytes, len) = self.record(name, inode, kind, next);
-        if len > self.room - self.written {
-            if self.written == 0 {
-                self.error = Some(Errno::EINVAL);
+        match self.format {
+            Format::New => {
+                self.put(name, [inode, next, u64::from(kind as u8) << 16], Dirent64Header::NAME_OFFSET, 1)
             }
-            return false;
+            Format::Old => self.put_old(name, inode, kind, next),
         }
-        let record = bytes.get(..len).unwrap_or_default();
-        if let Err(error) = self.buf.field::<u8>(self.written).write_bytes(record) {
-            self.error = Some(error);
-            return false;
-        }
-        self.written += len;
-        true
     }
 }
 
 fn list(fd: Fd, buf: UserPtr<u8>, room: u32, format: Format) -> SysResult {
     let file = fs::files().get(fd)?;
-    let mut records = Records { buf, room: room as usize, written: 0, format, error: None };
-    file.with_position(|at| file.ops.read_directory(&file, at, &mut records))?;
+    let mut records = Records::new(room as usize, format)?;
+    let written = file.with_position(|at| {
+        let start = *at;
+        file.ops.read_directory(&file, at, &mut records)?;
+        let bytes = records.words.as_bytes();
+        let copied = buf.write_some(bytes);
+        if copied == bytes.len() {
+            return Ok(copied);
+        }
+        // What was written whole counts, and the next call goes on behind it.
+        let (whole, next) = records.whole(copied);
+        *at = next.unwrap_or(start);
+        if whole > 0 { Ok(whole) } else { Err(Errno::EFAULT) }
+    })?;
     notify::note(&file.path.dentry, notify::event::ACCESS);
-    match records.error {
-        Some(error) if records.written == 0 => Err(error.into()),
-        _ => Ok(records.written),
-    }
+    if records.is_too_small { Err(Errno::EINVAL.into()) } else { Ok(written) }
 }
 
 /// getdents64(2).

@@ -217,9 +217,69 @@ const SELECT_WANTED: [Events; 3] = [
     Events::PRI,
 ];
 
+/// Descriptor sets of so many words are looked at without an allocation.
+const FEW_WORDS: usize = 4;
+
+/// Looks once at the files of small sets. `None` if there are more words, or nothing is there yet and the caller has to wait. EBADF, EFAULT.
+fn select_at_once(
+    count: usize,
+    sets: [UserPtr<u64>; 3],
+    deadline: Option<u64>,
+) -> Result<Option<usize>, SysError> {
+    let words = count.div_ceil(BITS);
+    if words > FEW_WORDS {
+        return Ok(None);
+    }
+    let files = fs::files();
+    let mut found = [[0u64; 3]; FEW_WORDS];
+    let mut total = 0;
+    for (index, found) in found.iter_mut().take(words).enumerate() {
+        let mut wanted = [0u64; 3];
+        for (wanted, set) in wanted.iter_mut().zip(sets) {
+            if !set.is_null() {
+                *wanted = set.add(index).load()?;
+            }
+        }
+        let [read, write, except] = wanted;
+        let mut rest = read | write | except;
+        let beyond = (index + 1) * BITS;
+        if beyond > count {
+            rest &= u64::MAX >> ((beyond - count) % BITS);
+        }
+        while rest != 0 {
+            let bit = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            let events = files.get_ref(Fd((index * BITS + bit) as i32))?.glance();
+            for ((wanted, found), meaning) in wanted.iter().zip(found.iter_mut()).zip(SELECT_SETS) {
+                if wanted >> bit & 1 != 0 && events.intersects(meaning) {
+                    *found |= 1 << bit;
+                    total += 1;
+                }
+            }
+        }
+    }
+    if total == 0 && deadline != Some(0) {
+        return Ok(None);
+    }
+    for (nth, set) in sets.into_iter().enumerate().filter(|(_, set)| !set.is_null()) {
+        for (index, found) in found.iter().take(words).enumerate() {
+            set.add(index).write(&found.get(nth).copied().unwrap_or(0))?;
+        }
+    }
+    Ok(Some(total))
+}
+
 fn do_select(count: i32, sets: [UserPtr<u64>; 3], deadline: Option<u64>) -> SysResult {
     let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?;
     let count = count.min(fs::files().capacity());
+    if let Some(total) = select_at_once(count, sets, deadline)? {
+        return Ok(total);
+    }
+    select_waiting(count, sets, deadline)
+}
+
+#[inline(never)]
+fn select_waiting(count: usize, sets: [UserPtr<u64>; 3], deadline: Option<u64>) -> SysResult {
     let words = count.div_ceil(BITS);
     let mut wanted: [Vec<u64>; 3] = [const { Vec::new() }; 3];
     for (slot, set) in wanted.iter_mut().zip(sets) {
