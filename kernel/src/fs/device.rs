@@ -66,6 +66,13 @@ impl FileOps for Null {
     }
 }
 
+/// A read that can't be as long as was asked for.
+#[cold]
+#[inline(never)]
+fn read_in_part(ops: &dyn FileOps, file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
+    ops.read(file, &mut 0, &mut Sink::user(buf, len))
+}
+
 /// Endless zeros.
 struct Zero;
 
@@ -79,11 +86,7 @@ impl FileOps for Zero {
     }
 
     fn read_program(&self, file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
-        if len <= MAX_IO && buf.clear(len) {
-            Ok(len)
-        } else {
-            self.read(file, &mut 0, &mut Sink::user(buf, len))
-        }
+        if len <= MAX_IO && buf.clear(len) { Ok(len) } else { read_in_part(self, file, buf, len) }
     }
 
     fn write(&self, _: &OpenFile, _: &mut u64, src: &mut Source<'_>) -> SysResult {

@@ -409,16 +409,13 @@ impl OpenFile {
         self.read_at_slowly(at, dst)
     }
 
-    /// As `read_at`, into a buffer that lies in the program's half as a whole.
+    /// Reads what lies in one page of a file in memory, into a buffer that lies in the program's half as a whole. `None`: the long way
+    /// (`read_at`) says what comes of it.
     #[inline(always)]
-    pub fn read_program_at(&self, at: u64, buf: UserPtr<u8>, len: usize) -> SysResult {
-        if self.mode.contains(Mode::MEMORY.union(Mode::READ))
-            && let Some(done) = self.read_page(at, buf.addr(), len)
-        {
-            notify::note_moved(&self.path.dentry, &Ok(done), event::ACCESS);
-            return Ok(done);
-        }
-        self.read_at(at, &mut Sink::user(buf, len))
+    pub fn read_program_page(&self, at: i64, buf: UserPtr<u8>, len: usize) -> Option<usize> {
+        let is_usual = self.mode.contains(Mode::MEMORY.union(Mode::READ)) && !notify::is_active();
+        // A negative offset is beyond any file's end.
+        if is_usual { self.read_page(at.cast_unsigned(), buf.addr(), len) } else { None }
     }
 
     #[inline]
@@ -432,16 +429,11 @@ impl OpenFile {
         self.write_at_slowly(at, src)
     }
 
-    /// As `write_at`, from a buffer that lies in the program's half as a whole.
+    /// As `read_program_page`, the other way.
     #[inline(always)]
-    pub fn write_program_at(&self, at: u64, buf: UserPtr<u8>, len: usize) -> SysResult {
-        if self.mode.contains(Mode::MEMORY.union(Mode::WRITE))
-            && let Some(done) = write_page(self, at, buf.addr(), len)
-        {
-            notify::note_moved(&self.path.dentry, &Ok(done), event::MODIFY);
-            return Ok(done);
-        }
-        self.write_at(at, &mut Source::user(buf, len))
+    pub fn write_program_page(&self, at: i64, buf: UserPtr<u8>, len: usize) -> Option<usize> {
+        let is_usual = self.mode.contains(Mode::MEMORY.union(Mode::WRITE)) && !notify::is_active();
+        if is_usual { write_page(self, at.cast_unsigned(), buf.addr(), len) } else { None }
     }
 
     /// Writes at the end (RWF_APPEND), wherever the offset is.

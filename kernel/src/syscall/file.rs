@@ -211,18 +211,40 @@ fn offset(at: i64) -> Result<u64, Errno> {
 
 /// pread64(2).
 pub fn pread64(fd: Fd, buf: UserPtr<u8>, len: usize, at: i64) -> SysResult {
+    if let Some(file) = fs::files().own(fd)
+        && is_user_range(buf.addr(), len)
+        && let Some(done) = file.read_program_page(at, buf, len)
+    {
+        return Ok(done);
+    }
+    pread_any(fd, buf, len, at)
+}
+
+#[inline(never)]
+fn pread_any(fd: Fd, buf: UserPtr<u8>, len: usize, at: i64) -> SysResult {
     let at = offset(at)?;
     let file = fs::files().get_ref(fd)?;
     check_buffer(buf, len)?;
-    file.read_program_at(at, buf, len)
+    file.read_at(at, &mut Sink::user(buf, len))
 }
 
 /// pwrite64(2). As on Linux, O_APPEND wins over the offset.
 pub fn pwrite64(fd: Fd, buf: UserPtr<u8>, len: usize, at: i64) -> SysResult {
+    if let Some(file) = fs::files().own(fd)
+        && is_user_range(buf.addr(), len)
+        && let Some(done) = file.write_program_page(at, buf, len)
+    {
+        return Ok(done);
+    }
+    pwrite_any(fd, buf, len, at)
+}
+
+#[inline(never)]
+fn pwrite_any(fd: Fd, buf: UserPtr<u8>, len: usize, at: i64) -> SysResult {
     let at = offset(at)?;
     let file = fs::files().get_ref(fd)?;
     check_buffer(buf, len)?;
-    file.write_program_at(at, buf, len)
+    file.write_at(at, &mut Source::user(buf, len))
 }
 
 /// An I/O vector, copied in; short ones without an allocation.

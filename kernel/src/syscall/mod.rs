@@ -128,23 +128,24 @@ impl From<crate::mm::OutOfMemory> for SysError {
     }
 }
 
-/// A result as RAX.
+/// A result as RAX. No call's result is a number so far below zero as a wish to be called again.
 #[inline(always)]
 pub fn encode(result: SysResult) -> isize {
-    match result {
-        Ok(value) => value as isize,
-        Err(error) => fail(error),
+    let word = match result {
+        Ok(value) => value.cast_signed(),
+        Err(SysError(word)) => word,
+    };
+    if word <= RESTART_IF_ASKED {
+        note_restart();
     }
+    word
 }
 
-/// A failure as RAX; the slow way out makes something of a wish to be called again.
+/// The slow way out makes something of a wish to be called again.
 #[cold]
 #[inline(never)]
-fn fail(SysError(value): SysError) -> isize {
-    if value <= RESTART_IF_ASKED {
-        crate::task::current().add_work(crate::task::thread::work::SIGNAL);
-    }
-    value
+fn note_restart() {
+    crate::task::current().add_work(crate::task::thread::work::SIGNAL);
 }
 
 /// What a RAX of the above means.

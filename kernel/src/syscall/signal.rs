@@ -60,8 +60,13 @@ pub fn rt_sigaction(number: i32, new: UserPtr<Sigaction>, old: UserPtr<Sigaction
         signals.actions.set(signal, action);
         return Ok(0);
     }
-    let before = signals.actions.replace(signal, action);
     drop(signals);
+    exchange_action(signal, action, old)
+}
+
+#[inline(never)]
+fn exchange_action(signal: Signal, action: Sigaction, old: UserPtr<Sigaction>) -> SysResult {
+    let before = current().process.signals.lock().actions.replace(signal, action);
     write_action(old, &before)
 }
 

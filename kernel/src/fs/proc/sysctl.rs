@@ -26,27 +26,31 @@ macro_rules! constant {
 /// A value that programs set and read back, and that changes nothing here.
 macro_rules! kept {
     ($name:literal, $initial:literal) => {{
-        static VALUE: SpinLock<[u8; 32]> = SpinLock::new(padded($initial));
-        Entry::setting(
-            $name,
-            |text| {
-                text.bytes(system::name(&*VALUE.lock()));
-                text.bytes(b"\n");
-                Ok(())
-            },
-            |bytes| {
-                let bytes = bytes.trim_ascii();
-                // Numbers only, one or several.
-                if bytes.is_empty() || !bytes.iter().all(|b| b.is_ascii_digit() || b"- \t".contains(b)) {
-                    return Err(Errno::EINVAL);
-                }
-                let mut value = [0; 32];
-                value.get_mut(..bytes.len()).ok_or(Errno::EINVAL)?.copy_from_slice(bytes);
-                *VALUE.lock() = value;
-                Ok(())
-            },
-        )
+        static VALUE: Kept = SpinLock::new(padded($initial));
+        Entry::setting($name, |text| write_kept(text, &VALUE), |bytes| store_kept(bytes, &VALUE))
     }};
+}
+
+type Kept = SpinLock<[u8; 32]>;
+
+#[inline(never)]
+fn write_kept(text: &mut Text, value: &Kept) -> Result<(), Errno> {
+    text.bytes(system::name(&*value.lock()));
+    text.bytes(b"\n");
+    Ok(())
+}
+
+/// Takes numbers only, one or several.
+#[inline(never)]
+fn store_kept(bytes: &[u8], value: &Kept) -> Result<(), Errno> {
+    let bytes = bytes.trim_ascii();
+    if bytes.is_empty() || !bytes.iter().all(|b| b.is_ascii_digit() || b"- \t".contains(b)) {
+        return Err(Errno::EINVAL);
+    }
+    let mut new = [0; 32];
+    new.get_mut(..bytes.len()).ok_or(Errno::EINVAL)?.copy_from_slice(bytes);
+    *value.lock() = new;
+    Ok(())
 }
 
 /// Limits that are acted on.
@@ -56,6 +60,7 @@ macro_rules! numbers {
     };
 }
 
+#[inline(never)]
 fn write_numbers(text: &mut Text, values: &[AtomicU64]) -> Result<(), Errno> {
     for (index, value) in values.iter().enumerate() {
         put!(text, "{}{}", if index > 0 { "\t" } else { "" }, value.load(Ordering::Relaxed));
@@ -65,6 +70,7 @@ fn write_numbers(text: &mut Text, values: &[AtomicU64]) -> Result<(), Errno> {
 }
 
 /// Takes as many numbers as are written, from the first on.
+#[inline(never)]
 fn store_numbers(bytes: &[u8], values: &[AtomicU64]) -> Result<(), Errno> {
     let text = core::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
     for (word, value) in text.split_ascii_whitespace().zip(values) {
