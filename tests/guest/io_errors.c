@@ -3,9 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 #define E(x) ({ errno = 0; long r_ = (x); r_ < 0 ? -errno : r_; })
+static long preadv2_(int fd, struct iovec *v, int count, long at, int flags) { return syscall(SYS_preadv2, fd, v, count, at, 0, flags); }
+static long pwritev2_(int fd, struct iovec *v, int count, long at, int flags) { return syscall(SYS_pwritev2, fd, v, count, at, 0, flags); }
+
 int main(void) {
 	void *bad = (void *)0xffff800000000000ul;
 	int p[2], r = open("/dev/zero", O_RDONLY), w = open("/dev/null", O_WRONLY), path = open("/", O_PATH), dir = open("/", O_RDONLY);
@@ -19,7 +23,7 @@ int main(void) {
 	printf("writev %ld %ld %ld %ld %ld\n", E(writev(-1, bad, 1)), E(writev(r, &v, 1)), E(writev(w, &v, 1)), E(writev(w, bad, 1)), E(writev(r, &none, 1)));
 	printf("preadv %ld %ld %ld\n", E(preadv(p[0], &v, 1, 0)), E(preadv(p[0], bad, 1, -1)), E(preadv(w, &v, 1, 0)));
 	printf("zero %ld %ld %ld %ld %ld %ld\n", E(read(w, 0, 0)), E(read(r, 0, 0)), E(read(p[0], 0, 0)), E(write(r, 0, 0)), E(write(p[1], 0, 0)), E(read(dir, 0, 0)));
-	printf("preadv2 %ld %ld %ld %ld %ld\n", E(preadv2(p[0], &v, 1, -1, 0)), E(preadv2(p[0], &v, 1, 0, 0)), E(preadv2(w, &v, 1, -2, 0)), E(preadv2(w, &v, 1, -1, 0x1000)), E(preadv2(r, &v, 1, -1, 0x1000)));
-	printf("pwritev2 %ld %ld %ld %ld %ld\n", E(pwritev2(r, &v, 1, -1, 0)), E(pwritev2(p[1], &v, 1, 0, 0)), E(pwritev2(r, &v, 1, -2, 0)), E(pwritev2(r, &v, 1, -1, 0x1000)), E(pwritev2(w, &v, 1, -1, 0x1000)));
+	printf("preadv2 %ld %ld %ld %ld %ld\n", E(preadv2_(p[0], &v, 1, -1, 0)), E(preadv2_(p[0], &v, 1, 0, 0)), E(preadv2_(w, &v, 1, -2, 0)), E(preadv2_(w, &v, 1, -1, 0x1000)), E(preadv2_(r, &v, 1, -1, 0x1000)));
+	printf("pwritev2 %ld %ld %ld %ld %ld\n", E(pwritev2_(r, &v, 1, -1, 0)), E(pwritev2_(p[1], &v, 1, 0, 0)), E(pwritev2_(r, &v, 1, -2, 0)), E(pwritev2_(r, &v, 1, -1, 0x1000)), E(pwritev2_(w, &v, 1, -1, 0x1000)));
 	return 0;
 }

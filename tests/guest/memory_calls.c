@@ -110,6 +110,14 @@ static void flags(void) {
 	say("private and writable, read-only descriptor", (long)mmap(NULL, P, PROT_WRITE, MAP_PRIVATE, ro, 0));
 	say("write-only descriptor", (long)mmap(NULL, P, PROT_READ, MAP_PRIVATE, wo, 0));
 	say("directory", (long)mmap(NULL, P, PROT_READ, MAP_PRIVATE, dir, 0));
+	/* MAP_SHARED_VALIDATE, by itself and with MAP_SYNC, a new flag, an old one that nobody knows, and without a file. */
+	for (int i = 0; i < 5; i++) {
+		static const int more[5] = { 0, 0x80000, 1 << 21, 1 << 11, MAP_ANONYMOUS };
+		errno = 0;
+		void *p = mmap(NULL, P, PROT_READ, 3 | more[i], ro, 0);
+		printf("checked, with %#x: %d\n", more[i], p == MAP_FAILED ? errno : 0);
+	}
+	say("huge pages of a file", (long)mmap(NULL, P, PROT_READ, MAP_SHARED | 0x40000, ro, 0));
 	char *shared = mmap(NULL, P, PROT_READ, MAP_SHARED, ro, 0);
 	say("mprotect of that", mprotect(shared, P, PROT_READ | PROT_WRITE));
 	at = map(4 * P, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_POPULATE);
@@ -389,6 +397,24 @@ static void sparse(void) {
 	printf("  %#lx\n", sum);
 	munmap(at, len);
 	touch("gone", at, 0);
+
+	/* Room for far more than there is memory to count its pages in. */
+	len = 1ul << 45;
+	at = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	madvise(at, len, MADV_NOHUGEPAGE);
+	at[0] = at[len / 2] = at[len - 1] = 1;
+	mlock(at + len / 2, P);
+	char line[512], start[32];
+	int size = snprintf(start, sizeof start, "%lx-", (unsigned long)at), found = 0;
+	FILE *maps = fopen("/proc/self/smaps", "r");
+	while (fgets(line, sizeof line, maps)) {
+		if (strncmp(line, start, size) == 0 || (found && strstr(line, "-") && strstr(line, "rw-p")))
+			found++;
+		if (found >= 1 && found <= 3 && (strncmp(line, "Size:", 5) == 0 || strncmp(line, "Rss:", 4) == 0 || strncmp(line, "Locked:", 7) == 0))
+			printf("  %s", line);
+	}
+	fclose(maps);
+	munmap(at, len);
 }
 
 int main(void) {

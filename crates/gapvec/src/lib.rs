@@ -106,6 +106,7 @@ impl<T> GapVec<T> {
     }
 
     /// Puts an element where `index` is; at the end if there aren't as many. Takes no memory if there was room.
+    #[inline(always)]
     pub fn insert(&mut self, index: usize, element: T) {
         if self.before.len() != index {
             self.move_gap(index);
@@ -121,7 +122,7 @@ impl<T> GapVec<T> {
         }
         if self.before.len() != index {
             // Without room on the other side, a removal must do all the same: shifting needs none.
-            if !self.has_room() {
+            if !self.has_room(0) {
                 return self.remove_in_place(index);
             }
             self.move_gap(index);
@@ -129,8 +130,22 @@ impl<T> GapVec<T> {
         self.after.pop()
     }
 
-    fn has_room(&self) -> bool {
-        self.before.capacity().min(self.after.capacity()) >= self.len()
+    /// As `remove`, for an element that nobody wants: beside the gap it is dropped where it is.
+    pub fn discard(&mut self, index: usize) {
+        if self.before.len() == index + 1 {
+            self.before.truncate(index);
+        } else if self.before.len() == index {
+            self.after.truncate(self.after.len().saturating_sub(1));
+        } else {
+            drop(self.remove(index));
+        }
+    }
+
+    /// Whether so many more need no memory.
+    #[inline]
+    #[must_use]
+    pub fn has_room(&self, more: usize) -> bool {
+        self.before.capacity().min(self.after.capacity()) >= self.len() + more
     }
 
     #[cold]
@@ -164,6 +179,7 @@ mod tests {
     enum Step {
         Insert(usize),
         Remove(usize),
+        Discard(usize),
         RemoveRange(usize, usize),
         Set(usize),
         Copy,
@@ -174,6 +190,7 @@ mod tests {
         prop_oneof![
             5 => at.clone().prop_map(Step::Insert),
             3 => at.clone().prop_map(Step::Remove),
+            2 => at.clone().prop_map(Step::Discard),
             1 => (at.clone(), 0..5usize).prop_map(|(at, len)| Step::RemoveRange(at, len)),
             1 => at.prop_map(Step::Set),
             1 => Just(Step::Copy),
@@ -195,6 +212,12 @@ mod tests {
                     Step::Remove(at) => {
                         let expected = (at < model.len()).then(|| model.remove(at));
                         prop_assert_eq!(ours.remove(at), expected);
+                    }
+                    Step::Discard(at) => {
+                        ours.discard(at);
+                        if at < model.len() {
+                            model.remove(at);
+                        }
                     }
                     Step::RemoveRange(at, len) => {
                         let (first, last) = (at.min(model.len()), (at + len).min(model.len()));

@@ -233,6 +233,12 @@ impl AddressSpace {
         (now, self.peak.load(Ordering::Relaxed).max(now))
     }
 
+    /// Pages of a range that are mapped now.
+    pub fn resident_in(&self, range: &Range<usize>) -> usize {
+        let _inner = self.inner.lock();
+        self.table.count(range)
+    }
+
     fn entry_flags(&self, flags: RegionFlags) -> Entry {
         let mut entry = self.user;
         entry.set(Entry::NO_EXECUTE, !flags.contains(RegionFlags::EXECUTE));
@@ -527,7 +533,11 @@ impl AddressSpace {
     }
 
     /// Adds a region, and tells its object. EPERM if the object is sealed against it.
+    #[inline]
     fn insert_noted(&self, inner: &mut Inner, region: Region) -> Result<(), Errno> {
+        if matches!(region.backing, Backing::Anonymous) {
+            return inner.regions.insert(region);
+        }
         let (writable, pages) = (region.writable_object().cloned(), region.pages());
         if !note_writable(&region, pages) {
             return Err(Errno::EPERM);

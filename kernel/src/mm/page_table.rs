@@ -393,6 +393,21 @@ impl PageTable {
         self.find(address).map_or(Entry::empty(), |(table, slot)| table.get(slot))
     }
 
+    /// How many pages of a range there are. Only what is mapped costs time, however long the range.
+    pub fn count(&self, range: &Range<usize>) -> usize {
+        let inventory = self.inventory.lock();
+        let pages_of = |&start: &usize| {
+            let from = range.start.max(start);
+            let end = range.end.min(start + TWO_MIB as usize);
+            let table = if from < end { self.find(from) } else { None };
+            table.map_or(0, |(table, first)| {
+                let slots = first..first + (end - from) / PAGE_SIZE;
+                slots.filter(|&slot| table.get(slot).address() != 0).count()
+            })
+        };
+        inventory.spans.iter().map(pages_of).sum()
+    }
+
     /// Calls `visit(address, entry)` for each entry in the range that isn't empty; what it returns is stored. Page tables that are
     /// shared since a fork are made this address space's own first. ENOMEM only from that; entries before have been visited then.
     pub fn update(

@@ -156,19 +156,18 @@ impl Regions {
     #[inline]
     fn position(&self, address: usize) -> usize {
         let hint = self.hint.get();
-        if hint <= self.list.len() {
-            let ends_below = |index: usize| self.list.get(index).is_some_and(|region| region.end <= address);
-            // There, or a neighbour since the list changed or the next address came.
-            if hint == 0 || ends_below(hint - 1) {
-                if !ends_below(hint) {
-                    return hint;
-                }
-                if !ends_below(hint + 1) {
-                    return hint + 1;
-                }
-            } else if hint == 1 || ends_below(hint - 2) {
-                return hint - 1;
+        let end = |index: usize| self.list.get(index).map(|region| region.end);
+        // There, or at a neighbour. Below the first region everything is as if a region ended at 0.
+        let end_before = |index: usize| index.checked_sub(1).map_or(Some(0), end);
+        match end(hint) {
+            Some(above) if above > address && end_before(hint).is_some_and(|below| below <= address) => {
+                return hint;
             }
+            Some(above) if above <= address && end(hint + 1).is_none_or(|above| above > address) => {
+                self.hint.set(hint + 1);
+                return hint + 1;
+            }
+            _ => {}
         }
         self.search(address)
     }
@@ -232,25 +231,42 @@ impl Regions {
         if self.list.len() + more > MAX_REGIONS {
             return Err(Errno::ENOMEM);
         }
+        if self.list.has_room(more) {
+            return Ok(());
+        }
         self.list.try_reserve(more).map_err(|_| Errno::ENOMEM)
     }
 
     /// Merges the region at `index` with its neighbours where they are one.
     fn merge_around(&mut self, index: usize) {
+        let Some(region) = self.list.get(index) else { return };
+        let next = self.list.get(index + 1).filter(|next| region.continues_into(next));
+        let end = next.map_or(region.end, |next| next.end);
+        let swallows = next.is_some();
+        let merged = match index.checked_sub(1).and_then(|before| self.list.get(before)) {
+            Some(before) if before.continues_into(region) => index - 1,
+            _ => index,
+        };
+        if swallows {
+            self.list.discard(index + 1);
+        }
+        if merged < index {
+            self.list.discard(index);
+        } else if !swallows {
+            return;
+        }
+        self.set_end(merged, end);
+        self.hint.set(merged);
+    }
+
+    fn merge_with_next(&mut self, index: usize) {
         if let (Some(a), Some(b)) = (self.list.get(index), self.list.get(index + 1))
             && a.continues_into(b)
         {
             let end = b.end;
-            self.list.remove(index + 1);
+            self.list.discard(index + 1);
             self.set_end(index, end);
-        }
-        if let Some(before) = index.checked_sub(1)
-            && let (Some(a), Some(b)) = (self.list.get(before), self.list.get(index))
-            && a.continues_into(b)
-        {
-            let end = b.end;
-            self.list.remove(index);
-            self.set_end(before, end);
+            self.hint.set(index);
         }
     }
 
@@ -275,6 +291,7 @@ impl Regions {
     }
 
     /// Adds a region where there is none. ENOMEM.
+    #[inline(never)]
     pub fn insert(&mut self, region: Region) -> Result<(), Errno> {
         self.reserve(1)?;
         let index = self.position(region.start);
@@ -287,7 +304,8 @@ impl Regions {
             return Ok(());
         }
         self.list.insert(index, region);
-        self.merge_around(index);
+        self.hint.set(index);
+        self.merge_with_next(index);
         Ok(())
     }
 
@@ -358,8 +376,9 @@ impl Regions {
             }
         } else {
             self.reserve(2)?;
-            self.list.insert(index + 1, rest);
             self.list.insert(index + 1, middle);
+            self.list.insert(index + 2, rest);
+            self.hint.set(index + 1);
         }
         self.set_end(index, range.start);
         Ok(())
@@ -379,7 +398,8 @@ impl Regions {
                 // The commonest unmapping takes exactly one region out.
                 if region.range() == range {
                     gone(region);
-                    drop(self.list.remove(first));
+                    self.list.discard(first);
+                    self.hint.set(first);
                     self.note_hole(first);
                     return Ok(());
                 }
@@ -426,7 +446,7 @@ impl Regions {
                 && a.continues_into(b)
             {
                 let end = b.end;
-                self.list.remove(index + 1);
+                self.list.discard(index + 1);
                 self.set_end(index, end);
             }
         }

@@ -37,6 +37,9 @@ pub fn brk(address: usize) -> SysResult {
     Ok(space.set_brk(address, limit(rlimit::DATA), limit(rlimit::AS)))
 }
 
+/// LEGACY_MAP_MASK: flags that were there before they were checked. MAP_SYNC isn't among them, nor MAP_FIXED_NOREPLACE.
+const KNOWN_FLAGS: u32 = 0x7c07_f9ff;
+
 /// mmap(2).
 pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u64) -> SysResult {
     let map = MapFlags::from_bits_retain(flags);
@@ -50,7 +53,11 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
         }
         None
     } else {
-        Some(crate::fs::mmap_target(fd)?)
+        let target = crate::fs::mmap_target(fd)?;
+        if map.contains(MapFlags::HUGETLB) {
+            return Err(Errno::EINVAL.into());
+        }
+        Some(target)
     };
     if len == 0 {
         return Err(Errno::EINVAL.into());
@@ -66,7 +73,10 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
     let mut region = access_flags(prot) | RegionFlags::MAY_WRITE;
     let kind = flags & 0xf;
     let shared = match kind {
-        1 | 3 => true,
+        1 => true,
+        // MAP_SHARED_VALIDATE: of a file, and with nothing that isn't understood.
+        3 if file.is_some() && flags & !KNOWN_FLAGS != 0 => return Err(Errno::EOPNOTSUPP.into()),
+        3 if file.is_some() => true,
         2 => false,
         _ => return Err(Errno::EINVAL.into()),
     };

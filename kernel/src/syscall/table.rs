@@ -186,7 +186,7 @@ syscalls! {
     43 => accept(sockfd: Fd, addr: UserPtr<u8>, addrlen: UserPtr<u32>) = socket::accept, Full;
     44 => sendto(sockfd: Fd, buf: UserPtr<u8>, len: usize, flags: u32, addr: UserPtr<u8>, addrlen: i32) = message::sendto, Partial("no MSG_OOB");
     45 => recvfrom(sockfd: Fd, buf: UserPtr<u8>, len: usize, flags: u32, addr: UserPtr<u8>, addrlen: UserPtr<u32>) = message::recvfrom, Partial("no MSG_OOB");
-    46 => sendmsg(sockfd: Fd, msg: UserPtr<abi::Msghdr>, flags: u32) = message::sendmsg, Partial("no MSG_OOB; sockets that hold each other in their queues are not collected");
+    46 => sendmsg(sockfd: Fd, msg: UserPtr<abi::Msghdr>, flags: u32) = message::sendmsg, Partial("no MSG_OOB");
     47 => recvmsg(sockfd: Fd, msg: UserPtr<abi::Msghdr>, flags: u32) = message::recvmsg, Partial("no MSG_OOB");
     48 => shutdown(sockfd: Fd, how: u32) = socket::shutdown, Full;
     49 => bind(sockfd: Fd, addr: UserPtr<u8>, addrlen: i32) = socket::bind, Full;

@@ -79,7 +79,7 @@ fn write_line(region: &Region, heap: core::ops::Range<usize>, text: &mut Text) {
     put!(text, "\n");
 }
 
-fn write_details(resident: usize, size: usize, text: &mut Text) {
+fn write_details(resident: usize, locked: usize, size: usize, text: &mut Text) {
     let kib = |pages: usize| pages * (PAGE_SIZE / 1024);
     put!(
         text,
@@ -99,8 +99,13 @@ fn write_details(resident: usize, size: usize, text: &mut Text) {
         "Anonymous:      {:8} kB\nSwap:           {:8} kB\nLocked:         {:8} kB\n",
         kib(resident),
         0,
-        0
+        kib(locked)
     );
+}
+
+/// Pages of a region that are mapped and locked.
+fn locked_pages(space: &AddressSpace, region: &Region) -> usize {
+    if region.flags.contains(RegionFlags::LOCKED) { space.resident_in(&region.range()) } else { 0 }
 }
 
 /// The text of maps, smaps or smaps_rollup.
@@ -111,16 +116,15 @@ pub fn write(process: &Process, text: &mut Text, detail: Detail) -> Result<(), E
     if detail == Detail::Sum {
         let (first, last) = (regions.first().map_or(0, |r| r.start), regions.last().map_or(0, |r| r.end));
         put!(text, "{first:08x}-{last:08x} ---p 00000000 00:00 0 {:30}[rollup]\n", "");
-        write_details(space.resident().0, 0, text);
+        let locked = regions.iter().map(|region| locked_pages(&space, region)).sum();
+        write_details(space.resident().0, locked, 0, text);
         return Ok(());
     }
     for region in &regions {
         write_line(region, heap.clone(), text);
         if detail == Detail::Everything {
-            let mut present = alloc::vec![0u8; region.len() / PAGE_SIZE];
-            let counted = space.residency(region.range(), &mut present).is_ok();
-            let resident = if counted { present.iter().filter(|&&byte| byte != 0).count() } else { 0 };
-            write_details(resident, region.len(), text);
+            let locked = locked_pages(&space, region);
+            write_details(space.resident_in(&region.range()), locked, region.len(), text);
         }
     }
     Ok(())
