@@ -10,7 +10,7 @@ use super::inode::Device;
 use super::path::Path;
 use super::tty;
 use crate::entropy;
-use crate::mm::user::MAX_IO;
+use crate::mm::user::{MAX_IO, UserRange};
 use crate::mm::{MemoryObject, Sink, Source, UserPtr};
 use crate::syscall::{SysError, SysResult};
 
@@ -53,8 +53,8 @@ impl FileOps for Null {
         Ok(src.remaining())
     }
 
-    fn write_program(&self, _: &OpenFile, _: UserPtr<u8>, len: usize) -> SysResult {
-        Ok(len.min(MAX_IO))
+    fn write_program(&self, _: &OpenFile, buf: UserRange) -> SysResult {
+        Ok(buf.len().min(MAX_IO))
     }
 
     fn seek(&self, _: &OpenFile, _: i64, _: Whence) -> Result<u64, Errno> {
@@ -69,8 +69,8 @@ impl FileOps for Null {
 /// A read that can't be as long as was asked for.
 #[cold]
 #[inline(never)]
-fn read_in_part(ops: &dyn FileOps, file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
-    ops.read(file, &mut 0, &mut Sink::user(buf, len))
+fn read_in_part(ops: &dyn FileOps, file: &OpenFile, buf: UserRange) -> SysResult {
+    ops.read(file, &mut 0, &mut buf.sink())
 }
 
 /// Endless zeros.
@@ -85,8 +85,8 @@ impl FileOps for Zero {
         Ok(dst.clear()?)
     }
 
-    fn read_program(&self, file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
-        if len <= MAX_IO && buf.clear(len) { Ok(len) } else { read_in_part(self, file, buf, len) }
+    fn read_program(&self, file: &OpenFile, buf: UserRange) -> SysResult {
+        if buf.len() <= MAX_IO && buf.clear() { Ok(buf.len()) } else { read_in_part(self, file, buf) }
     }
 
     fn write(&self, _: &OpenFile, _: &mut u64, src: &mut Source<'_>) -> SysResult {

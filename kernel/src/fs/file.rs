@@ -17,7 +17,8 @@ use super::perm;
 use super::poll::{Events, Poller, Readiness};
 use super::sigio::{SignalOwner, Signals};
 use crate::mm::fault::{Access, FaultError};
-use crate::mm::{Frame, MemoryObject, Sink, Source, UserPtr};
+use crate::mm::user::UserRange;
+use crate::mm::{Frame, MemoryObject, Sink, Source};
 use crate::sync::SpinLock;
 use crate::syscall::SysResult;
 use crate::task::current;
@@ -102,14 +103,14 @@ pub trait FileOps: Send + Sync + 'static {
         Err(Errno::EINVAL.into())
     }
 
-    /// read(2) where `OpenFile::is_stream_for` reading, into a buffer that lies in the program's half as a whole.
-    fn read_program(&self, file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
-        self.read(file, &mut 0, &mut Sink::user(buf, len))
+    /// read(2) where `OpenFile::is_stream_for` reading.
+    fn read_program(&self, file: &OpenFile, buf: UserRange) -> SysResult {
+        self.read(file, &mut 0, &mut buf.sink())
     }
 
     /// As `read_program`, the other way.
-    fn write_program(&self, file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
-        self.write(file, &mut 0, &mut Source::user(buf, len))
+    fn write_program(&self, file: &OpenFile, buf: UserRange) -> SysResult {
+        self.write(file, &mut 0, &mut buf.source())
     }
 
     /// What is ready now.
@@ -333,6 +334,17 @@ impl OpenFile {
         }
     }
 
+    /// EBADF if it isn't open for this direction.
+    #[inline]
+    pub fn check_open_for(&self, direction: Mode) -> Result<(), Errno> {
+        if self.mode.contains(direction) { Ok(()) } else { Err(Errno::EBADF) }
+    }
+
+    /// ESPIPE if it can't be read and written at any offset; EBADF if it isn't open for this direction.
+    pub fn check_placed_for(&self, direction: Mode) -> Result<(), Errno> {
+        if self.mode.contains(Mode::PLACED) { self.check_open_for(direction) } else { Err(Errno::ESPIPE) }
+    }
+
     /// Whether reads (`Mode::READ`) or writes go straight to `ops`: it is open for them, has no offset, and nobody watches.
     #[inline(always)]
     pub fn is_stream_for(&self, direction: Mode) -> bool {
@@ -400,40 +412,29 @@ impl OpenFile {
     /// Reads elsewhere than at the offset. ESPIPE without one.
     #[inline]
     pub fn read_at(&self, at: u64, dst: &mut Sink<'_>) -> SysResult {
-        if !self.mode.contains(Mode::PLACED) {
-            return Err(Errno::ESPIPE.into());
-        }
-        if !self.mode.contains(Mode::READ) {
-            return Err(Errno::EBADF.into());
-        }
+        self.check_placed_for(Mode::READ)?;
         self.read_at_slowly(at, dst)
     }
 
-    /// Reads what lies in one page of a file in memory, into a buffer that lies in the program's half as a whole. `None`: the long way
-    /// (`read_at`) says what comes of it.
+    /// Reads what lies in one page of a file in memory. `None`: the long way (`read_at`) says what comes of it.
     #[inline(always)]
-    pub fn read_program_page(&self, at: i64, buf: UserPtr<u8>, len: usize) -> Option<usize> {
+    pub fn read_program_page(&self, at: i64, buf: UserRange) -> Option<usize> {
         let is_usual = self.mode.contains(Mode::MEMORY.union(Mode::READ)) && !notify::is_active();
         // A negative offset is beyond any file's end.
-        if is_usual { self.read_page(at.cast_unsigned(), buf.addr(), len) } else { None }
+        if is_usual { self.read_page(at.cast_unsigned(), buf.address(), buf.len()) } else { None }
     }
 
     #[inline]
     pub fn write_at(&self, at: u64, src: &mut Source<'_>) -> SysResult {
-        if !self.mode.contains(Mode::PLACED) {
-            return Err(Errno::ESPIPE.into());
-        }
-        if !self.mode.contains(Mode::WRITE) {
-            return Err(Errno::EBADF.into());
-        }
+        self.check_placed_for(Mode::WRITE)?;
         self.write_at_slowly(at, src)
     }
 
     /// As `read_program_page`, the other way.
     #[inline(always)]
-    pub fn write_program_page(&self, at: i64, buf: UserPtr<u8>, len: usize) -> Option<usize> {
+    pub fn write_program_page(&self, at: i64, buf: UserRange) -> Option<usize> {
         let is_usual = self.mode.contains(Mode::MEMORY.union(Mode::WRITE)) && !notify::is_active();
-        if is_usual { write_page(self, at.cast_unsigned(), buf.addr(), len) } else { None }
+        if is_usual { write_page(self, at.cast_unsigned(), buf.address(), buf.len()) } else { None }
     }
 
     /// Writes at the end (RWF_APPEND), wherever the offset is.

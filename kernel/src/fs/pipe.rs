@@ -23,6 +23,7 @@ use super::mount::{Mount, PIPEFS};
 use super::path::Path;
 use super::poll::{Events, PollHead, Poller, Readiness};
 use super::tmpfs::Special;
+use crate::mm::user::UserRange;
 use crate::mm::{Frame, PAGE_SIZE, Sink, Source, UserPtr};
 use crate::sync::SpinLock;
 use crate::syscall::{SysError, SysResult};
@@ -319,7 +320,7 @@ impl Pipe {
 
     /// Takes the only message there is, if it fits. `None`: the long way says what comes of it.
     #[inline(always)]
-    fn read_one(&self, address: usize, room: usize) -> Option<usize> {
+    fn read_one(&self, buf: UserRange) -> Option<usize> {
         if self.is_empty() {
             return None;
         }
@@ -329,11 +330,15 @@ impl Pipe {
             return None;
         }
         let slot = ring.first.as_ref()?;
-        let len = slot.len;
-        if len > room || room == 0 || slot.frame.copy_to_user(slot.offset, len, address) != 0 {
+        // No slot in use is empty: a reader without room doesn't get past this.
+        let (len, is_own) = (slot.len, slot.is_own);
+        if len > buf.len() || slot.frame.copy_to_user(slot.offset, len, buf.address()) != 0 {
             return None;
         }
-        ring.drop_first();
+        ring.len = 0;
+        if !is_own {
+            ring.first = None;
+        }
         self.used.store(0, Ordering::Release);
         self.reader.clear(Events::READABLE);
         Some(len)
@@ -341,7 +346,8 @@ impl Pipe {
 
     /// Puts a message of up to a page into the empty pipe. `None`: the long way says what comes of it.
     #[inline(always)]
-    fn write_one(&self, address: usize, len: usize) -> Option<usize> {
+    fn write_one(&self, buf: UserRange) -> Option<usize> {
+        let len = buf.len();
         let mut ring = self.ring.lock();
         let is_usual = ring.len == 0
             && self.has_readers()
@@ -351,7 +357,7 @@ impl Pipe {
             return None;
         }
         let slot = ring.first.as_mut()?;
-        if slot.frame.copy_from_user(0, len, address) != 0 {
+        if slot.frame.copy_from_user(0, len, buf.address()) != 0 {
             return None;
         }
         (slot.offset, slot.len, slot.is_open, slot.is_packet) = (0, len, true, false);
@@ -596,21 +602,21 @@ impl Drop for PipeEnd {
 impl PipeEnd {
     /// Nothing is there, or not what `read_one` takes.
     #[inline(never)]
-    fn read_waiting(&self, file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
+    fn read_waiting(&self, file: &OpenFile, buf: UserRange) -> SysResult {
         let pipe = &self.pipe;
         let wait = !file.is_nonblocking();
-        if wait && len > 0 && pipe.is_empty() && pipe.has_writers() {
+        if wait && buf.len() > 0 && pipe.is_empty() && pipe.has_writers() {
             pipe.readable.wait(None, || (!pipe.is_empty() || !pipe.has_writers()).then_some(()))?;
-            if let Some(len) = pipe.read_one(buf.addr(), len) {
+            if let Some(len) = pipe.read_one(buf) {
                 return Ok(len);
             }
         }
-        pipe.read(&mut Sink::user(buf, len), wait)
+        pipe.read(&mut buf.sink(), wait)
     }
 
     #[inline(never)]
-    fn write_source(&self, file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
-        self.write(file, &mut 0, &mut Source::user(buf, len))
+    fn write_source(&self, file: &OpenFile, buf: UserRange) -> SysResult {
+        self.write(file, &mut 0, &mut buf.source())
     }
 }
 
@@ -628,20 +634,20 @@ impl FileOps for PipeEnd {
         self.pipe.write(src, !flags.contains(OpenFlags::NONBLOCK), flags.contains(OpenFlags::DIRECT))
     }
 
-    fn read_program(&self, file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
-        match self.pipe.read_one(buf.addr(), len) {
+    fn read_program(&self, file: &OpenFile, buf: UserRange) -> SysResult {
+        match self.pipe.read_one(buf) {
             Some(len) => Ok(len),
-            None => self.read_waiting(file, buf, len),
+            None => self.read_waiting(file, buf),
         }
     }
 
-    fn write_program(&self, file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
+    fn write_program(&self, file: &OpenFile, buf: UserRange) -> SysResult {
         if !file.flags().contains(OpenFlags::DIRECT)
-            && let Some(len) = self.pipe.write_one(buf.addr(), len)
+            && let Some(len) = self.pipe.write_one(buf)
         {
             return Ok(len);
         }
-        self.write_source(file, buf, len)
+        self.write_source(file, buf)
     }
 
     #[inline]

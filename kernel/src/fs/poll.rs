@@ -2,7 +2,7 @@
 
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 
 use super::epoll::Item;
 use crate::sync::SpinLock;
@@ -102,6 +102,8 @@ impl PollHead {
                 watches.retain(|watch| watch.strong_count() > 0);
                 watches.push(Arc::downgrade(item));
                 self.is_watched.store(true, Ordering::Release);
+                // The caller looks at the state after this, and `notify_of` at the mark after the state was changed.
+                fence(Ordering::SeqCst);
             }
         }
     }

@@ -23,6 +23,44 @@ pub fn is_user_range(address: usize, len: usize) -> bool {
     address.checked_add(len).is_some_and(|end| end <= USER_TOP)
 }
 
+/// A buffer that lies in the program's half as a whole.
+#[derive(Clone, Copy, Debug)]
+pub struct UserRange {
+    address: usize,
+    len: usize,
+}
+
+impl UserRange {
+    #[inline(always)]
+    pub fn new(buf: UserPtr<u8>, len: usize) -> Option<Self> {
+        is_user_range(buf.0, len).then_some(Self { address: buf.0, len })
+    }
+
+    #[inline(always)]
+    pub fn address(self) -> usize {
+        self.address
+    }
+
+    #[inline(always)]
+    pub fn len(self) -> usize {
+        self.len
+    }
+
+    pub fn sink(self) -> Sink<'static> {
+        Sink::user(UserPtr::new(self.address), self.len)
+    }
+
+    pub fn source(self) -> Source<'static> {
+        Source::user(UserPtr::new(self.address), self.len)
+    }
+
+    /// Clears all of it; whether all could be.
+    #[inline(always)]
+    pub fn clear(self) -> bool {
+        usercopy::fill(self.address, 0, self.len) == 0
+    }
+}
+
 /// An address in the program's memory where a `T` is meant to be.
 #[repr(transparent)]
 pub struct UserPtr<T>(usize, PhantomData<*mut T>);
@@ -108,12 +146,6 @@ impl<T: IntoBytes + Immutable> UserPtr<T> {
 }
 
 impl UserPtr<u8> {
-    /// Clears `len` bytes; whether all of them could be.
-    #[inline(always)]
-    pub fn clear(self, len: usize) -> bool {
-        is_user_range(self.0, len) && usercopy::fill(self.0, 0, len) == 0
-    }
-
     /// Reads exactly `dst.len()` bytes. EFAULT.
     pub fn read_bytes(self, dst: &mut [u8]) -> Result<(), Errno> {
         if !is_user_range(self.0, dst.len()) || usercopy::from_user(dst, self.0) != 0 {

@@ -98,6 +98,9 @@ pub mod shut {
 
 /// What a family does for its sockets. Flags are `MSG_*`, of which DONTWAIT says whether a call may sleep.
 pub trait SocketOps: Send + Sync + 'static {
+    /// For downcasts to a family's own.
+    fn as_any(&self) -> &dyn Any;
+
     fn kind(&self) -> Kind;
 
     fn options(&self) -> &Options;

@@ -13,7 +13,7 @@ use crate::fs::inode::FileKind;
 use crate::fs::open::{self, How};
 use crate::fs::path::UserPath;
 use crate::fs::{self, memory};
-use crate::mm::user::{is_user_range, read_array};
+use crate::mm::user::{UserRange, is_user_range, read_array};
 use crate::mm::{Sink, Source, UserPtr};
 
 /// Most elements of an I/O vector.
@@ -165,42 +165,46 @@ pub(super) fn check_buffer(buf: UserPtr<u8>, len: usize) -> Result<(), Errno> {
 
 /// read(2).
 pub fn read(fd: Fd, buf: UserPtr<u8>, len: usize) -> SysResult {
-    match fs::files().own(fd) {
-        Some(file) if file.is_stream_for(Mode::READ) && is_user_range(buf.addr(), len) => {
-            file.ops.read_program(file, buf, len)
-        }
-        _ => read_any(fd, buf, len),
+    if let Some(file) = fs::files().own(fd)
+        && let Some(buf) = UserRange::new(buf, len)
+        && file.is_stream_for(Mode::READ)
+    {
+        return file.ops.read_program(file, buf);
     }
+    read_any(fd, buf, len)
 }
 
 #[inline(never)]
 fn read_any(fd: Fd, buf: UserPtr<u8>, len: usize) -> SysResult {
     let file = fs::files().get_ref(fd)?;
-    check_buffer(buf, len)?;
+    file.check_open_for(Mode::READ)?;
+    let buf = UserRange::new(buf, len).ok_or(Errno::EFAULT)?;
     if file.is_stream_for(Mode::READ) {
-        return file.ops.read_program(&file, buf, len);
+        return file.ops.read_program(&file, buf);
     }
-    file.read(&mut Sink::user(buf, len))
+    file.read(&mut buf.sink())
 }
 
 /// write(2).
 pub fn write(fd: Fd, buf: UserPtr<u8>, len: usize) -> SysResult {
-    match fs::files().own(fd) {
-        Some(file) if file.is_stream_for(Mode::WRITE) && is_user_range(buf.addr(), len) => {
-            file.ops.write_program(file, buf, len)
-        }
-        _ => write_any(fd, buf, len),
+    if let Some(file) = fs::files().own(fd)
+        && let Some(buf) = UserRange::new(buf, len)
+        && file.is_stream_for(Mode::WRITE)
+    {
+        return file.ops.write_program(file, buf);
     }
+    write_any(fd, buf, len)
 }
 
 #[inline(never)]
 fn write_any(fd: Fd, buf: UserPtr<u8>, len: usize) -> SysResult {
     let file = fs::files().get_ref(fd)?;
-    check_buffer(buf, len)?;
+    file.check_open_for(Mode::WRITE)?;
+    let buf = UserRange::new(buf, len).ok_or(Errno::EFAULT)?;
     if file.is_stream_for(Mode::WRITE) {
-        return file.ops.write_program(&file, buf, len);
+        return file.ops.write_program(&file, buf);
     }
-    file.write(&mut Source::user(buf, len))
+    file.write(&mut buf.source())
 }
 
 /// A file offset as passed. EINVAL if negative.
@@ -212,8 +216,8 @@ fn offset(at: i64) -> Result<u64, Errno> {
 /// pread64(2).
 pub fn pread64(fd: Fd, buf: UserPtr<u8>, len: usize, at: i64) -> SysResult {
     if let Some(file) = fs::files().own(fd)
-        && is_user_range(buf.addr(), len)
-        && let Some(done) = file.read_program_page(at, buf, len)
+        && let Some(buf) = UserRange::new(buf, len)
+        && let Some(done) = file.read_program_page(at, buf)
     {
         return Ok(done);
     }
@@ -224,6 +228,7 @@ pub fn pread64(fd: Fd, buf: UserPtr<u8>, len: usize, at: i64) -> SysResult {
 fn pread_any(fd: Fd, buf: UserPtr<u8>, len: usize, at: i64) -> SysResult {
     let at = offset(at)?;
     let file = fs::files().get_ref(fd)?;
+    file.check_placed_for(Mode::READ)?;
     check_buffer(buf, len)?;
     file.read_at(at, &mut Sink::user(buf, len))
 }
@@ -231,8 +236,8 @@ fn pread_any(fd: Fd, buf: UserPtr<u8>, len: usize, at: i64) -> SysResult {
 /// pwrite64(2). As on Linux, O_APPEND wins over the offset.
 pub fn pwrite64(fd: Fd, buf: UserPtr<u8>, len: usize, at: i64) -> SysResult {
     if let Some(file) = fs::files().own(fd)
-        && is_user_range(buf.addr(), len)
-        && let Some(done) = file.write_program_page(at, buf, len)
+        && let Some(buf) = UserRange::new(buf, len)
+        && let Some(done) = file.write_program_page(at, buf)
     {
         return Ok(done);
     }
@@ -243,6 +248,7 @@ pub fn pwrite64(fd: Fd, buf: UserPtr<u8>, len: usize, at: i64) -> SysResult {
 fn pwrite_any(fd: Fd, buf: UserPtr<u8>, len: usize, at: i64) -> SysResult {
     let at = offset(at)?;
     let file = fs::files().get_ref(fd)?;
+    file.check_placed_for(Mode::WRITE)?;
     check_buffer(buf, len)?;
     file.write_at(at, &mut Source::user(buf, len))
 }
@@ -288,6 +294,7 @@ impl IoVecs {
 /// readv(2).
 pub fn readv(fd: Fd, vectors: UserPtr<IoVec>, count: usize) -> SysResult {
     let file = fs::files().get_ref(fd)?;
+    file.check_open_for(Mode::READ)?;
     let vectors = IoVecs::read(vectors, count)?;
     file.read(&mut Sink::iovecs(vectors.all()))
 }
@@ -295,6 +302,7 @@ pub fn readv(fd: Fd, vectors: UserPtr<IoVec>, count: usize) -> SysResult {
 /// writev(2).
 pub fn writev(fd: Fd, vectors: UserPtr<IoVec>, count: usize) -> SysResult {
     let file = fs::files().get_ref(fd)?;
+    file.check_open_for(Mode::WRITE)?;
     let vectors = IoVecs::read(vectors, count)?;
     file.write(&mut Source::iovecs(vectors.all()))
 }
@@ -303,6 +311,7 @@ pub fn writev(fd: Fd, vectors: UserPtr<IoVec>, count: usize) -> SysResult {
 pub fn preadv(fd: Fd, vectors: UserPtr<IoVec>, count: usize, at: i64) -> SysResult {
     let at = offset(at)?;
     let file = fs::files().get_ref(fd)?;
+    file.check_placed_for(Mode::READ)?;
     let vectors = IoVecs::read(vectors, count)?;
     file.read_at(at, &mut Sink::iovecs(vectors.all()))
 }
@@ -311,6 +320,7 @@ pub fn preadv(fd: Fd, vectors: UserPtr<IoVec>, count: usize, at: i64) -> SysResu
 pub fn pwritev(fd: Fd, vectors: UserPtr<IoVec>, count: usize, at: i64) -> SysResult {
     let at = offset(at)?;
     let file = fs::files().get_ref(fd)?;
+    file.check_placed_for(Mode::WRITE)?;
     let vectors = IoVecs::read(vectors, count)?;
     file.write_at(at, &mut Source::iovecs(vectors.all()))
 }
@@ -325,6 +335,11 @@ mod rwf {
 /// preadv2(2).
 pub fn preadv2(fd: Fd, vectors: UserPtr<IoVec>, count: usize, at: i64, _: usize, flags: u32) -> SysResult {
     let file = fs::files().get(fd)?;
+    if at == -1 {
+        file.check_open_for(Mode::READ)?;
+    } else {
+        offset(at).and_then(|_| file.check_placed_for(Mode::READ))?;
+    }
     let vectors = IoVecs::read(vectors, count)?;
     if flags & !rwf::KNOWN != 0 || flags & rwf::APPEND != 0 {
         return Err(Errno::EOPNOTSUPP.into());
@@ -336,6 +351,11 @@ pub fn preadv2(fd: Fd, vectors: UserPtr<IoVec>, count: usize, at: i64, _: usize,
 /// pwritev2(2).
 pub fn pwritev2(fd: Fd, vectors: UserPtr<IoVec>, count: usize, at: i64, _: usize, flags: u32) -> SysResult {
     let file = fs::files().get(fd)?;
+    if at == -1 {
+        file.check_open_for(Mode::WRITE)?;
+    } else {
+        offset(at).and_then(|_| file.check_placed_for(Mode::WRITE))?;
+    }
     let vectors = IoVecs::read(vectors, count)?;
     if flags & !rwf::KNOWN != 0 {
         return Err(Errno::EOPNOTSUPP.into());

@@ -186,7 +186,7 @@ syscalls! {
     43 => accept(sockfd: Fd, addr: UserPtr<u8>, addrlen: UserPtr<u32>) = socket::accept, Full;
     44 => sendto(sockfd: Fd, buf: UserPtr<u8>, len: usize, flags: u32, addr: UserPtr<u8>, addrlen: i32) = message::sendto, Partial("no MSG_OOB");
     45 => recvfrom(sockfd: Fd, buf: UserPtr<u8>, len: usize, flags: u32, addr: UserPtr<u8>, addrlen: UserPtr<u32>) = message::recvfrom, Partial("no MSG_OOB");
-    46 => sendmsg(sockfd: Fd, msg: UserPtr<abi::Msghdr>, flags: u32) = message::sendmsg, Partial("no MSG_OOB; sockets that hold each other in their queues are not collected");
+    46 => sendmsg(sockfd: Fd, msg: UserPtr<abi::Msghdr>, flags: u32) = message::sendmsg, Partial("no MSG_OOB");
     47 => recvmsg(sockfd: Fd, msg: UserPtr<abi::Msghdr>, flags: u32) = message::recvmsg, Partial("no MSG_OOB");
     48 => shutdown(sockfd: Fd, how: u32) = socket::shutdown, Full;
     49 => bind(sockfd: Fd, addr: UserPtr<u8>, addrlen: i32) = socket::bind, Full;
@@ -276,7 +276,7 @@ syscalls! {
     137 => statfs(path: Path, buf: UserPtr<abi::Statfs>) = stat::statfs, Full;
     138 => fstatfs(fd: Fd, buf: UserPtr<abi::Statfs>) = stat::fstatfs, Full;
     140 => getpriority(which: i32, who: i32) = sched::getpriority, Full;
-    141 => setpriority(which: i32, who: i32, prio: i32) = sched::setpriority, Partial("the scheduler does not weigh it");
+    141 => setpriority(which: i32, who: i32, prio: i32) = sched::setpriority, Full;
     142 => sched_setparam(pid: i32, param: UserPtr<i32>) = sched::sched_setparam, Partial("priorities are kept, not acted on");
     143 => sched_getparam(pid: i32, param: UserPtr<u32>) = sched::sched_getparam, Full;
     144 => sched_setscheduler(pid: i32, policy: i32, param: UserPtr<i32>) = sched::sched_setscheduler, Partial("policies are kept, not acted on; no deadlines");

@@ -557,9 +557,12 @@ fn switch_to(cpu: &'static PerCpu, next: &'static Thread, place: Place) {
             if place == Place::Open && !previous.is_idle() {
                 settle_alone(cpu, previous);
             }
+            cpu.current.store(core::ptr::from_ref(next).cast_mut(), Ordering::Relaxed);
         } else {
             note_move(cpu, previous, next, now);
             cpu.previous.set(previous);
+            // Whoever nudges a thread changes its work and then looks at `current`; the thread looks at its work after this.
+            cpu.current.store(core::ptr::from_ref(next).cast_mut(), Ordering::SeqCst);
         }
         if next.is_idle() {
             // An idle CPU is in nobody's way: others needn't interrupt it for its translations.
@@ -577,7 +580,6 @@ fn switch_to(cpu: &'static PerCpu, next: &'static Thread, place: Place) {
             }
             cpu.kernel_stack_top.set(next.stack_top());
         }
-        cpu.current.store(core::ptr::from_ref(next).cast_mut(), Ordering::Release);
         switch::switch_stacks(previous.saved_rsp(), *next.saved_rsp());
     }
     finish_switch();
@@ -596,8 +598,6 @@ fn note_move(cpu: &PerCpu, previous: &Thread, next: &Thread, now: u64) {
     if next.ran_on.replace(cpu.id.get()) != cpu.id.get() {
         next.note_preemption();
     }
-    // Whoever nudges a thread looks at `current` after it has changed the thread's work, and the thread looks at its work after this.
-    fence(Ordering::SeqCst);
 }
 
 /// The second half of a switch, on the new stack: from here on the thread that was switched away from can be run elsewhere. The CPU isn't
@@ -606,7 +606,8 @@ fn note_move(cpu: &PerCpu, previous: &Thread, next: &Thread, now: u64) {
 fn finish_switch() {
     let cpu = per_cpu();
     // SAFETY: `switch_to` put the thread that ran before there, if something is left to do for it.
-    if let Some(previous) = unsafe { cpu.previous.replace(core::ptr::null()).as_ref() } {
+    if let Some(previous) = unsafe { cpu.previous.get().as_ref() } {
+        cpu.previous.set(core::ptr::null());
         settle(cpu, previous);
     }
 }

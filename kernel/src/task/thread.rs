@@ -50,7 +50,7 @@ impl RunClock {
     /// The thread begins to run.
     pub fn start(&self, now: u64) {
         let sum = self.0.load(Ordering::Relaxed);
-        self.0.store(sum.wrapping_sub(now) & !Self::RUNNING | Self::RUNNING, Ordering::Relaxed);
+        self.0.store(sum.wrapping_sub(now) | Self::RUNNING, Ordering::Relaxed);
     }
 
     /// The thread stops running.

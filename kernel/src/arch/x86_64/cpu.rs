@@ -1,7 +1,7 @@
 //! Per-CPU data, reached through GS, and what CPUID says about this processor.
 
 use core::arch::asm;
-use core::cell::Cell;
+use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use x86_64::registers::control::{Cr4, Cr4Flags};
@@ -55,7 +55,7 @@ pub struct PerCpu {
     pub space: Cell<*const AddressSpace>,
     /// What other CPUs want of this one's translations.
     pub flush: FlushGate,
-    /// The idle thread, and the thread that is being switched away from: each with a count.
+    /// The idle thread, and the thread that is being switched away from, if there is something left to do for it.
     pub idle: Cell<*const Thread>,
     pub previous: Cell<*const Thread>,
     /// TSC up to which the running thread's turn is charged, and when this CPU last woke somebody.
@@ -110,6 +110,33 @@ static BOOT_CPU: PerCpu = PerCpu::new();
 static OTHERS: [AtomicPtr<PerCpu>; MAX_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
 /// How many CPUs there are besides the first, whether they run already or are about to: settled before the first program.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// Whether there are any.
+static HAS_OTHERS: BootCell<bool> = BootCell::new(false);
+
+/// What only the boot CPU writes, before another CPU or a program runs, and everybody reads from then on: as plain memory, which an instruction
+/// can compare where it stands.
+pub struct BootCell<T>(UnsafeCell<T>);
+
+// SAFETY: nobody writes any more when others read.
+unsafe impl<T: Copy + Send> Sync for BootCell<T> {}
+
+impl<T: Copy> BootCell<T> {
+    pub const fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    pub fn get(&self) -> T {
+        // SAFETY: as above.
+        unsafe { *self.0.get() }
+    }
+
+    /// Only at boot, on the first CPU.
+    fn set(&self, value: T) {
+        // SAFETY: nobody else runs yet.
+        unsafe { *self.0.get() = value };
+    }
+}
 
 /// This CPU's data. Callers run with interrupts off, so they stay on this CPU until they give it up.
 #[inline(always)]
@@ -163,6 +190,7 @@ pub fn add(data: &'static PerCpu) {
         data.id.set(index as u32);
         slot.store(core::ptr::from_ref(data).cast_mut(), Ordering::Release);
         COUNT.store(index, Ordering::Release);
+        HAS_OTHERS.set(true);
     }
 }
 
@@ -200,11 +228,12 @@ bitflags::bitflags! {
     }
 }
 
-static FEATURES: AtomicU32 = AtomicU32::new(0);
+static FEATURES: BootCell<Features> = BootCell::new(Features::empty());
 
 /// Features found at boot.
+#[inline(always)]
 pub fn features() -> Features {
-    Features::from_bits_truncate(FEATURES.load(Ordering::Relaxed))
+    FEATURES.get()
 }
 
 /// Reads CPUID and turns on what both modes use: FSGSBASE and XSAVE; SMEP, SMAP and UMIP are `protect_kernel`'s.
@@ -229,7 +258,10 @@ pub fn detect_features() -> Features {
         found.set(Features::GIGA_PAGES, edx & (1 << 26) != 0);
         found.set(Features::RDTSCP, edx & (1 << 27) != 0);
     }
-    FEATURES.store(found.bits(), Ordering::Relaxed);
+    // The other processors are of the same kind.
+    if per_cpu().id.get() == 0 {
+        FEATURES.set(found);
+    }
     let mut cr4 = Cr4Flags::empty();
     cr4.set(Cr4Flags::FSGSBASE, found.contains(Features::FSGSBASE));
     cr4.set(Cr4Flags::OSXSAVE, found.contains(Features::XSAVE));
@@ -311,7 +343,7 @@ pub fn online_count() -> usize {
 /// Whether there is only this one.
 #[inline(always)]
 pub fn is_single() -> bool {
-    COUNT.load(Ordering::Relaxed) == 0
+    !HAS_OTHERS.get()
 }
 
 /// The CPUs as a bit mask.

@@ -7,6 +7,7 @@
 //! Nobody is notified, and no file or endpoint dropped, under `inner`.
 
 mod connect;
+mod cycles;
 mod message;
 mod names;
 mod packet;
@@ -18,6 +19,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::any::Any;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use abi::Errno;
@@ -261,6 +263,18 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Looks at everything that waits here, also for connections that nobody has accepted.
+    fn for_each_message(&self, look: &mut dyn FnMut(&Message)) {
+        let pending: Vec<Arc<Self>> = {
+            let inner = self.inner.lock();
+            inner.messages.iter().for_each(&mut *look);
+            inner.pending.iter().cloned().collect()
+        };
+        pending.iter().for_each(|embryo| embryo.for_each_message(look));
+    }
+}
+
 /// Messages that nobody will read.
 fn drop_messages(messages: VecDeque<Message>) {
     for message in messages {
@@ -274,10 +288,15 @@ struct UnixSocket(Arc<Endpoint>);
 impl Drop for UnixSocket {
     fn drop(&mut self) {
         self.0.release();
+        cycles::collect();
     }
 }
 
 impl SocketOps for UnixSocket {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn kind(&self) -> Kind {
         self.0.kind
     }

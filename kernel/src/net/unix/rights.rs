@@ -8,6 +8,7 @@ use abi::Errno;
 use caps::cap;
 use sockmsg::control::{MAX_RIGHTS, Messages, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET};
 
+use super::cycles;
 use crate::fs::{self, OpenFile};
 use crate::net::Credentials;
 use crate::sync::SpinLock;
@@ -33,13 +34,23 @@ impl Rights {
             (cred.uid, cred.has(cap::SYS_RESOURCE) || cred.has(cap::SYS_ADMIN))
         };
         let limit = usize::try_from(process.limit(rlimit::NOFILE)).unwrap_or(usize::MAX);
+        cycles::departed(&files)?;
         let mut users = IN_FLIGHT.lock();
         match users.iter_mut().find(|user| user.0 == uid) {
-            Some(user) if user.1 > limit && !is_privileged => return Err(Errno::ETOOMANYREFS),
+            Some(user) if user.1 > limit && !is_privileged => {
+                drop(users);
+                cycles::arrived(&files);
+                return Err(Errno::ETOOMANYREFS);
+            }
             Some(user) => user.1 += files.len(),
             None => users.push((uid, files.len())),
         }
         Ok(Box::new(Self { files, uid }))
+    }
+
+    /// The files themselves.
+    pub fn files(&self) -> &[Arc<OpenFile>] {
+        &self.files
     }
 
     /// References to the files, which stay (MSG_PEEK).
@@ -55,6 +66,7 @@ impl Rights {
     /// They are on their way no more.
     fn arrive(&mut self) -> Vec<Arc<OpenFile>> {
         let files = core::mem::take(&mut self.files);
+        cycles::arrived(&files);
         let mut users = IN_FLIGHT.lock();
         if let Some(at) = users.iter().position(|user| user.0 == self.uid)
             && let Some(user) = users.get_mut(at)
@@ -83,6 +95,11 @@ struct Graves {
 
 static GRAVES: SpinLock<Graves> = SpinLock::new(Graves { files: Vec::new(), is_digging: false });
 
+/// Whether files are being let go of. Whoever does that looks for cycles at the end, not after each.
+pub fn is_burying() -> bool {
+    GRAVES.lock().is_digging
+}
+
 /// Lets go of files that nobody received. One that is a socket may hold messages with files in turn: they are dropped one after the other,
 /// not one inside the other, which would need a stack as deep as the chain.
 fn bury(files: Vec<Arc<OpenFile>>) {
@@ -101,9 +118,10 @@ fn bury(files: Vec<Arc<OpenFile>>) {
             graves.is_digging = file.is_some();
             file
         };
-        let Some(file) = file else { return };
+        let Some(file) = file else { break };
         drop(file);
     }
+    cycles::collect();
 }
 
 /// What a program's control messages say.

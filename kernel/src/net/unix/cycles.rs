@@ -1,0 +1,107 @@
+//! Sockets that hold each other in their queues, and whom nobody else can reach (`sockmsg::cycles`): they are closed.
+//!
+//! Looked for whenever a socket is closed while one is on its way in a message. Holders are counted before queues are looked at: what another CPU
+//! takes out of a queue meanwhile, or puts into one, then counts as held from outside.
+
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use abi::Errno;
+use sockmsg::cycles::leave_reachable;
+
+use super::{Endpoint, UnixSocket};
+use crate::fs::OpenFile;
+use crate::sync::SpinLock;
+
+/// Sockets on their way, once for each message; and how many that is.
+static ON_THEIR_WAY: SpinLock<Vec<Weak<OpenFile>>> = SpinLock::new(Vec::new());
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether somebody is at it, and whether it has to be done once more.
+static STATE: AtomicU32 = AtomicU32::new(IDLE);
+const IDLE: u32 = 0;
+const BUSY: u32 = 1;
+const AGAIN: u32 = 2;
+
+fn endpoint(file: &OpenFile) -> Option<&Arc<Endpoint>> {
+    let socket = crate::net::of(file).ok()?;
+    socket.ops.as_any().downcast_ref::<UnixSocket>().map(|socket| &socket.0)
+}
+
+/// Files go on their way. ENOMEM.
+pub(super) fn departed(files: &[Arc<OpenFile>]) -> Result<(), Errno> {
+    let sockets = || files.iter().filter(|file| endpoint(file).is_some());
+    let count = sockets().count();
+    if count > 0 {
+        let mut list = ON_THEIR_WAY.lock();
+        list.try_reserve(count).map_err(|_| Errno::ENOMEM)?;
+        list.extend(sockets().map(Arc::downgrade));
+        COUNT.store(list.len(), Ordering::Release);
+    }
+    Ok(())
+}
+
+/// They are on their way no more.
+pub(super) fn arrived(files: &[Arc<OpenFile>]) {
+    if COUNT.load(Ordering::Acquire) == 0 {
+        return;
+    }
+    let mut list = ON_THEIR_WAY.lock();
+    for file in files {
+        if let Some(at) = list.iter().position(|entry| core::ptr::eq(entry.as_ptr(), Arc::as_ptr(file))) {
+            list.swap_remove(at);
+        }
+    }
+    COUNT.store(list.len(), Ordering::Release);
+}
+
+/// A socket was closed, perhaps the last of many that are let go of together: whoever can't be reached any more is closed as well.
+pub(super) fn collect() {
+    if COUNT.load(Ordering::Acquire) == 0
+        || super::rights::is_burying()
+        || STATE.swap(AGAIN, Ordering::AcqRel) != IDLE
+    {
+        return;
+    }
+    loop {
+        STATE.store(BUSY, Ordering::Release);
+        collect_once();
+        // Letting go may have closed further sockets.
+        if STATE.compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            return;
+        }
+    }
+}
+
+#[inline(never)]
+fn collect_once() {
+    let address = |file: &Arc<OpenFile>| Arc::as_ptr(file).addr();
+    let on_their_way: Vec<Arc<OpenFile>> = ON_THEIR_WAY.lock().iter().filter_map(Weak::upgrade).collect();
+    // In order, and each once: only one reference of our own is to be taken off.
+    let mut files: Vec<Arc<OpenFile>> = Vec::with_capacity(on_their_way.len());
+    for file in on_their_way {
+        if let Err(at) = files.binary_search_by_key(&address(&file), address) {
+            files.insert(at, file);
+        }
+    }
+    let mut holders: Vec<usize> =
+        files.iter().map(|file| Arc::strong_count(file).saturating_sub(1)).collect();
+    let mut messages = Vec::new();
+    for (at, file) in files.iter().enumerate() {
+        if let Some(endpoint) = endpoint(file) {
+            endpoint.for_each_message(&mut |message| {
+                for held in message.rights.iter().flat_map(|rights| rights.files()) {
+                    messages
+                        .extend(files.binary_search_by_key(&address(held), address).map(|held| (at, held)));
+                }
+            });
+        }
+    }
+    leave_reachable(&mut holders, &messages);
+    for (file, _) in files.iter().zip(&holders).filter(|(_, holders)| **holders == 0) {
+        if let Some(endpoint) = endpoint(file) {
+            endpoint.release();
+        }
+    }
+}
