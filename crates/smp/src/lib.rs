@@ -1,12 +1,14 @@
 //! What several processors agree on, without a kernel: how a thread falls asleep while another CPU wakes it (`Sleeper`), how one CPU has
 //! others forget translations (`FlushGate`), whose turn it is (`fair`), and where a thread is to run (`place`).
 //!
-//! The tests run the first two under `loom`, which tries every order in which two CPUs can go through them.
+//! The tests run the first two, and a model of the kernel's futexes, under `loom`, which tries every order in which two CPUs can go through them.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 pub mod fair;
 mod flush;
+#[cfg(test)]
+mod futex;
 pub mod place;
 mod sleeper;
 

@@ -138,7 +138,8 @@ fn key(fd: i32, file: &Arc<OpenFile>) -> Key {
 }
 
 impl Set {
-    /// Puts an entry on the ready list, once. `is_queued` changes under the list's lock only.
+    /// Puts an entry on the ready list, once. `is_queued` changes under the list's lock only; whoever clears it looks at the file after that, with a
+    /// full barrier between the two, as there is between a change of the file and the look here.
     fn queue(&self, item: &Arc<Item>) {
         if item.is_queued.load(Ordering::Acquire) {
             return;
@@ -271,7 +272,7 @@ impl Set {
         let item = ready.front()?;
         if item.events() & (flag::ONESHOT | flag::EDGE) != 0 {
             let item = ready.pop_front()?;
-            item.is_queued.store(false, Ordering::Release);
+            item.is_queued.swap(false, Ordering::SeqCst);
             return Some((item, true));
         }
         let item = item.clone();
@@ -285,7 +286,7 @@ impl Set {
     fn take_out(&self, item: &Arc<Item>) {
         let mut ready = self.ready.lock();
         ready.retain(|queued| !Arc::ptr_eq(queued, item));
-        item.is_queued.store(false, Ordering::Release);
+        item.is_queued.swap(false, Ordering::SeqCst);
     }
 
     /// Whether something may be ready.

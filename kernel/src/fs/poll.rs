@@ -101,7 +101,8 @@ impl PollHead {
                 let mut watches = self.watches.lock();
                 watches.retain(|watch| watch.strong_count() > 0);
                 watches.push(Arc::downgrade(item));
-                self.is_watched.store(true, Ordering::Release);
+                // Seen by others before the caller looks at the state.
+                self.is_watched.swap(true, Ordering::SeqCst);
                 // The caller looks at the state after this, and `notify_of` at the mark after the state was changed.
                 fence(Ordering::SeqCst);
             }

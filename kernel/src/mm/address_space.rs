@@ -283,7 +283,7 @@ impl AddressSpace {
         if !allowed {
             return Err(FaultError::NotAllowed);
         }
-        let (table, slot) = self.table.find_or_create(page)?;
+        let (table, slot) = self.table.find_or_create_for_fault(page)?;
         let entry = table.get(slot);
         if entry.contains(Entry::PRESENT) {
             self.fault_present(page, table, slot, entry, access, flags)?;

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::PAGE_SIZE;
-use super::frame::{Frame, OutOfMemory};
+use super::frame::{self, Frame, OutOfMemory};
 use super::shootdown::{self, CpuSet};
 use crate::arch::x86_64::cpu::{Features, features};
 use crate::arch::x86_64::paging::{self, Entry, KERNEL_BASE, Table, index};
@@ -188,6 +188,17 @@ impl PageTable {
             }
         }
         Ok((self.create(address)?, index(address, 0)))
+    }
+
+    /// As `find_or_create`, for a program's fault: when only the kernel's reserve is left, no table comes from it. A storm of faults in processes
+    /// that share their parents' tables would use it up, while whoever is to be ended still needs some of it.
+    #[inline(always)]
+    pub fn find_or_create_for_fault(&self, address: usize) -> Result<(Table, usize), OutOfMemory> {
+        match self.find_own(address) {
+            Some(found) => Ok(found),
+            None if frame::is_short() && frame::is_exhausted() => Err(OutOfMemory),
+            None => Ok((self.create(address)?, index(address, 0))),
+        }
     }
 
     /// Makes what is missing for `find_or_create`.

@@ -276,7 +276,7 @@ syscalls! {
     137 => statfs(path: Path, buf: UserPtr<abi::Statfs>) = stat::statfs, Full;
     138 => fstatfs(fd: Fd, buf: UserPtr<abi::Statfs>) = stat::fstatfs, Full;
     140 => getpriority(which: i32, who: i32) = sched::getpriority, Full;
-    141 => setpriority(which: i32, who: i32, prio: i32) = sched::setpriority, Partial("the scheduler does not weigh it");
+    141 => setpriority(which: i32, who: i32, prio: i32) = sched::setpriority, Full;
     142 => sched_setparam(pid: i32, param: UserPtr<i32>) = sched::sched_setparam, Partial("priorities are kept, not acted on");
     143 => sched_getparam(pid: i32, param: UserPtr<u32>) = sched::sched_getparam, Full;
     144 => sched_setscheduler(pid: i32, policy: i32, param: UserPtr<i32>) = sched::sched_setscheduler, Partial("policies are kept, not acted on; no deadlines");

@@ -10,7 +10,7 @@ use super::process::{self, Process};
 use super::thread::{Thread, work};
 use super::{children, sched, signal};
 use crate::mm::user::UserPtr;
-use crate::mm::{USER_TOP, address_space::AddressSpace};
+use crate::mm::{USER_TOP, address_space::AddressSpace, frame};
 use crate::sync::SpinLock;
 
 bitflags::bitflags! {
@@ -63,7 +63,7 @@ pub struct Request {
 
 /// Threads that the machine may have: each costs a kernel stack.
 fn thread_limit() -> usize {
-    (crate::mm::frame::usage().total / 32).clamp(64, 32_000)
+    (frame::usage().total / 32).clamp(64, 32_000)
 }
 
 fn check(request: &Request) -> Result<(), Errno> {
@@ -118,6 +118,11 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
     };
     if threads >= thread_limit() || is_bounded && has_too_many(&parent.process, uid) {
         return Err(Errno::EAGAIN);
+    }
+    // A child is made of the kernel's memory: not of the reserve, which those need that are to end.
+    if frame::is_short() && frame::is_exhausted() {
+        parent.add_work(work::MEMORY);
+        return Err(Errno::ENOMEM);
     }
     if flags.intersects(CloneFlags::THREAD | CloneFlags::FILES) {
         parent.process.was_threaded.store(true, Ordering::Release);

@@ -7,7 +7,7 @@
 
 use alloc::sync::Arc;
 use core::cell::Cell;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 use abi::Errno;
 
@@ -15,6 +15,7 @@ use super::futex_pi::Claim;
 use super::sched::{self, current};
 use super::thread::Thread;
 use super::wait::{self, WaitError};
+use crate::arch::x86_64::cpu;
 use crate::list::{Entry, List};
 use crate::mm::regions::{Backing, RegionFlags};
 use crate::mm::{PAGE_SIZE, UserPtr};
@@ -247,6 +248,10 @@ pub fn wait_many(words: &[(UserPtr<u32>, Key, u32)], deadline: Option<u64>) -> R
 /// Wakes up to `count` waiters whose bitsets meet `bitset`. Returns how many.
 #[inline]
 pub fn wake(key: Key, count: usize, bitset: u32) -> usize {
+    // The program may have changed the word by a plain store, which this processor may still keep to itself (`crates/smp`, futex).
+    if !cpu::is_single() {
+        fence(Ordering::SeqCst);
+    }
     if WAITERS.load(Ordering::SeqCst) == 0 {
         return 0;
     }

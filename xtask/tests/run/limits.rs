@@ -51,7 +51,8 @@ fn the_kernels_own_memory_runs_out_without_harm() {
 #[test]
 fn bombs_have_bounds() {
     for mode in MODES {
-        exhaust("16M", mode, &["threads", "processes", "bomb", "copies"]);
+        // Several times: how near to its end the kernel's reserve comes depends on who runs when.
+        exhaust("16M", mode, &["threads", "processes", "bomb", "copies", "copies", "copies", "copies"]);
     }
 }
 
