@@ -54,6 +54,18 @@ impl UserRange {
         Source::user(UserPtr::new(self.address), self.len)
     }
 
+    /// Copies from its beginning; `None` if not all could be.
+    #[inline]
+    pub fn read(self, dst: &mut [u8]) -> Option<()> {
+        (dst.len() <= self.len && usercopy::from_user(dst, self.address) == 0).then_some(())
+    }
+
+    /// Copies to its beginning; `None` if not all could be.
+    #[inline]
+    pub fn write(self, src: &[u8]) -> Option<()> {
+        (src.len() <= self.len && usercopy::to_user(self.address, src) == 0).then_some(())
+    }
+
     /// Clears all of it; whether all could be.
     #[inline(always)]
     pub fn clear(self) -> bool {

@@ -22,6 +22,7 @@ use crate::fs::path::Path;
 use crate::fs::poll::{Events, Poller};
 use crate::fs::sigio::owner_kind;
 use crate::fs::{anon, inode::InodeOps};
+use crate::mm::user::UserRange;
 use crate::mm::{Sink, Source, UserPtr};
 use crate::syscall::{SysError, SysResult};
 use options::Options;
@@ -130,6 +131,12 @@ pub trait SocketOps: Send + Sync + 'static {
     /// Returns how many bytes there were.
     fn receive(&self, dst: &mut Sink<'_>, flags: u32, with: Option<&mut Incoming>) -> SysResult;
 
+    /// write(2) of a few bytes. `None`: `send` says what comes of it.
+    fn send_short(&self, buf: UserRange) -> Option<usize>;
+
+    /// read(2) of what such a write sent. `None`: `receive` says what comes of it.
+    fn receive_short(&self, buf: UserRange, wait: bool) -> Result<Option<usize>, SysError>;
+
     /// `how`: bits of [`shut`].
     fn shutdown(&self, how: u32) -> Result<(), Errno>;
 
@@ -166,6 +173,20 @@ impl FileOps for Socket {
 
     fn write(&self, file: &OpenFile, _: &mut u64, src: &mut Source<'_>) -> SysResult {
         self.ops.send(src, flags_of(file), None)
+    }
+
+    fn read_program(&self, file: &OpenFile, buf: UserRange) -> SysResult {
+        match self.ops.receive_short(buf, !file.is_nonblocking())? {
+            Some(len) => Ok(len),
+            None => self.read(file, &mut 0, &mut buf.sink()),
+        }
+    }
+
+    fn write_program(&self, file: &OpenFile, buf: UserRange) -> SysResult {
+        match self.ops.send_short(buf) {
+            Some(len) => Ok(len),
+            None => self.write(file, &mut 0, &mut buf.source()),
+        }
     }
 
     fn poll(&self, _: &OpenFile, poller: Poller<'_>) -> Events {

@@ -12,7 +12,7 @@ use crate::mm::{Frame, PAGE_SIZE, Sink, Source};
 use crate::net::Credentials;
 
 /// So many bytes need no memory of their own.
-const SHORT: usize = 31;
+pub const SHORT: usize = 31;
 /// Longer ones have pages of their own.
 const MEDIUM: usize = 1024;
 

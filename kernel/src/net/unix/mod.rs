@@ -12,6 +12,7 @@ mod message;
 mod names;
 mod packet;
 pub mod rights;
+mod short;
 mod show;
 mod stream;
 
@@ -28,6 +29,7 @@ use super::options::{Options, so};
 use super::{Credentials, Incoming, Kind, Outgoing, SocketOps, Whose, msg, shut};
 use crate::fs::lock::SleepLock;
 use crate::fs::poll::{Events, PollHead, Poller};
+use crate::mm::user::UserRange;
 use crate::mm::{Sink, Source, UserPtr};
 use crate::sync::SpinLock;
 use crate::syscall::{SysError, SysResult};
@@ -175,12 +177,17 @@ impl Endpoint {
         }
     }
 
-    /// Waits until the send buffer takes another message. EPIPE (without a signal), EAGAIN, the pending error.
-    fn wait_for_buffer(&self, flags: u32) -> Result<(), SysError> {
-        if self.charged.load(Ordering::Acquire) < self.limit()
+    /// Whether the send buffer takes another message, and nothing speaks against it.
+    #[inline]
+    fn can_send(&self) -> bool {
+        self.charged.load(Ordering::Acquire) < self.limit()
             && !self.options.has_error()
             && !self.is_shut(shut::WRITE)
-        {
+    }
+
+    /// Waits until the send buffer takes another message. EPIPE (without a signal), EAGAIN, the pending error.
+    fn wait_for_buffer(&self, flags: u32) -> Result<(), SysError> {
+        if self.can_send() {
             return Ok(());
         }
         self.wait_for_buffer_slowly(flags)
@@ -348,6 +355,17 @@ impl SocketOps for UnixSocket {
             Kind::Stream => self.0.send_stream(src, flags, with),
             _ => self.0.send_packet(src, flags, with),
         }
+    }
+
+    fn send_short(&self, buf: UserRange) -> Option<usize> {
+        self.0.send_short(buf)
+    }
+
+    fn receive_short(&self, buf: UserRange, wait: bool) -> Result<Option<usize>, SysError> {
+        if wait && buf.len() > 0 {
+            self.0.wait_for_message()?;
+        }
+        Ok(self.0.receive_short(buf))
     }
 
     fn receive(&self, dst: &mut Sink<'_>, flags: u32, with: Option<&mut Incoming>) -> SysResult {
