@@ -728,6 +728,9 @@ impl Fifo {
         if mode == Mode::WRITE && !wait && !pipe.has_readers() && !self.has_no_name {
             return Err(Errno::ENXIO.into());
         }
+        // Looked at before this end is there: whoever opens, writes and closes meanwhile has come.
+        let writers_before = pipe.writer_opens.load(Ordering::Acquire);
+        let readers_before = pipe.reader_opens.load(Ordering::Acquire);
         pipe.add_end(mode);
         let mut end = PipeEnd { pipe, mode, quiet_until: None };
         end.pipe.readable.notify();
@@ -736,16 +739,14 @@ impl Fifo {
         if self.has_no_name {
             // Whoever had the other end may be gone.
         } else if mode == Mode::READ && !pipe.has_writers() {
-            let before = pipe.writer_opens.load(Ordering::Acquire);
             if wait {
-                let came = || pipe.writer_opens.load(Ordering::Acquire) != before;
+                let came = || pipe.writer_opens.load(Ordering::Acquire) != writers_before;
                 pipe.readable.wait(None, || came().then_some(()))?;
             } else {
-                end.quiet_until = Some(before);
+                end.quiet_until = Some(writers_before);
             }
         } else if mode == Mode::WRITE && !pipe.has_readers() {
-            let before = pipe.reader_opens.load(Ordering::Acquire);
-            let came = || pipe.reader_opens.load(Ordering::Acquire) != before;
+            let came = || pipe.reader_opens.load(Ordering::Acquire) != readers_before;
             pipe.writable.wait(None, || came().then_some(()))?;
         }
         Ok(Arc::new(OpenFile::new(path.clone(), flags, mode, end)))
