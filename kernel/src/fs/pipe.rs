@@ -728,9 +728,11 @@ impl Fifo {
         if mode == Mode::WRITE && !wait && !pipe.has_readers() && !self.has_no_name {
             return Err(Errno::ENXIO.into());
         }
-        // Looked at before this end is there: whoever opens, writes and closes meanwhile has come.
+        // Both are looked at before this end is there, the counts first. A partner that waits for this end is still there then, and one that
+        // opens, and even closes again, after that has come.
         let writers_before = pipe.writer_opens.load(Ordering::Acquire);
         let readers_before = pipe.reader_opens.load(Ordering::Acquire);
+        let (had_readers, had_writers) = (pipe.has_readers(), pipe.has_writers());
         pipe.add_end(mode);
         let mut end = PipeEnd { pipe, mode, quiet_until: None };
         end.pipe.readable.notify();
@@ -738,14 +740,14 @@ impl Fifo {
         let pipe = end.pipe.clone();
         if self.has_no_name {
             // Whoever had the other end may be gone.
-        } else if mode == Mode::READ && !pipe.has_writers() {
+        } else if mode == Mode::READ && !had_writers {
             if wait {
                 let came = || pipe.writer_opens.load(Ordering::Acquire) != writers_before;
                 pipe.readable.wait(None, || came().then_some(()))?;
             } else {
                 end.quiet_until = Some(writers_before);
             }
-        } else if mode == Mode::WRITE && !pipe.has_readers() {
+        } else if mode == Mode::WRITE && !had_readers {
             let came = || pipe.reader_opens.load(Ordering::Acquire) != readers_before;
             pipe.writable.wait(None, || came().then_some(()))?;
         }
