@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use bench::{Baseline, Clock, Plan, Results, Rival, Rivals, SUITES, Settings, Suite, Targets};
-use launch::{Acceleration, Board, KvmVerdict, Mode};
+use launch::{Acceleration, Board, Mode};
 
 use crate::build::{self, project, target_directory};
 use crate::install::{self, Need, Policy};
@@ -116,7 +116,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<u8> {
         install::ensure(APP_NEEDS, policy)?;
     }
     let modes: Vec<Mode> = args.mode.iter().map(|&mode| mode.into()).collect();
-    let acceleration = acceleration(args.accel.unwrap_or(AccelArg::Tcg), &modes)?;
+    let acceleration = acceleration(args.accel.unwrap_or(AccelArg::Tcg))?;
     let settings = Settings {
         project: project(),
         target: target_directory(),
@@ -296,15 +296,14 @@ fn against(args: &BenchArgs, policy: Policy) -> Result<(Vec<Rival>, BTreeMap<Str
     Ok((rivals, earlier))
 }
 
-fn acceleration(wanted: AccelArg, modes: &[Mode]) -> Result<Acceleration> {
+fn acceleration(wanted: AccelArg) -> Result<Acceleration> {
     if wanted == AccelArg::Tcg {
         return Ok(Acceleration::Tcg);
     }
-    match (launch::probe_kvm()?, wanted) {
-        (KvmVerdict::Full, _) => Ok(Acceleration::Kvm),
-        (KvmVerdict::Ring0Emulated, AccelArg::Kvm) if !modes.contains(&Mode::Flat) => Ok(Acceleration::Kvm),
-        (_, AccelArg::Auto) => Ok(Acceleration::Tcg),
-        (verdict, _) => bail!("KVM isn't good for that here ({verdict:?}); leave --accel kvm out"),
+    match (launch::probe_kvm()?.obstacle(), wanted) {
+        (None, _) => Ok(Acceleration::Kvm),
+        (Some(_), AccelArg::Auto) => Ok(Acceleration::Tcg),
+        (Some(reason), _) => bail!("{reason}: leave --accel kvm out"),
     }
 }
 

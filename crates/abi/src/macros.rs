@@ -44,6 +44,16 @@ macro_rules! c_name {
 }
 pub(crate) use c_name;
 
+macro_rules! field {
+    () => {
+        u64::MAX
+    };
+    ($mask:literal) => {
+        $mask
+    };
+}
+pub(crate) use field;
+
 /// A set of flags: `from_bits_retain` takes it from a register, `Display` prints as strace does, `NAMES` lists the constants.
 ///
 /// `"PREFIX_", "ZERO"`: what C puts before the names, and what an empty set is called (with `in MASK`: an empty field of it).
@@ -67,9 +77,7 @@ macro_rules! flags {
 
         impl core::fmt::Display for $name {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-                #[allow(unused_variables, reason = "the optional mask replaces it")]
-                let field = u64::MAX;
-                $(let field = $field;)?
+                let field = $crate::macros::field!($($field)?);
                 $crate::macros::write_set(f, self.bits().into(), Self::NAMES, field, $zero)
             }
         }

@@ -1,7 +1,8 @@
 //! The one table of system calls. Each row is a number, the ABI signature, its handler, and how much of it is there.
 
+use super::Support::{Full, Partial};
 use super::args::{Arg, Fd, Path, Shape};
-use super::{Call, Support, encode};
+use super::{Call, encode};
 use super::{
     attr, dir, epoll, fcntl, file, futex, identity, ioctl, limits, membarrier, memory, message, mlock, mount,
     pipe, poll, process, random, sched, signal, socket, stat, time, timers, xattr,
@@ -62,11 +63,7 @@ macro_rules! syscalls {
         static ROWS: &[Row] = &[$(Row {
             number: $number,
             args: shape(&[$(<$type as Arg>::SHAPE),*]),
-            is_partial: {
-                #[allow(unused_imports, reason = "rows without Partial")]
-                use Support::*;
-                matches!($support, Partial(_))
-            },
+            is_partial: matches!($support, Partial(_)),
         }),*];
 
         /// The names of the rows, in their order.

@@ -1,7 +1,7 @@
 //! The scheduler: who runs next and where, and the switch to it.
 //!
 //! Each CPU has a run queue, ordered by virtual time (`smp::fair`), real-time threads before all others. A thread stands in at most one queue,
-//! and only while its registers are saved (`smp::Sleeper`). A thread that wakes another and then sleeps hands its CPU over without the idle
+//! and only while its registers are saved (`smp::Sleeper`) or, with one CPU, are about to be (`settle_alone`). A thread that wakes another and then sleeps hands its CPU over without the idle
 //! loop in between. A CPU without work takes from the others' queues before it halts; a busy one with threads waiting is interrupted at the end
 //! of time slices, a busy one without isn't interrupted at all.
 //!
