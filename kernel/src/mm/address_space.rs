@@ -1040,5 +1040,6 @@ impl Drop for AddressSpace {
             self.table.release(region.range());
             note_writable(region, region.pages().wrapping_neg());
         }
+        self.table.note_emptied();
     }
 }

@@ -6,6 +6,7 @@
 
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::PAGE_SIZE;
 use super::frame::{self, Frame, OutOfMemory};
@@ -130,6 +131,10 @@ pub struct PageTable {
     link: Entry,
     /// What the tables consist of, so that neither fork nor the end has to search them.
     inventory: SpinLock<Inventory>,
+    /// Every page was released, by regions that covered all of them: the last tables are empty.
+    is_emptied: AtomicBool,
+    /// An update ended for want of memory: there may be entries in no region.
+    has_strays: AtomicBool,
 }
 
 #[derive(Default)]
@@ -149,7 +154,14 @@ impl PageTable {
         }
         let mut link = Entry::PRESENT | Entry::WRITABLE | Entry::ACCESSED;
         link.set(Entry::USER, mode == crate::Mode::Guarded);
-        Ok(Self { root, users: CpuSet::default(), link, inventory: SpinLock::new(Inventory::default()) })
+        Ok(Self {
+            root,
+            users: CpuSet::default(),
+            link,
+            inventory: SpinLock::new(Inventory::default()),
+            is_emptied: AtomicBool::new(false),
+            has_strays: AtomicBool::new(false),
+        })
     }
 
     /// CPUs that have it in CR3.
@@ -371,6 +383,11 @@ impl PageTable {
         });
     }
 
+    /// After `release` of every region.
+    pub fn note_emptied(&self) {
+        self.is_emptied.store(true, Ordering::Relaxed);
+    }
+
     /// Frees the pages of a range at the end of the address space, after `leave_shared`, and leaves empty entries.
     pub fn release(&self, range: Range<usize>) {
         let mut at = range.start;
@@ -443,7 +460,8 @@ impl PageTable {
             let table = if entry.contains(Entry::WRITABLE) {
                 Table(entry.address())
             } else {
-                self.unshare(directory, slot)?
+                self.unshare(directory, slot)
+                    .inspect_err(|_| self.has_strays.store(true, Ordering::Relaxed))?
             };
             /// Ranges are mostly empty: looked through eight entries at a time.
             const STEP: usize = 8;
@@ -503,24 +521,28 @@ impl PageTable {
 }
 
 impl Drop for PageTable {
-    /// Frees the tables; the pages were released before, so that the last ones are empty. No CPU has this table in CR3 any more.
+    /// Frees the tables. No CPU has this one in CR3 any more.
     ///
-    /// Every entry that was ever made is taken out again: the tables are blank, and the next ones needn't be cleared.
+    /// Every entry of an upper table is taken out again: they are blank, and the next ones needn't be cleared. So are the last ones if the
+    /// pages were all released; not so where a fork failed halfway, or an unmapping.
     fn drop(&mut self) {
-        let free = |table: Table, slot: usize| {
+        let are_last_blank =
+            self.is_emptied.load(Ordering::Relaxed) && !self.has_strays.load(Ordering::Relaxed);
+        let free = |table: Table, slot: usize, is_blank: bool| {
             let entry = table.get(slot);
             table.set(slot, Entry::empty());
             // SAFETY: the reference that the entry held.
-            unsafe { Frame::from_raw(entry.address()) }.release_blank();
+            let frame = unsafe { Frame::from_raw(entry.address()) };
+            if is_blank { frame.release_blank() } else { frame.release() }
         };
         let inventory = core::mem::take(&mut *self.inventory.lock());
         for &start in &inventory.spans {
             if let Some(directory) = self.directory(start) {
-                free(directory, index(start, 1));
+                free(directory, index(start, 1), are_last_blank);
             }
         }
         for &(table, slot) in inventory.upper.iter().rev() {
-            free(table, slot);
+            free(table, slot, true);
         }
         for slot in KERNEL_SLOTS {
             self.root.set(slot, Entry::empty());
