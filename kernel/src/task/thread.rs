@@ -3,6 +3,7 @@
 
 use alloc::sync::Arc;
 use core::cell::{Cell, UnsafeCell};
+use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::priority::Priorities;
@@ -79,9 +80,9 @@ impl KernelStack {
         Some(Self { bottom })
     }
 
-    /// The slot for SS, at the stack's very top; the rest of a `TrapFrame` is right below it.
-    fn top(&self) -> usize {
-        self.bottom + STACK_SIZE - 16
+    /// Where a `TrapFrame` stands, at the stack's very top.
+    fn frame_at(&self) -> usize {
+        self.bottom + STACK_SIZE - size_of::<TrapFrame>().next_multiple_of(16)
     }
 }
 
@@ -150,7 +151,7 @@ impl Thread {
             tid,
             process,
             signals: ThreadSignals::default(),
-            frame_at: stack.as_ref().map_or(0, |stack| stack.top() + 8 - size_of::<TrapFrame>()),
+            frame_at: stack.as_ref().map_or(0, KernelStack::frame_at),
             stack,
             saved_rsp: UnsafeCell::new(0),
             fpu: UnsafeCell::new(None),
@@ -256,7 +257,7 @@ impl Thread {
     /// Where traps and system calls start to push.
     #[inline(always)]
     pub fn stack_top(&self) -> usize {
-        self.frame_at.wrapping_add(size_of::<TrapFrame>() - 8)
+        self.frame_at.wrapping_add(offset_of!(TrapFrame, ss))
     }
 
     /// The program's registers while the current thread is in the kernel.

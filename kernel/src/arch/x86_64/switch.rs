@@ -77,7 +77,7 @@ pub unsafe fn switch_stacks(save: *mut usize, next: usize) {
 /// Waits for a lock (`sync::contend`), by a call that the caller's registers survive: taking a lock that is free then makes no function save
 /// registers for the case that it isn't.
 #[inline(always)]
-pub fn call_contend(held: &core::sync::atomic::AtomicBool) {
+pub fn call_contend(held: &core::sync::atomic::AtomicU32) {
     // SAFETY: the entry keeps all registers and calls an ordinary function; the stack may be used, since `nostack` isn't said.
     unsafe { core::arch::asm!("call contend_entry", in("rdi") held) };
 }
