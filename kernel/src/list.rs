@@ -73,6 +73,20 @@ impl<T> List<T> {
         unsafe { entry.next.get().as_ref() }
     }
 
+    /// The only one, if there is exactly one.
+    #[inline(always)]
+    pub fn only(&self) -> Option<&Entry<T>> {
+        self.first().filter(|first| first.next.get().is_null())
+    }
+
+    /// Takes off the only one.
+    #[inline(always)]
+    pub fn remove_only(&self, only: &Entry<T>) {
+        only.is_listed.set(false);
+        self.set_first(ptr::null());
+        self.last.set(ptr::null());
+    }
+
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Entry<T>> {
         core::iter::successors(self.first(), |entry| self.after(entry))

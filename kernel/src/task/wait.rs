@@ -123,7 +123,17 @@ impl WaitQueue {
 }
 
 /// Sleeps once, the state being `Sleeping` already.
+#[inline(never)]
 fn sleep_interruptibly(me: &Thread, deadline: Option<u64>) -> Result<(), WaitError> {
+    if deadline.is_some() || super::signal::is_pending(me) {
+        return sleep_with_deadline(me, deadline);
+    }
+    sched::sleep_inline();
+    Ok(())
+}
+
+#[inline(never)]
+fn sleep_with_deadline(me: &Thread, deadline: Option<u64>) -> Result<(), WaitError> {
     if super::signal::is_pending(me) {
         return Err(WaitError::Interrupted);
     }

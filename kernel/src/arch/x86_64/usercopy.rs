@@ -261,42 +261,64 @@ pub fn fill(dst: usize, byte: u8, len: usize) -> usize {
     unsafe { fill_user(dst, byte, len) }
 }
 
-macro_rules! single {
-    ($read:ident, $type:ty, $load:literal) => {
-        /// Reads one word from the program's memory, `None` on a fault.
-        #[inline]
-        pub fn $read(src: usize) -> Option<$type> {
-            let value: u64;
-            let failed: u64;
-            // SAFETY: a bad address goes on at the fix-up with `failed` set.
-            unsafe {
-                asm!(
-                    "780: .byte 0x0f, 0x1f, 0x00",
-                    "xor {failed:e}, {failed:e}",
-                    $load,
-                    "3: .byte 0x0f, 0x1f, 0x00",
-                    ".pushsection .alt_smap, \"a\"",
-                    ".quad 780b, 1, 3b, 0",
-                    ".popsection",
-                    ".pushsection .ex_table, \"a\"",
-                    ".quad 2b, 4f",
-                    ".popsection",
-                    ".pushsection .text.fixup, \"ax\"",
-                    "4: mov {failed:e}, 1",
-                    "jmp 3b",
-                    ".popsection",
-                    src = in(reg) src,
-                    value = lateout(reg) value,
-                    failed = out(reg) failed,
-                    options(nostack),
-                );
-            }
-            (failed == 0).then_some(value as $type)
-        }
-    };
+/// Reads one word from the program's memory, `None` on a fault.
+#[inline]
+pub fn read_u64(src: usize) -> Option<u64> {
+    let value: u64;
+    let failed: u64;
+    // SAFETY: a bad address goes on at the fix-up with `failed` set.
+    unsafe {
+        asm!(
+            "780: .byte 0x0f, 0x1f, 0x00",
+            "xor {failed:e}, {failed:e}",
+            "2: mov {value}, [{src}]",
+            "3: .byte 0x0f, 0x1f, 0x00",
+            ".pushsection .alt_smap, \"a\"",
+            ".quad 780b, 1, 3b, 0",
+            ".popsection",
+            ".pushsection .ex_table, \"a\"",
+            ".quad 2b, 4f",
+            ".popsection",
+            ".pushsection .text.fixup, \"ax\"",
+            "4: mov {failed:e}, 1",
+            "jmp 3b",
+            ".popsection",
+            src = in(reg) src,
+            value = lateout(reg) value,
+            failed = out(reg) failed,
+            options(nostack),
+        );
+    }
+    (failed == 0).then_some(value)
 }
-single!(read_u64, u64, "2: mov {value}, [{src}]");
-single!(read_u32, u32, "2: mov {value:e}, [{src}]");
+
+/// As `read_u64`, four bytes.
+#[inline(always)]
+pub fn read_u32(src: usize) -> Option<u32> {
+    let value: i64;
+    // SAFETY: a bad address goes on at the fix-up with a value that no four bytes have.
+    unsafe {
+        asm!(
+            "780: .byte 0x0f, 0x1f, 0x00",
+            "2: mov {value:e}, [{src}]",
+            "3: .byte 0x0f, 0x1f, 0x00",
+            ".pushsection .alt_smap, \"a\"",
+            ".quad 780b, 1, 3b, 0",
+            ".popsection",
+            ".pushsection .ex_table, \"a\"",
+            ".quad 2b, 4f",
+            ".popsection",
+            ".pushsection .text.fixup, \"ax\"",
+            "4: mov {value}, -1",
+            "jmp 3b",
+            ".popsection",
+            src = in(reg) src,
+            value = lateout(reg) value,
+            options(nostack),
+        );
+    }
+    if value < 0 { None } else { Some(value as u32) }
+}
 
 /// Reads four words in a row from the program's memory, `None` on a fault.
 #[inline(always)]
