@@ -42,6 +42,11 @@ impl<T> Entry<T> {
             value,
         }
     }
+
+    #[inline(always)]
+    pub fn is_listed(&self) -> bool {
+        self.is_listed.get()
+    }
 }
 
 impl<T> List<T> {

@@ -321,9 +321,6 @@ impl Pipe {
     /// Takes the only message there is, if it fits. `None`: the long way says what comes of it.
     #[inline(always)]
     fn read_one(&self, buf: UserRange) -> Option<usize> {
-        if self.is_empty() {
-            return None;
-        }
         let mut ring = self.ring.lock();
         // A pipe of one slot is full now, and somebody may wait for room.
         if ring.len != 1 || self.capacity.load(Ordering::Relaxed) == 1 {
@@ -605,13 +602,25 @@ impl PipeEnd {
     fn read_waiting(&self, file: &OpenFile, buf: UserRange) -> SysResult {
         let pipe = &self.pipe;
         let wait = !file.is_nonblocking();
-        if wait && buf.len() > 0 && pipe.is_empty() && pipe.has_writers() {
-            pipe.readable.wait(None, || (!pipe.is_empty() || !pipe.has_writers()).then_some(()))?;
+        let is_over = || !pipe.is_empty() || !pipe.has_writers();
+        if wait && buf.len() > 0 && !is_over() {
+            let slept = pipe.readable.sleep_unless(None, is_over);
             if let Some(len) = pipe.read_one(buf) {
                 return Ok(len);
             }
+            if !is_over() {
+                slept?;
+            }
         }
         pipe.read(&mut buf.sink(), wait)
+    }
+
+    #[inline(never)]
+    fn read_present(&self, file: &OpenFile, buf: UserRange) -> SysResult {
+        match self.pipe.read_one(buf) {
+            Some(len) => Ok(len),
+            None => self.read_waiting(file, buf),
+        }
     }
 
     #[inline(never)]
@@ -635,10 +644,7 @@ impl FileOps for PipeEnd {
     }
 
     fn read_program(&self, file: &OpenFile, buf: UserRange) -> SysResult {
-        match self.pipe.read_one(buf) {
-            Some(len) => Ok(len),
-            None => self.read_waiting(file, buf),
-        }
+        if self.pipe.is_empty() { self.read_waiting(file, buf) } else { self.read_present(file, buf) }
     }
 
     fn write_program(&self, file: &OpenFile, buf: UserRange) -> SysResult {

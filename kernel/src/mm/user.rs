@@ -20,8 +20,18 @@ pub const MAX_IO: usize = 0x7fff_f000;
 /// Whether `[address, address + len)` lies in the program's half.
 #[inline(always)]
 pub fn is_user_range(address: usize, len: usize) -> bool {
-    address.checked_add(len).is_some_and(|end| end <= USER_TOP)
+    let (end, wraps) = address.overflowing_add(len);
+    if wraps {
+        unlikely();
+        return false;
+    }
+    end <= USER_TOP
 }
+
+/// Keeps a branch a branch, for a case that hardly ever comes.
+#[cold]
+#[inline(always)]
+fn unlikely() {}
 
 /// A buffer that lies in the program's half as a whole.
 #[derive(Clone, Copy, Debug)]
