@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
 
-use abi::{Errno, IoVec};
+use abi::{Errno, IoVec, Stat};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::USER_TOP;
@@ -244,6 +244,26 @@ impl UserPtr<[u64; 2]> {
             return Err(Errno::EFAULT);
         }
         usercopy::write_two(self.0, values).ok_or(Errno::EFAULT)
+    }
+}
+
+impl UserPtr<Stat> {
+    /// The first six words (device, inode, links; mode and uid; gid; device number), and the three at the end that are nothing. EFAULT.
+    #[inline(always)]
+    pub fn store_head(self, head: [u64; 3], mode: u32, uid: u32, gid: u32, rdev: u64) -> Result<(), Errno> {
+        if !is_user_range(self.0, size_of::<Stat>()) {
+            return Err(Errno::EFAULT);
+        }
+        usercopy::write_stat_head(self.0, head, mode, uid, gid, rdev).ok_or(Errno::EFAULT)
+    }
+
+    /// The nine words behind those, from the size on. EFAULT.
+    #[inline(always)]
+    pub fn store_tail(self, tail: [u64; 9]) -> Result<(), Errno> {
+        if !is_user_range(self.0, size_of::<Stat>()) {
+            return Err(Errno::EFAULT);
+        }
+        usercopy::write_nine(self.0.wrapping_add(core::mem::offset_of!(Stat, size)), tail).ok_or(Errno::EFAULT)
     }
 }
 

@@ -398,6 +398,63 @@ several!(
     write_four, 4, a at 0 label 5, b at 8 label 6, c at 16 label 7, d at 24 label 8
 );
 
+several!(
+    /// Writes nine words in a row to the program's memory, `None` on a fault.
+    write_nine, 9, a at 0 label 5, b at 8 label 6, c at 16 label 7, d at 24 label 8, e at 32 label 9, f at 40 label 20, g at 48 label 21,
+    h at 56 label 12, i at 64 label 13
+);
+
+/// Writes the first six words and the last three of a `struct stat` to the program's memory (`UserPtr::store_head`), `None` on a fault.
+#[inline(always)]
+pub fn write_stat_head(
+    dst: usize,
+    [dev, ino, nlink]: [u64; 3],
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    rdev: u64,
+) -> Option<()> {
+    let failed: u64;
+    // SAFETY: a bad address goes on at the fix-up with `failed` set.
+    unsafe {
+        asm!(
+            "780: .byte 0x0f, 0x1f, 0x00",
+            "5: mov [{dst}], {dev}",
+            "6: mov [{dst} + 8], {ino}",
+            "7: mov [{dst} + 16], {nlink}",
+            "8: mov [{dst} + 24], {mode:e}",
+            "9: mov [{dst} + 28], {uid:e}",
+            "20: mov [{dst} + 32], {gid}",
+            "21: mov [{dst} + 40], {rdev}",
+            "12: mov qword ptr [{dst} + 120], 0",
+            "13: mov qword ptr [{dst} + 128], 0",
+            "14: mov qword ptr [{dst} + 136], 0",
+            "xor {dst:e}, {dst:e}",
+            "3: .byte 0x0f, 0x1f, 0x00",
+            ".pushsection .alt_smap, \"a\"",
+            ".quad 780b, 1, 3b, 0",
+            ".popsection",
+            ".pushsection .ex_table, \"a\"",
+            ".quad 5b, 4f, 6b, 4f, 7b, 4f, 8b, 4f, 9b, 4f, 20b, 4f, 21b, 4f, 12b, 4f, 13b, 4f, 14b, 4f",
+            ".popsection",
+            ".pushsection .text.fixup, \"ax\"",
+            "4: mov {dst:e}, 1",
+            "jmp 3b",
+            ".popsection",
+            dst = inout(reg) dst => failed,
+            dev = in(reg) dev,
+            ino = in(reg) ino,
+            nlink = in(reg) nlink,
+            mode = in(reg) mode,
+            uid = in(reg) uid,
+            gid = in(reg) u64::from(gid),
+            rdev = in(reg) rdev,
+            options(nostack),
+        );
+    }
+    (failed == 0).then_some(())
+}
+
 /// Writes four bytes and eight right behind them to the program's memory, `None` on a fault.
 #[inline(always)]
 pub fn write_event(dst: usize, first: u32, second: u64) -> Option<()> {
