@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 
 use abi::{Errno, IoVec, Stat};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
@@ -143,7 +144,7 @@ impl<T: FromBytes> UserPtr<T> {
         if !is_user_range(self.0, size_of::<T>()) {
             return Err(Errno::EFAULT);
         }
-        let mut value = core::mem::MaybeUninit::<T>::uninit();
+        let mut value = MaybeUninit::<T>::uninit();
         // SAFETY: the destination is as large as the copy.
         let left =
             unsafe { usercopy::from_user_raw(value.as_mut_ptr().cast::<u8>(), self.0, size_of::<T>()) };
@@ -284,6 +285,30 @@ impl UserPtr<[u64; 4]> {
             return Err(Errno::EFAULT);
         }
         usercopy::write_four(self.0, values).ok_or(Errno::EFAULT)
+    }
+}
+
+/// Room for a few values of an array, not filled before they are read.
+pub struct Few<T, const N: usize>(MaybeUninit<[T; N]>);
+
+impl<T: FromBytes + IntoBytes, const N: usize> Few<T, N> {
+    #[inline(always)]
+    pub fn new() -> Self {
+        Self(MaybeUninit::uninit())
+    }
+
+    /// Reads `count` values, at most `N`. EFAULT.
+    #[inline]
+    pub fn read(&mut self, from: UserPtr<T>, count: usize) -> Result<&mut [T], Errno> {
+        let count = count.min(N);
+        let len = count * size_of::<T>();
+        let to = self.0.as_mut_ptr().cast::<T>();
+        // SAFETY: there is room for as many.
+        if !is_user_range(from.0, len) || unsafe { usercopy::from_user_raw(to.cast(), from.0, len) } != 0 {
+            return Err(Errno::EFAULT);
+        }
+        // SAFETY: all bytes of the values were just written, and any bytes are values.
+        Ok(unsafe { core::slice::from_raw_parts_mut(to, count) })
     }
 }
 
