@@ -251,12 +251,6 @@ impl Drop for FileTable {
 pub struct Peek<'a>(&'a FdMap<Arc<OpenFile>>);
 
 impl Peek<'_> {
-    /// The open file, O_PATH ones excluded.
-    #[inline]
-    pub fn get(&self, fd: i32) -> Option<&Arc<OpenFile>> {
-        self.0.get(fd as u32 as usize).filter(|file| !file.mode.contains(Mode::PATH))
-    }
-
     /// What is ready of the open file, O_PATH ones excluded.
     #[inline(always)]
     pub fn glance(&self, fd: i32) -> Option<Events> {
