@@ -615,12 +615,7 @@ impl AddressSpace {
 
     /// As `protect`, for a range that isn't part of one region.
     #[inline(never)]
-    fn protect_many(
-        &self,
-        inner: &mut Inner,
-        range: Range<usize>,
-        access: RegionFlags,
-    ) -> Result<(), Errno> {
+    fn protect_many(&self, inner: &mut Inner, range: Range<usize>, access: RegionFlags) -> Result<(), Errno> {
         if inner.regions.find(range.start).is_none() {
             return Err(Errno::ENOMEM);
         }
