@@ -133,9 +133,9 @@ impl<T> GapVec<T> {
     /// As `remove`, for an element that nobody wants: beside the gap it is dropped where it is.
     pub fn discard(&mut self, index: usize) {
         if self.before.len() == index + 1 {
-            self.before.truncate(index);
+            drop(self.before.pop());
         } else if self.before.len() == index {
-            self.after.truncate(self.after.len().saturating_sub(1));
+            drop(self.after.pop());
         } else {
             drop(self.remove(index));
         }

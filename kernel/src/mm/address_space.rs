@@ -156,8 +156,11 @@ impl<'a> Gather<'a> {
 }
 
 impl Drop for Gather<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
-        self.flush();
+        if self.pages > 0 {
+            self.flush();
+        }
     }
 }
 
@@ -446,16 +449,32 @@ impl AddressSpace {
     // ---- mapping ------------------------------------------------------------------------------------------------------------
 
     /// Takes pages of a range out of the page table.
+    #[inline(always)]
     fn unmap_pages(&self, range: Range<usize>) {
-        let mut gather = Gather::new(&self.table);
+        if !self.table.is_blank(&range) {
+            self.unmap_pages_without(range, Entry::empty());
+        }
+    }
+
+    /// As `unmap_pages`, but entries with one of the bits `kept` stay.
+    #[inline(never)]
+    fn unmap_pages_without(&self, range: Range<usize>, kept: Entry) {
         let mut removed = 0;
-        let result = self.table.update(range.clone(), |address, entry| {
-            gather.add(address, entry);
-            removed += 1;
-            Entry::empty()
-        });
-        drop(gather);
-        self.count_out(removed);
+        let result = {
+            // Never moved: it is large.
+            let mut gather = Gather::new(&self.table);
+            self.table.update(range.clone(), |address, entry| {
+                if entry.intersects(kept) {
+                    return entry;
+                }
+                gather.add(address, entry);
+                removed += 1;
+                Entry::empty()
+            })
+        };
+        if removed > 0 {
+            self.count_out(removed);
+        }
         // Copying a shared page table took the last frame: page tables come from the kernel's reserve, so this is the end of the reserve.
         // The region goes all the same; its pages stay behind until the address space does.
         if result.is_err() {
@@ -591,6 +610,12 @@ impl AddressSpace {
             inner.regions.set_flags(index, range.clone(), new)?;
             return Ok(self.apply_protection(range, access)?);
         }
+        self.protect_many(&mut inner, range, access)
+    }
+
+    /// As `protect`, for a range that isn't part of one region.
+    #[inline(never)]
+    fn protect_many(&self, inner: &mut Inner, range: Range<usize>, access: RegionFlags) -> Result<(), Errno> {
         if inner.regions.find(range.start).is_none() {
             return Err(Errno::ENOMEM);
         }
@@ -687,25 +712,6 @@ impl AddressSpace {
         if inner.regions.is_covered(range) { Ok(()) } else { Err(Errno::ENOMEM) }
     }
 
-    /// Takes pages of a private mapping out that are still the file's: a page that was copied has been written, and is marked so for ever.
-    fn unmap_clean_pages(&self, range: Range<usize>) {
-        let mut gather = Gather::new(&self.table);
-        let mut removed = 0;
-        let result = self.table.update(range.clone(), |address, entry| {
-            if entry.contains(Entry::DIRTY) {
-                return entry;
-            }
-            gather.add(address, entry);
-            removed += 1;
-            Entry::empty()
-        });
-        drop(gather);
-        self.count_out(removed);
-        if result.is_err() {
-            log::error!("no memory to unmap {range:x?}");
-        }
-    }
-
     /// Drops the mapped pages `pages` of the object with this key, which no longer has them; of private mappings too if `copies` says so.
     pub fn drop_object_pages(&self, key: usize, pages: &Range<u64>, copies: Copies) {
         let inner = self.inner.lock();
@@ -723,7 +729,8 @@ impl AddressSpace {
                 continue;
             }
             if copies == Copies::Keep && !region.flags.contains(RegionFlags::SHARED) {
-                self.unmap_clean_pages(range);
+                // Pages that are still the file's: one that was copied has been written, and is marked so for ever.
+                self.unmap_pages_without(range, Entry::DIRTY);
             } else {
                 self.unmap_pages(range);
             }

@@ -421,6 +421,18 @@ impl PageTable {
         self.find(address).map_or(Entry::empty(), |(table, slot)| table.get(slot))
     }
 
+    /// Whether a glance shows that a range has no pages: nothing was ever mapped near it, or it is one page.
+    #[inline(always)]
+    pub fn is_blank(&self, range: &Range<usize>) -> bool {
+        if (range.start ^ range.end.wrapping_sub(1)) >= TWO_MIB as usize {
+            return false;
+        }
+        match self.find(range.start) {
+            None => true,
+            Some((table, slot)) => range.len() == PAGE_SIZE && table.get(slot) == Entry::empty(),
+        }
+    }
+
     /// How many pages of a range there are. Only what is mapped costs time, however long the range.
     pub fn count(&self, range: &Range<usize>) -> usize {
         let inventory = self.inventory.lock();

@@ -191,17 +191,19 @@ pub fn mprotect(address: usize, len: usize, prot: u32) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let space = space()?;
-    let mut start = address;
-    if grows != 0 {
-        let region = space.with(|inner| inner.regions.find(address).map(|r| (r.start, r.flags)));
-        let Some((region_start, flags)) = region else { return Err(Errno::ENOMEM.into()) };
-        if grows == Prot::GROWSUP.bits() || !flags.contains(RegionFlags::GROWS_DOWN) {
-            return Err(Errno::EINVAL.into());
-        }
-        start = region_start;
-    }
+    let start = if grows == 0 { address } else { growing_start(space, address, grows)? };
     space.protect(start..end, access_flags(prot))?;
     Ok(0)
+}
+
+/// Where mprotect begins with PROT_GROWSDOWN: at the start of the stack that holds an address. ENOMEM, EINVAL.
+#[cold]
+#[inline(never)]
+fn growing_start(space: &crate::mm::AddressSpace, address: usize, grows: u32) -> Result<usize, Errno> {
+    let region = space.with(|inner| inner.regions.find(address).map(|r| (r.start, r.flags)));
+    let (start, flags) = region.ok_or(Errno::ENOMEM)?;
+    let is_stack = grows == Prot::GROWSDOWN.bits() && flags.contains(RegionFlags::GROWS_DOWN);
+    if is_stack { Ok(start) } else { Err(Errno::EINVAL) }
 }
 
 const MREMAP_MAYMOVE: u32 = 1;

@@ -287,6 +287,7 @@ enum MountFormat {
 
 fn write_mounts(process: &Process, text: &mut Text, format: MountFormat) -> Result<(), Errno> {
     let root = process.fs.lock().root.clone();
+    crate::fs::complete_mounts();
     for mount in mount::all() {
         let at = mount.root_path().print(&root);
         if at.starts_with(b"(") {

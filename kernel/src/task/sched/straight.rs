@@ -81,7 +81,7 @@ pub(super) fn sleep() -> bool {
 pub(super) unsafe fn switch(cpu: &'static PerCpu, previous: &'static Thread, next: &'static Thread) {
     let now = tsc::read();
     let used = now.wrapping_sub(cpu.charged_at.replace(now));
-    let used = fair::virtual_ticks(used, previous.priorities.nice());
+    let used = fair::virtual_ticks(used, previous.priorities.weight());
     previous.virtual_time.store(previous.virtual_time.load(Ordering::Relaxed).wrapping_add(used), Ordering::Relaxed);
     previous.run_clock.stop(now);
     next.run_clock.start(now);
