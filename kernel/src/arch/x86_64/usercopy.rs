@@ -60,8 +60,7 @@ global_asm!(
     .balign 16
 \name:
     STAC
-    mov ecx, edx
-    and ecx, 7
+    test dl, 7
     jnz 2f
     mov rcx, rdx
     shr rcx, 3
