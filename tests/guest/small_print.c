@@ -1,4 +1,4 @@
-/* What man pages say in passing: set-group-ID bits of new files, namespaces that can't be had, huge pages, descriptors of inotify, reboot. */
+/* What man pages say in passing: set-group-ID bits of new files, namespaces that can't be had, huge pages, descriptors of inotify, reboot, long texts of /proc. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -128,6 +129,40 @@ static void watches(void)
 	close(fd);
 }
 
+static char texts[2][200000];
+
+static int read_all(char *to, int piece, int *whole)
+{
+	int fd = open("/proc/self/maps", O_RDONLY), len = 0, got;
+	while ((got = read(fd, to + len, piece)) > 0) {
+		len += got;
+		*whole &= got <= 4096 && to[len - 1] == '\n';
+	}
+	close(fd);
+	return len;
+}
+
+/* A read of a long list gives whole lines, a page of them at most. */
+static void long_texts(void)
+{
+	char *pages = mmap(NULL, 1000 * 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	for (int i = 0; i < 1000; i += 2)
+		mprotect(pages + i * 4096, 4096, PROT_NONE);
+	int whole = 1, parts = 1, lines = 0;
+	int len = read_all(texts[0], 65536, &whole), again = read_all(texts[1], 100, &parts);
+	for (int i = 0; i < len; i++)
+		lines += texts[0][i] == '\n';
+	printf("whole lines %d, also in small pieces %d, the same %d, all %d\n", whole, parts,
+	       len == again && !memcmp(texts[0], texts[1], len), lines > 1000);
+	int fd = open("/proc/self/maps", O_RDONLY);
+	int got = pread(fd, texts[1], 100, 30000);
+	printf("in the middle %d %d\n", got, !memcmp(texts[1], texts[0] + 30000, 100));
+	got = pread(fd, texts[1], 10, 10);
+	printf("and back %d %d\n", got, !memcmp(texts[1], texts[0] + 10, 10));
+	printf("beyond %d\n", (int)pread(fd, texts[1], 10, 1000000));
+	close(fd);
+}
+
 int main(void)
 {
 	umask(022);
@@ -136,5 +171,6 @@ int main(void)
 	namespaces();
 	huge_pages();
 	watches();
+	long_texts();
 	return 0;
 }
