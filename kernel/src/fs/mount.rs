@@ -11,8 +11,8 @@ use super::dentry::Dentry;
 use super::inode::Inode;
 use super::path::Path;
 use super::path_cache;
-use crate::mm::frame;
 use crate::mm::PAGE_SIZE;
+use crate::mm::frame;
 use crate::sync::SpinLock;
 
 /// A kind of file system.

@@ -158,7 +158,11 @@ impl PollHead {
 
     /// As `WaitQueue::sleep_unless`.
     #[inline(always)]
-    pub fn sleep_unless(&self, deadline: Option<u64>, is_true: impl FnOnce() -> bool) -> Result<(), WaitError> {
+    pub fn sleep_unless(
+        &self,
+        deadline: Option<u64>,
+        is_true: impl FnOnce() -> bool,
+    ) -> Result<(), WaitError> {
         self.queue.sleep_unless(deadline, is_true)
     }
 

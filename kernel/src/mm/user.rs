@@ -264,7 +264,8 @@ impl UserPtr<Stat> {
         if !is_user_range(self.0, size_of::<Stat>()) {
             return Err(Errno::EFAULT);
         }
-        usercopy::write_nine(self.0.wrapping_add(core::mem::offset_of!(Stat, size)), tail).ok_or(Errno::EFAULT)
+        usercopy::write_nine(self.0.wrapping_add(core::mem::offset_of!(Stat, size)), tail)
+            .ok_or(Errno::EFAULT)
     }
 }
 

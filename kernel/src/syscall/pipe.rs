@@ -374,12 +374,7 @@ fn read_slot(from: (&OpenFile, &mut Position), max: usize) -> Result<Option<Slot
             break;
         }
     }
-    Ok((filled > 0).then_some(Slot {
-        frame,
-        offset: 0,
-        len: filled,
-        page: SlotPage::Shared,
-    }))
+    Ok((filled > 0).then_some(Slot { frame, offset: 0, len: filled, page: SlotPage::Shared }))
 }
 
 /// A page that a socket's bytes were received into; one message, if it has messages. `None` at the end.

@@ -127,7 +127,11 @@ fn do_poll(fds: UserPtr<PollFd>, count: u32, deadline: Option<u64>) -> SysResult
     {
         return Ok(ready);
     }
-    if count as usize <= SOME { poll_some(fds, count as usize, deadline) } else { poll_many(fds, count as usize, deadline) }
+    if count as usize <= SOME {
+        poll_some(fds, count as usize, deadline)
+    } else {
+        poll_many(fds, count as usize, deadline)
+    }
 }
 
 #[inline(never)]

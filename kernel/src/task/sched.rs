@@ -326,7 +326,8 @@ fn wake_among(thread: &Thread) -> bool {
         Wake::Enqueue => {
             // SAFETY: a thread that sleeps isn't dead, so it holds a count of itself.
             let thread: &'static Thread = unsafe { &*core::ptr::from_ref(thread) };
-            let hands_over = current().hands_over.get() >= 2 && per_cpu().waiting.load(Ordering::Relaxed) == 0;
+            let hands_over =
+                current().hands_over.get() >= 2 && per_cpu().waiting.load(Ordering::Relaxed) == 0;
             enqueue_on(choose(thread, hands_over), thread);
             true
         }

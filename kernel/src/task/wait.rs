@@ -98,7 +98,11 @@ impl WaitQueue {
 
     /// Sleeps once, unless what is waited for came true since the caller looked.
     #[inline(always)]
-    pub fn sleep_unless(&self, deadline: Option<u64>, is_true: impl FnOnce() -> bool) -> Result<(), WaitError> {
+    pub fn sleep_unless(
+        &self,
+        deadline: Option<u64>,
+        is_true: impl FnOnce() -> bool,
+    ) -> Result<(), WaitError> {
         let me = sched::current();
         let entry = Entry::new(me);
         me.sleeper.prepare();

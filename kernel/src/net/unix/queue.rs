@@ -76,7 +76,15 @@ impl Queue {
     pub fn put_back(&mut self, sender: Arc<Endpoint>, bytes: [u8; SHORT], len: usize, charge: u32) {
         let payload = Payload::Short(bytes);
         let (len, start) = (len as u32, 0);
-        self.all().push_front(Message { payload, len, start, charge, credentials: None, rights: None, sender });
+        self.all().push_front(Message {
+            payload,
+            len,
+            start,
+            charge,
+            credentials: None,
+            rights: None,
+            sender,
+        });
     }
 }
 

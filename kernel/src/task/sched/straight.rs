@@ -82,7 +82,9 @@ pub(super) unsafe fn switch(cpu: &'static PerCpu, previous: &'static Thread, nex
     let now = tsc::read();
     let used = now.wrapping_sub(cpu.charged_at.replace(now));
     let used = fair::virtual_ticks(used, previous.priorities.weight());
-    previous.virtual_time.store(previous.virtual_time.load(Ordering::Relaxed).wrapping_add(used), Ordering::Relaxed);
+    previous
+        .virtual_time
+        .store(previous.virtual_time.load(Ordering::Relaxed).wrapping_add(used), Ordering::Relaxed);
     previous.run_clock.stop(now);
     next.run_clock.start(now);
     raise_least(cpu, next.virtual_time.load(Ordering::Relaxed));
