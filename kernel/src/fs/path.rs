@@ -277,7 +277,7 @@ pub fn resolve(dirfd: Fd, path: &[u8], follow: Follow) -> Result<Path, Errno> {
 
 /// Resolves a path that is absolute or relative to the working directory, and keeps where it led.
 #[inline(never)]
-fn resolve_and_keep(key: &Key, path: &[u8], follow: Follow) -> Result<Path, Errno> {
+fn resolve_and_keep(key: &Key<'_>, path: &[u8], follow: Follow) -> Result<Path, Errno> {
     let names = Names::new(path);
     let start = if names.is_absolute { process_root() } else { start_at(Fd::CWD)? };
     let place = namei::resolve(&names, path, start, follow)?;
@@ -302,7 +302,7 @@ pub fn resolve_parent(dirfd: Fd, path: &[u8]) -> Result<Parent<'_>, Errno> {
     }
     let end = path.iter().rposition(|&byte| byte != b'/').map_or(0, |at| at + 1);
     let trimmed = path.get(..end).unwrap_or_default();
-    let start = trimmed.iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1);
+    let start = namemap::behind_last(trimmed, b'/');
     let (prefix, name) = trimmed.split_at_checked(start).unwrap_or_default();
     let directory = match prefix {
         [] if path.first() == Some(&b'/') => process_root(),
