@@ -12,7 +12,7 @@ use super::inode::{FileKind, Inode, LinkTarget};
 use super::mount::{self, Mount};
 use super::path_cache::{self, Key};
 use super::perm::{self, Want};
-use crate::mm::user::{read_cstr, read_cstr_into};
+use crate::mm::user::{Few, read_cstr};
 use crate::syscall::Fd;
 use crate::syscall::args::Path as PathArg;
 use crate::task::current;
@@ -334,8 +334,8 @@ pub fn resolve_or_empty(dirfd: Fd, path: &[u8], follow: Follow) -> Result<Path, 
 
 /// Room for a path name from the program's memory: short ones need no allocation.
 pub struct UserPath {
-    short: [u8; Self::SHORT],
-    long: Vec<u8>,
+    short: Few<u8, { Self::SHORT }>,
+    long: Option<Vec<u8>>,
 }
 
 impl UserPath {
@@ -343,19 +343,15 @@ impl UserPath {
 
     #[inline(always)]
     pub const fn new() -> Self {
-        Self { short: [0; Self::SHORT], long: Vec::new() }
+        Self { short: Few::new(), long: None }
     }
 
     /// Reads a path. EFAULT; ENAMETOOLONG; ENOMEM.
     #[inline]
     pub fn read(&mut self, from: PathArg) -> Result<&[u8], Errno> {
-        match read_cstr_into(from.0, &mut self.short) {
-            Ok(len) => Ok(self.short.get(..len).unwrap_or_default()),
-            Err(Errno::ENAMETOOLONG) => {
-                self.long = read_cstr(from.0, PATH_MAX)?;
-                Ok(&self.long)
-            }
-            Err(error) => Err(error),
+        match self.short.read_cstr(from.0) {
+            Err(Errno::ENAMETOOLONG) => Ok(self.long.insert(read_cstr(from.0, PATH_MAX)?)),
+            result => result,
         }
     }
 }
