@@ -347,8 +347,14 @@ impl UserPath {
     }
 
     /// Reads a path. EFAULT; ENAMETOOLONG; ENOMEM.
-    #[inline]
+    #[inline(never)]
     pub fn read(&mut self, from: PathArg) -> Result<&[u8], Errno> {
+        self.read_inline(from)
+    }
+
+    /// As `read`, for the calls that are made most.
+    #[inline(always)]
+    pub fn read_inline(&mut self, from: PathArg) -> Result<&[u8], Errno> {
         match self.short.read_cstr(from.0) {
             Err(Errno::ENAMETOOLONG) => Ok(self.long.insert(read_cstr(from.0, PATH_MAX)?)),
             result => result,

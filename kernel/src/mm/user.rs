@@ -294,7 +294,7 @@ pub struct Few<T, const N: usize>(MaybeUninit<[T; N]>);
 
 impl<const N: usize> Few<u8, N> {
     /// Reads a string up to its NUL, which isn't part of what it gives. ENAMETOOLONG when no NUL came in time; EFAULT.
-    #[inline]
+    #[inline(always)]
     pub fn read_cstr(&mut self, from: UserPtr<u8>) -> Result<&[u8], Errno> {
         // What lies beyond the program's half is not looked at.
         let max = USER_TOP.saturating_sub(from.addr()).min(N);
