@@ -87,7 +87,8 @@ pub(crate) fn build(policy: Policy) -> Result<Kernel> {
         check_instructions(&full)?;
         // Under another name first: a check that fails, or an interrupted strip, leaves nothing that looks finished.
         let unfinished = full.with_file_name(format!("kernel.unfinished.{}", std::process::id()));
-        let status = Command::new("strip").args(["-p", "-o"]).arg(&unfinished).arg(&full).status().context("strip")?;
+        let status =
+            Command::new("strip").args(["-p", "-o"]).arg(&unfinished).arg(&full).status().context("strip")?;
         if !status.success() {
             bail!("strip failed");
         }

@@ -80,7 +80,8 @@ impl<'p> Key<'p> {
     #[inline(always)]
     fn is_of(&self, slot: &Slot) -> bool {
         let (chunks, _) = self.path.as_chunks::<8>();
-        let is_same = slot.len == self.path.len() && slot.start == self.start && slot.generation == self.generation;
+        let is_same =
+            slot.len == self.path.len() && slot.start == self.start && slot.generation == self.generation;
         is_same
             && chunks.iter().zip(&slot.words).all(|(chunk, word)| u64::from_le_bytes(*chunk) == *word)
             && slot.words.get(chunks.len()).is_none_or(|word| *word == self.tail)

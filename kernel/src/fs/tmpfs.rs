@@ -40,7 +40,9 @@ pub fn make(fs: &Arc<FileSystem>, new: &NewFile<'_>) -> Result<Arc<Inode>, Errno
     fs.space.take_inode()?;
     let number = fs.next_inode();
     Ok(match new.kind {
-        FileKind::Regular => Arc::new(Inode::build(fs, number, new, Contents::File(const { TmpFile::new() }))),
+        FileKind::Regular => {
+            Arc::new(Inode::build(fs, number, new, Contents::File(const { TmpFile::new() })))
+        }
         FileKind::Directory => {
             let inode = Inode::new(fs, number, new, Contents::Directory(TmpDirectory));
             inode.set_links(2);
@@ -149,7 +151,12 @@ pub mod seal {
 impl TmpFile {
     /// A file without contents.
     pub const fn new() -> Self {
-        Self { cache: PageCache::new(), seals: AtomicU32::new(0), is_memfd: false, reserved: AtomicU64::new(0) }
+        Self {
+            cache: PageCache::new(),
+            seals: AtomicU32::new(0),
+            is_memfd: false,
+            reserved: AtomicU64::new(0),
+        }
     }
 
     /// A file that can be sealed.
