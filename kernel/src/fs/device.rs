@@ -33,8 +33,9 @@ pub fn open(path: &Path, flags: OpenFlags) -> Result<Arc<OpenFile>, SysError> {
         ZERO => Arc::new(OpenFile::new(path, flags, mode, Zero)),
         FULL => Arc::new(OpenFile::new(path, flags, mode, Full)),
         RANDOM | URANDOM => Arc::new(OpenFile::new(path, flags, mode, Random)),
-        TTY | CONSOLE | Device { major: pty::MAJOR, .. } => return tty::open(path, flags),
+        TTY | CONSOLE => return tty::open(path, flags),
         PTMX => return pty::open_master(path, flags),
+        number if number.major() == pty::MAJOR => return tty::open(path, flags),
         _ => return Err(Errno::ENXIO.into()),
     })
 }

@@ -687,7 +687,7 @@ pub fn open(path: Path, flags: OpenFlags) -> Result<Arc<OpenFile>, SysError> {
     let tty = match device {
         device::TTY => controlling(process).ok_or(Errno::ENXIO)?,
         device::CONSOLE => &CONSOLE,
-        _ => pty::by_number(device.minor)?,
+        _ => pty::by_number(device.minor())?,
     };
     // A session leader without a terminal gets the first one that it opens.
     let session = process.session.load(Ordering::Relaxed);
