@@ -95,6 +95,26 @@ impl<T> List<T> {
         }
     }
 
+    /// Puts an entry before another one of this list, or at the end.
+    ///
+    /// # Safety
+    /// As for `push_back`.
+    pub unsafe fn insert_before(&self, entry: &Entry<T>, other: Option<&Entry<T>>) {
+        let Some(other) = other else {
+            // SAFETY: the caller's promise.
+            return unsafe { self.push_back(entry) };
+        };
+        let previous = other.previous.replace(entry);
+        entry.is_listed.set(true);
+        entry.previous.set(previous);
+        entry.next.set(other);
+        // SAFETY: what is on the list is there.
+        match unsafe { previous.as_ref() } {
+            Some(previous) => previous.next.set(entry),
+            None => self.set_first(entry),
+        }
+    }
+
     /// Takes an entry off, which is on this list or on none. Whether it was.
     #[inline]
     pub fn remove(&self, entry: &Entry<T>) -> bool {

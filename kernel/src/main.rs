@@ -90,6 +90,9 @@ extern "C" fn kernel_main(protocol: u32, info: u64) -> ! {
     drivers::init(boot.command_line());
     fs::init(config.archive());
     task::process::init();
+    if !cpu::is_single() {
+        fs::complete_mounts();
+    }
     task::exec::start_next_job();
     task::sched::idle_loop()
 }

@@ -83,12 +83,15 @@ pub struct InitialStack {
     /// Address ranges of the argument and environment strings, for /proc.
     pub args: (u64, u64),
     pub env: (u64, u64),
+    /// The auxiliary vector's, its end included.
+    pub auxv: (u64, u64),
 }
 
 /// Builds the stack below `top` (16-byte aligned). `stack_limit` is RLIMIT_STACK in bytes.
 ///
 /// # Errors
-/// The strings and pointers don't fit a quarter of the stack limit, or one string is longer than 128 KiB.
+/// The strings and pointers don't fit a quarter of the stack limit (128 KiB if that is more), or the strings the limit itself, or one string is
+/// longer than 128 KiB.
 pub fn build(
     top: u64,
     argv: &[&[u8]],
@@ -107,7 +110,9 @@ pub fn build(
     }
     let pointers = (argv.len() + env.len()) * 8;
     let room = (stack_limit / 4).clamp(MIN_ROOM, MAX_ROOM);
-    if (string_bytes + pointers) as u64 > room {
+    // Linux copies the strings to the new stack first, which grows for them as far as its limit lets it.
+    let on_stack = (string_bytes as u64 + 8).next_multiple_of(crate::PAGE_SIZE);
+    if (string_bytes + pointers) as u64 > room || on_stack > stack_limit.max(crate::PAGE_SIZE) {
         return Err(TooLong);
     }
     // From the top: a null word, the file name, env and argv strings, then platform and random bytes, then the vectors.
@@ -171,7 +176,14 @@ pub fn build(
         // A NUL is there already.
         at += string.len() as u64 + 1;
     }
-    Ok(InitialStack { bytes, rsp, args: (strings_start, env_start), env: (env_start, filename_at) })
+    let auxv_end = rsp + (words * 8) as u64;
+    Ok(InitialStack {
+        bytes,
+        rsp,
+        args: (strings_start, env_start),
+        env: (env_start, filename_at),
+        auxv: (auxv_end - (AUX_COUNT * 16) as u64, auxv_end),
+    })
 }
 
 /// Copies to an offset.

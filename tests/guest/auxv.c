@@ -70,7 +70,7 @@ int main(int argc, char **argv) {
 	int zero = 0;
 	for (int i = 0; i < 16; i++)
 		zero += ((unsigned char *)random)[i] == 0;
-	printf("RANDOM above the vector %d, zeros few %d, on 16 bytes %d\n", above, zero < 6, random % 16 == 9 || 1);
+	printf("RANDOM above the vector %d, zeros few %d\n", above, zero < 6);
 	printf("MINSIGSTKSZ in reason %d\n", value(51, &there) >= 1024 && value(51, &there) <= 16384);
 	printf("HWCAP is CPUID's: %d\n", ({ unsigned a = 1, b, c = 0, d; __asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d)); value(AT_HWCAP, &there) == d; }));
 	const unsigned char *vdso = (const unsigned char *)value(AT_SYSINFO_EHDR, &there);
@@ -82,6 +82,10 @@ int main(int argc, char **argv) {
 			break;
 		}
 	printf("the end is 0: %d\n", last_is_zero);
+	char saved[1024];
+	FILE *file = fopen("/proc/self/auxv", "r");
+	size_t len = file ? fread(saved, 1, sizeof saved, file) : 0;
+	printf("/proc/self/auxv is the vector: %d\n", len > 100 && memcmp(saved, vector(), len) == 0 && ((uint64_t *)saved)[len / 8 - 2] == 0);
 	printf("stack: argc %d, aligned %d\n", *(int *)((char *)argv - 8), ((uint64_t)argv - 8) % 16 == 0);
 	fflush(stdout);
 	char bytes[3][16] = { { 0 } };

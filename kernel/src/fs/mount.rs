@@ -262,6 +262,12 @@ pub fn all() -> Vec<Arc<Mount>> {
     MOUNTS.lock().clone()
 }
 
+/// The /dev that there is from the start, if it is still mounted.
+#[inline(never)]
+pub fn first_dev() -> Option<Arc<Mount>> {
+    MOUNTS.lock().iter().find(|mount| core::ptr::eq(mount.fs.kind, &raw const DEVTMPFS)).cloned()
+}
+
 /// What is mounted on this very place, topmost.
 fn mounted_on(path: &Path) -> Option<Arc<Mount>> {
     let covers = |mount: &&Arc<Mount>| mount.at.lock().as_ref().is_some_and(|at| at.is_same(path));

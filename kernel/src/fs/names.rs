@@ -52,7 +52,8 @@ pub fn new_inode(directory: &Inode, node: &Node<'_>) -> Result<Arc<Inode>, Errno
     if inherits {
         match node.kind {
             FileKind::Directory => mode |= 0o2000,
-            _ if mode & 0o2010 == 0o2010 && !perm::is_in_group(gid, cap::FSETID) => mode &= !0o2000,
+            // Even if the umask takes the group's right to execute.
+            _ if node.mode & 0o2010 == 0o2010 && !perm::is_in_group(gid, cap::FSETID) => mode &= !0o2000,
             _ => {}
         }
     }

@@ -8,6 +8,7 @@
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
+use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -81,6 +82,8 @@ static WATCHED: SpinLock<Vec<Arc<Watch>>> = SpinLock::new(Vec::new());
 struct Watch {
     instance: Weak<Instance>,
     inode: usize,
+    /// The inode's number and its file system's, for /proc/PID/fdinfo.
+    shown: (u64, u64),
     number: i32,
     /// Events and flags; 0 once it has fired for the last time.
     mask: AtomicU32,
@@ -329,6 +332,19 @@ impl FileOps for InotifyFile {
         Ok(0)
     }
 
+    /// One line for each watch, the youngest first.
+    fn describe(&self, out: &mut dyn fmt::Write) {
+        for watch in self.0.state.lock().watches.iter().rev() {
+            let (number, device) = watch.shown;
+            let mask = watch.mask.load(Ordering::Relaxed);
+            let _ = writeln!(
+                out,
+                "inotify wd:{:x} ino:{number:x} sdev:{device:x} mask:{mask:x} ignored_mask:0 ",
+                watch.number
+            );
+        }
+    }
+
     fn can_splice(&self) -> bool {
         false
     }
@@ -390,6 +406,7 @@ pub fn add(file: &OpenFile, inode: &Arc<Inode>, mask: u32) -> Result<i32, Errno>
     let watch = Arc::new(Watch {
         instance: Arc::downgrade(instance),
         inode: key(inode),
+        shown: (inode.number, inode.fs.device),
         number,
         mask: AtomicU32::new(kept),
         _pinned: is_transient.then(|| inode.clone()),

@@ -52,6 +52,7 @@ pub struct Inner {
     /// Ranges of argv, env and auxv for /proc.
     pub args: Range<usize>,
     pub env: Range<usize>,
+    pub auxv: Range<usize>,
     /// Most bytes that the stack may take.
     pub stack_limit: usize,
 }
@@ -102,6 +103,7 @@ impl AddressSpace {
                 total: 0,
                 args: 0..0,
                 env: 0..0,
+                auxv: 0..0,
                 stack_limit,
             }),
             table: PageTable::new(mode)?,
@@ -417,6 +419,7 @@ impl AddressSpace {
                 total,
                 args: inner.args.clone(),
                 env: inner.env.clone(),
+                auxv: inner.auxv.clone(),
                 stack_limit: inner.stack_limit,
             }),
             table,

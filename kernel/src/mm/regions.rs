@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 use core::ops::Range;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use abi::Errno;
 use gapvec::GapVec;
@@ -12,8 +12,8 @@ use super::{PAGE_SIZE, USER_TOP};
 
 /// Lowest address that a program may map.
 pub const LOWEST: usize = 0x1_0000;
-/// `vm.max_map_count`.
-pub const MAX_REGIONS: usize = 65_530;
+/// Regions that an address space may have (`vm.max_map_count`).
+pub static MAX_REGIONS: AtomicU64 = AtomicU64::new(65_530);
 /// Pages kept free below a growing stack (`stack_guard_gap`).
 pub const STACK_GAP: usize = 256 * PAGE_SIZE;
 
@@ -258,7 +258,7 @@ impl Regions {
     }
 
     fn reserve(&mut self, more: usize) -> Result<(), Errno> {
-        if self.list.len() + more > MAX_REGIONS {
+        if (self.list.len() + more) as u64 > MAX_REGIONS.load(Ordering::Relaxed) {
             return Err(Errno::ENOMEM);
         }
         if self.list.has_room(more) {

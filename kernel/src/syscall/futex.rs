@@ -102,7 +102,7 @@ fn futex_other(
     let scope = if operation & op::PRIVATE != 0 { Scope::Private } else { Scope::Shared };
     let realtime = operation & op::CLOCK_REALTIME != 0;
     let command = operation & !(op::PRIVATE | op::CLOCK_REALTIME);
-    if realtime && !matches!(command, op::WAIT | op::WAIT_BITSET | op::WAIT_REQUEUE_PI | op::LOCK_PI2) {
+    if realtime && !matches!(command, op::WAIT_BITSET | op::WAIT_REQUEUE_PI | op::LOCK_PI2) {
         return Err(Errno::ENOSYS.into());
     }
     match command {

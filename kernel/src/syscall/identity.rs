@@ -474,9 +474,14 @@ pub fn prctl(option: i32, a: usize, b: usize, c: usize, d: usize) -> SysResult {
         | op::SET_KEEPCAPS
         | op::CAP_AMBIENT => return prctl_caps(option, a, b, c, d),
         op::GET_TSC => UserPtr::<u32>::new(a).write(&1)?,
-        op::GET_TIMING | op::GET_SECCOMP | op::GET_THP_DISABLE => {}
+        op::GET_TIMING | op::GET_SECCOMP => {}
         // Huge pages are never used behind a program's back.
-        op::SET_THP_DISABLE => {}
+        op::SET_THP_DISABLE if rest_is_zero => {
+            process.no_huge_pages.store(a != 0, Ordering::Relaxed);
+        }
+        op::GET_THP_DISABLE if a == 0 && rest_is_zero => {
+            return Ok(usize::from(process.no_huge_pages.load(Ordering::Relaxed)));
+        }
         // Naming anonymous regions needs CONFIG_ANON_VMA_NAME on Linux as well.
         op::SET_VMA => return Err(Errno::EINVAL.into()),
         _ => return Err(Errno::EINVAL.into()),

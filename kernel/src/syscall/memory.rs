@@ -7,7 +7,7 @@ use super::{Fd, SysResult};
 use crate::mm::address_space::{Place, RemapTarget};
 use crate::mm::fault::FaultError;
 use crate::mm::regions::{Backing, LOWEST, RegionFlags};
-use crate::mm::{PAGE_SIZE, USER_TOP, UserPtr, commit, page_ceil};
+use crate::mm::{AddressSpace, PAGE_SIZE, USER_TOP, UserPtr, commit, page_ceil};
 use crate::task::current;
 use crate::task::process::rlimit;
 
@@ -23,7 +23,7 @@ fn access_flags(prot: u32) -> RegionFlags {
     RegionFlags::from_bits_truncate(prot) & RegionFlags::ACCESS
 }
 
-pub(super) fn space() -> Result<&'static crate::mm::AddressSpace, Errno> {
+pub(super) fn space() -> Result<&'static AddressSpace, Errno> {
     current().address_space().ok_or(Errno::EFAULT)
 }
 
@@ -48,8 +48,9 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
     }
     let file = if map.contains(MapFlags::ANONYMOUS) {
         if map.contains(MapFlags::HUGETLB) {
-            // No huge pages are set aside, as on a Linux with vm.nr_hugepages = 0.
-            return Err(Errno::ENOMEM.into());
+            // None are set aside, as on a Linux with vm.nr_hugepages = 0. Sizes: the default, 2 MiB, 1 GiB.
+            let is_known = matches!(flags >> 26 & 0x3f, 0 | 21 | 30);
+            return Err(if is_known { Errno::ENOMEM } else { Errno::EINVAL }.into());
         }
         None
     } else {
@@ -138,13 +139,45 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
     if region.contains(RegionFlags::LOCKED) {
         mlock::may_map(space, len, map.contains(MapFlags::LOCKED))?;
     }
-    let start = space.map(place, len, align, region, backing, limit(rlimit::AS))?;
+    let start = if map.contains(MapFlags::BIT32) && matches!(place, Place::Anywhere(_)) {
+        map_low(space, len, region, &backing)?
+    } else {
+        space.map(place, len, align, region, backing, limit(rlimit::AS))?
+    };
     let populate = map.contains(MapFlags::POPULATE) && !map.contains(MapFlags::NONBLOCK);
     if populate || region & (RegionFlags::LOCKED | RegionFlags::ON_FAULT) == RegionFlags::LOCKED {
         // As on Linux, a page that can't be had now faults later.
         let _ = space.populate(start..start + len);
     }
     Ok(start)
+}
+
+/// MAP_32BIT: where code of the small model reaches it, between 1 and 2 GiB as on Linux. ENOMEM.
+#[cold]
+fn map_low(space: &AddressSpace, len: usize, region: RegionFlags, backing: &Backing) -> Result<usize, Errno> {
+    let mut at = 1 << 30;
+    while at + len <= 1 << 31 {
+        let taken_to = space.with(|inner| {
+            let is_free = inner.regions.is_free(at..at + len);
+            (!is_free).then(|| inner.regions.find_from(at).map_or(at, |region| region.end))
+        });
+        at = match taken_to {
+            Some(end) => end,
+            None => match space.map(
+                Place::FixedNoReplace(at),
+                len,
+                PAGE_SIZE,
+                region,
+                backing.clone(),
+                limit(rlimit::AS),
+            ) {
+                // Another thread was faster: look again.
+                Err(Errno::EEXIST) => at,
+                other => return other,
+            },
+        };
+    }
+    Err(Errno::ENOMEM)
 }
 
 /// New memory that processes share. ENOMEM.
@@ -199,7 +232,7 @@ pub fn mprotect(address: usize, len: usize, prot: u32) -> SysResult {
 /// Where mprotect begins with PROT_GROWSDOWN: at the start of the stack that holds an address. ENOMEM, EINVAL.
 #[cold]
 #[inline(never)]
-fn growing_start(space: &crate::mm::AddressSpace, address: usize, grows: u32) -> Result<usize, Errno> {
+fn growing_start(space: &AddressSpace, address: usize, grows: u32) -> Result<usize, Errno> {
     let region = space.with(|inner| inner.regions.find(address).map(|r| (r.start, r.flags)));
     let (start, flags) = region.ok_or(Errno::ENOMEM)?;
     let is_stack = grows == Prot::GROWSDOWN.bits() && flags.contains(RegionFlags::GROWS_DOWN);

@@ -23,6 +23,7 @@ pub mod mqueue;
 pub mod pidfd;
 pub mod pipe;
 pub mod poll;
+pub mod power;
 pub mod process;
 pub mod process_vm;
 pub mod random;

@@ -301,7 +301,9 @@ fn find(pid: i32) -> Result<alloc::sync::Arc<crate::task::Process>, Errno> {
 /// setpgid(2).
 pub fn setpgid(pid: i32, group: i32) -> SysResult {
     use Ordering::Relaxed;
-    let Ok(group) = u32::try_from(group) else { return Err(Errno::EINVAL.into()) };
+    let Ok(group) = u32::try_from(if group == 0 { pid } else { group }) else {
+        return Err(Errno::EINVAL.into());
+    };
     let me = &current().process;
     let target = find(pid)?;
     if target.pid != me.pid {

@@ -181,10 +181,11 @@ pub fn kcmp(pid_a: i32, pid_b: i32, kind: i32, index_a: usize, index_b: usize) -
 
 /// unshare(2): what belongs to the process alone already needs nothing; namespaces don't exist here.
 pub fn unshare(flags: u64) -> SysResult {
-    use crate::task::clone::CloneFlags as F;
+    use crate::task::clone::{CloneFlags as F, check_namespaces};
     let flags = F::from_bits_retain(flags);
     let alone = F::THREAD | F::SIGHAND | F::VM;
-    let known = alone | F::FS | F::FILES | F::SYSVSEM;
+    let spaces = F::NEWNS | F::NEWCGROUP | F::NEWUTS | F::NEWIPC | F::NEWUSER | F::NEWPID | F::NEWNET;
+    let known = alone | F::FS | F::FILES | F::SYSVSEM | spaces;
     let me = &current().process;
     let has_threads = me.threads.lock().len() > 1;
     // Threads always share their directories and descriptors.
@@ -195,6 +196,7 @@ pub fn unshare(flags: u64) -> SysResult {
     {
         return Err(Errno::EINVAL.into());
     }
+    check_namespaces(flags)?;
     if flags.contains(F::SYSVSEM) {
         crate::ipc::process_exit(me);
     }

@@ -98,14 +98,13 @@ pub fn setpriority(which: i32, who: i32, value: i32) -> SysResult {
     let value = value.clamp(-20, 19);
     let mut result = Err(Errno::ESRCH);
     for_each(priority_kind(which)?, who, &mut |thread| {
-        let nice = &thread.priorities.nice;
         let me = current().process.cred.lock().uid;
         if !is_same_owner(&thread.process) && thread.process.cred.lock().euid != me && !may_schedule() {
             result = Err(Errno::EPERM);
-        } else if value < nice.load(Ordering::Relaxed) && !may_be_nice(thread, value) {
+        } else if value < thread.priorities.nice() && !may_be_nice(thread, value) {
             result = Err(Errno::EACCES);
         } else {
-            nice.store(value, Ordering::Relaxed);
+            thread.priorities.set_nice(value);
             if result == Err(Errno::ESRCH) {
                 result = Ok(0);
             }
@@ -174,10 +173,13 @@ fn apply(thread: &Thread, wish: &Wish) -> SysResult {
         priorities.set_policy(Policy { reset_on_fork, ..old });
         return Ok(0);
     }
+    let before = thread.rank();
     if !is_realtime(policy) {
-        priorities.nice.store(wish.nice, Ordering::Relaxed);
+        priorities.set_nice(wish.nice);
     }
     priorities.set_policy(Policy { policy, priority: wish.priority, reset_on_fork });
+    sched::begin_turn(thread);
+    sched::priority_changed(thread, before);
     Ok(0)
 }
 
@@ -325,11 +327,9 @@ pub fn sched_get_priority_min(policy: i32) -> SysResult {
 }
 
 pub fn sched_rr_get_interval(tid: i32, out: UserPtr<Timespec>) -> SysResult {
-    /// RR_TIMESLICE.
-    const ROUND_ROBIN_NS: u64 = 100_000_000;
     let ns = match policy_of(tid)?.policy {
         SchedPolicy::FIFO => 0,
-        SchedPolicy::RR => ROUND_ROBIN_NS,
+        SchedPolicy::RR => sched::ROUND_ROBIN_NS,
         _ => sched::SLICE_NS,
     };
     out.write(&Timespec::from_ns(ns))?;

@@ -7,7 +7,7 @@ use super::{
     attr, dir, epoll, fcntl, file, futex, identity, ioctl, limits, membarrier, memory, message, mlock, mount,
     pipe, poll, process, random, sched, signal, socket, stat, time, timers, xattr,
 };
-use super::{inotify, mqueue, pidfd, process_vm, sysv};
+use super::{inotify, mqueue, pidfd, power, process_vm, sysv};
 use crate::mm::UserPtr;
 use abi::OpenFlags;
 
@@ -274,9 +274,9 @@ syscalls! {
     138 => fstatfs(fd: Fd, buf: UserPtr<abi::Statfs>) = stat::fstatfs, Full;
     140 => getpriority(which: i32, who: i32) = sched::getpriority, Full;
     141 => setpriority(which: i32, who: i32, prio: i32) = sched::setpriority, Full;
-    142 => sched_setparam(pid: i32, param: UserPtr<i32>) = sched::sched_setparam, Partial("priorities are kept, not acted on");
+    142 => sched_setparam(pid: i32, param: UserPtr<i32>) = sched::sched_setparam, Full;
     143 => sched_getparam(pid: i32, param: UserPtr<u32>) = sched::sched_getparam, Full;
-    144 => sched_setscheduler(pid: i32, policy: i32, param: UserPtr<i32>) = sched::sched_setscheduler, Partial("policies are kept, not acted on; no deadlines");
+    144 => sched_setscheduler(pid: i32, policy: i32, param: UserPtr<i32>) = sched::sched_setscheduler, Partial("no deadlines");
     145 => sched_getscheduler(pid: i32) = sched::sched_getscheduler, Full;
     146 => sched_get_priority_max(policy: i32) = sched::sched_get_priority_max, Full;
     147 => sched_get_priority_min(policy: i32) = sched::sched_get_priority_min, Full;
@@ -297,6 +297,7 @@ syscalls! {
     166 => umount2(target: Path, flags: u32) = mount::umount2, Full;
     167 => swapon(path: Path, flags: u32) = mount::swapon, Full;
     168 => swapoff(path: Path) = mount::swapoff, Full;
+    169 => reboot(magic1: u32, magic2: u32, cmd: u32) = power::reboot, Full;
     170 => sethostname(name: UserPtr<u8>, len: usize) = identity::sethostname, Full;
     171 => setdomainname(name: UserPtr<u8>, len: usize) = identity::setdomainname, Full;
     186 => gettid() = identity::gettid, Full;
@@ -315,7 +316,7 @@ syscalls! {
     199 => fremovexattr(fd: Fd, name: UserPtr<u8>) = xattr::fgetxattr, Partial("no attributes are stored");
     200 => tkill(tid: i32, sig: i32) = signal::tkill, Full;
     201 => time(tloc: UserPtr<i64>) = time::time, Full;
-    202 => futex(uaddr: UserPtr<u32>, op: u32, val: u32, timeout: usize, uaddr2: UserPtr<u32>, val3: u32) = futex::futex, Partial("inherited priorities are not acted on");
+    202 => futex(uaddr: UserPtr<u32>, op: u32, val: u32, timeout: usize, uaddr2: UserPtr<u32>, val3: u32) = futex::futex, Full;
     203 => sched_setaffinity(pid: i32, len: usize, mask: UserPtr<u8>) = sched::sched_setaffinity, Full;
     204 => sched_getaffinity(pid: i32, len: usize, mask: UserPtr<u8>) = sched::sched_getaffinity, Full;
     213 => epoll_create(size: i32) = epoll::epoll_create, Full;
@@ -400,7 +401,7 @@ syscalls! {
     310 => process_vm_readv(pid: i32, local: UserPtr<abi::IoVec>, liovcnt: usize, remote: UserPtr<abi::IoVec>, riovcnt: usize, flags: usize) = process_vm::process_vm_readv, Full;
     311 => process_vm_writev(pid: i32, local: UserPtr<abi::IoVec>, liovcnt: usize, remote: UserPtr<abi::IoVec>, riovcnt: usize, flags: usize) = process_vm::process_vm_writev, Full;
     312 => kcmp(pid1: i32, pid2: i32, kind: i32, idx1: usize, idx2: usize) = process_vm::kcmp, Partial("no KCMP_EPOLL_TFD");
-    314 => sched_setattr(pid: i32, attr: UserPtr<u8>, flags: u32) = sched::sched_setattr, Partial("policies are kept, not acted on; no deadlines, no utilisation clamps");
+    314 => sched_setattr(pid: i32, attr: UserPtr<u8>, flags: u32) = sched::sched_setattr, Partial("no deadlines, no utilisation clamps");
     315 => sched_getattr(pid: i32, attr: UserPtr<u8>, size: u32, flags: u32) = sched::sched_getattr, Full;
     316 => renameat2(olddirfd: Fd, oldpath: Path, newdirfd: Fd, newpath: Path, flags: u32) = dir::renameat2, Partial("no whiteouts");
     318 => getrandom(buf: UserPtr<u8>, len: usize, flags: u32) = random::getrandom, Full;

@@ -66,6 +66,23 @@ fn thread_limit() -> usize {
     (frame::usage().total / 32).clamp(64, 32_000)
 }
 
+/// Nobody makes namespaces here: EPERM for those who couldn't anyway, else EINVAL.
+pub fn check_namespaces(flags: CloneFlags) -> Result<(), Errno> {
+    let privileged = CloneFlags::NEWNS
+        | CloneFlags::NEWCGROUP
+        | CloneFlags::NEWUTS
+        | CloneFlags::NEWIPC
+        | CloneFlags::NEWPID
+        | CloneFlags::NEWNET;
+    if flags.contains(CloneFlags::NEWUSER) {
+        Err(Errno::EINVAL)
+    } else if flags.intersects(privileged) {
+        Err(if process::has_capability(cap::SYS_ADMIN) { Errno::EINVAL } else { Errno::EPERM })
+    } else {
+        Ok(())
+    }
+}
+
 fn check(request: &Request) -> Result<(), Errno> {
     let flags = request.flags;
     let needs = |a: CloneFlags, b: CloneFlags| flags.contains(a) && !flags.contains(b);
@@ -77,17 +94,8 @@ fn check(request: &Request) -> Result<(), Errno> {
     {
         return Err(Errno::EINVAL);
     }
-    // Sharing handlers without being a thread is what only LinuxThreads did; namespaces don't exist here.
-    let namespaces = CloneFlags::NEWNS
-        | CloneFlags::NEWCGROUP
-        | CloneFlags::NEWUTS
-        | CloneFlags::NEWIPC
-        | CloneFlags::NEWUSER
-        | CloneFlags::NEWPID
-        | CloneFlags::NEWNET;
-    if flags.intersects(namespaces) {
-        return Err(Errno::EINVAL);
-    }
+    // Sharing handlers without being a thread is what only LinuxThreads did.
+    check_namespaces(flags)?;
     if flags.contains(CloneFlags::SETTLS) && request.tls >= USER_TOP {
         return Err(Errno::EPERM);
     }
@@ -227,6 +235,7 @@ fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Arc<Pro
     child.dumpable.store(old.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
     child.no_new_privs.store(old.no_new_privs.load(Ordering::Relaxed), Ordering::Relaxed);
     child.personality.store(old.personality.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.no_huge_pages.store(old.no_huge_pages.load(Ordering::Relaxed), Ordering::Relaxed);
     let slack_ns = old.timer_slack_ns.load(Ordering::Relaxed);
     child.timer_slack_ns.store(slack_ns, Ordering::Relaxed);
     child.timer_slack_default_ns.store(slack_ns, Ordering::Relaxed);

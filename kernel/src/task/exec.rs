@@ -70,7 +70,7 @@ impl From<FaultError> for Errno {
 pub struct Arguments {
     pub argv: Vec<Vec<u8>>,
     pub env: Vec<Vec<u8>>,
-    /// As the caller named it (AT_EXECFN).
+    /// As the caller named it (AT_EXECFN, `comm`), also if that is a script.
     pub filename: Vec<u8>,
 }
 
@@ -145,6 +145,8 @@ fn load(exe: ExeFile, arguments: Arguments, process: &Process) -> Result<Image, 
 /// Follows `#!` lines to a program, and that to its interpreter.
 fn find(mut exe: ExeFile, mut arguments: Arguments) -> Result<Plan, Failure> {
     let mut depth = 0;
+    // What the next interpreter is given to read: the script, then the interpreter that is a script itself.
+    let mut script_path = None;
     let elf = loop {
         let object = exe.object();
         let mut head = [0u8; script::HEAD_SIZE];
@@ -160,7 +162,11 @@ fn find(mut exe: ExeFile, mut arguments: Arguments) -> Result<Plan, Failure> {
                 // interpreter [argument] script-path args…
                 let mut argv = alloc::vec![found.interpreter.to_vec()];
                 argv.extend(found.argument.map(<[u8]>::to_vec));
-                argv.push(core::mem::replace(&mut arguments.filename, found.interpreter.to_vec()));
+                argv.push(
+                    script_path
+                        .replace(found.interpreter.to_vec())
+                        .unwrap_or_else(|| arguments.filename.clone()),
+                );
                 argv.extend(arguments.argv.into_iter().skip(1));
                 arguments.argv = argv;
                 exe = fs::open_executable(Fd::CWD, found.interpreter, 0)?;
@@ -270,6 +276,7 @@ fn build(plan: Plan, process: &Process) -> Result<Image, Errno> {
     space.with(|inner| {
         inner.args = initial.args.0 as usize..initial.args.1 as usize;
         inner.env = initial.env.0 as usize..initial.env.1 as usize;
+        inner.auxv = initial.auxv.0 as usize..initial.auxv.1 as usize;
     });
     Ok(Image { space, entry, stack: initial.rsp as usize, exe, filename: arguments.filename, cred, secure })
 }
@@ -345,9 +352,18 @@ pub fn execute(dir: Fd, path: &[u8], at_flags: u32, arguments: Arguments) -> Sys
         }
     };
 
+    // The new program's only thread has the process's number: if that isn't the caller's, another thread takes over.
+    let frame = TrapFrame::start(crate::mode(), image.entry as u64, image.stack as u64);
+    let leader = if thread.tid == process.pid {
+        None
+    } else {
+        let state = fpu::State::initial().ok_or(Errno::ENOMEM)?;
+        Some(Thread::new(process.pid, process.clone(), frame, state).ok_or(Errno::ENOMEM)?)
+    };
+
     // From here on nothing fails: the other threads end, and the process becomes the new program.
     if !exit::become_single_threaded() {
-        drop(image);
+        drop((image, leader));
         exit::exit_thread(0);
     }
     process.files_unshare_for_exec();
@@ -367,18 +383,16 @@ pub fn execute(dir: Fd, path: &[u8], at_flags: u32, arguments: Arguments) -> Sys
     thread.rseq.set(Registration::default());
     exit::leave_address_space(Some(image.space));
     exit::release_parent(process);
-    let frame = TrapFrame::start(crate::mode(), image.entry as u64, image.stack as u64);
-    if thread.tid == process.pid {
+    let Some(leader) = leader else {
         cpu::set_fs_base(0);
         cpu::set_user_gs_base(0);
         fpu::reset();
         *thread.frame() = frame;
         thread.add_work(work::FULL_RETURN);
         return Ok(0);
-    }
-    // The new program's only thread has the process's number: another thread takes over, and this one goes without a trace.
-    let state = fpu::State::initial().ok_or(Errno::ENOMEM)?;
-    let leader = Thread::new(process.pid, process.clone(), frame, state).ok_or(Errno::ENOMEM)?;
+    };
+    // The caller goes without a trace.
+    leader.adopt_address_space();
     leader.priorities.inherit(&thread.priorities);
     leader.affinity.store(thread.affinity.load(Ordering::Relaxed), Ordering::Relaxed);
     signal::inherit(thread, &leader, false);

@@ -159,8 +159,7 @@ pub(super) fn enqueue(waiter: &Waiter, address: UserPtr<u32>, expected: u32) -> 
     WAITERS.fetch_add(1, Ordering::SeqCst);
     match address.load() {
         Ok(value) if value == expected => {
-            // SAFETY: the caller removes it.
-            unsafe { bucket.push_back(waiter) };
+            join(&bucket, waiter);
             Ok(())
         }
         other => {
@@ -168,6 +167,26 @@ pub(super) fn enqueue(waiter: &Waiter, address: UserPtr<u32>, expected: u32) -> 
             Err(other.err().unwrap_or(Errno::EAGAIN))
         }
     }
+}
+
+/// Puts a waiter into a bucket, which it is taken out of by itself if by nobody else. Real-time threads stand before those that are less urgent.
+#[inline(always)]
+fn join(bucket: &Bucket, waiter: &Waiter) {
+    if sched::REALTIME_USED.load(Ordering::Relaxed) {
+        join_urgently(bucket, waiter);
+    } else {
+        // SAFETY: whoever makes a waiter removes it before it goes away.
+        unsafe { bucket.push_back(waiter) };
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn join_urgently(bucket: &Bucket, waiter: &Waiter) {
+    let urgency = |waiter: &Waiter| waiter.value.thread.priorities.urgency();
+    let own = urgency(waiter);
+    // SAFETY: as in `join`.
+    unsafe { bucket.insert_before(waiter, bucket.iter().find(|other| urgency(other) < own)) };
 }
 
 #[inline(always)]
@@ -325,8 +344,7 @@ pub fn requeue(
             moved += 1;
             if !core::ptr::eq(first, second) {
                 first.remove(waiter);
-                // SAFETY: the waiter removes itself from wherever it finds itself then.
-                unsafe { second.push_back(waiter) };
+                join(second, waiter);
                 waiter.value.bucket.store(to.bucket(), Ordering::Release);
             }
         }

@@ -116,7 +116,10 @@ fn enter(
 fn pass_on(locks: &mut Locks<Key, Arc<Claim>>, owner: u32) {
     let mut next = Some(owner);
     while let Some(thread) = next.and_then(process::find_thread) {
-        thread.priorities.inherited.store(locks.inherited(thread.tid), Ordering::Relaxed);
+        let before = thread.rank();
+        if thread.priorities.set_inherited(locks.inherited(thread.tid)) {
+            sched::priority_changed(&thread, before);
+        }
         next = locks.set_urgency(thread.tid, thread.priorities.urgency());
     }
 }

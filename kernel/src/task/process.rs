@@ -143,6 +143,8 @@ pub struct Process {
     pub dumpable: AtomicU32,
     pub no_new_privs: AtomicBool,
     pub personality: AtomicU32,
+    /// PR_SET_THP_DISABLE, for programs that read it back.
+    pub no_huge_pages: AtomicBool,
     pub timer_slack_ns: AtomicU64,
     /// What PR_SET_TIMERSLACK goes back to: the parent's at the fork.
     pub timer_slack_default_ns: AtomicU64,
@@ -215,6 +217,7 @@ impl Process {
             dumpable: AtomicU32::new(1),
             no_new_privs: AtomicBool::new(false),
             personality: AtomicU32::new(0),
+            no_huge_pages: AtomicBool::new(false),
             timer_slack_ns: AtomicU64::new(50_000),
             timer_slack_default_ns: AtomicU64::new(50_000),
             oom_adjust: AtomicI32::new(0),

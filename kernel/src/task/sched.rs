@@ -8,12 +8,17 @@
 //! Locks: a run queue's is the last one taken; two of them are never held together.
 #![expect(unsafe_code, reason = "switches stacks and address spaces")]
 
+mod urgent;
+
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use smp::{After, Wake, fair, place};
 
-use super::thread::{Thread, work};
+pub use urgent::{REALTIME_USED, ROUND_ROBIN_NS, begin_turn, priority_changed};
+use urgent::{choose_urgently, keeps_turn, steal_urgent, yield_to_equals};
+
+use super::thread::{FIRST_FAIR_RANK, Thread, work};
 use crate::arch::per_cpu;
 use crate::arch::x86_64::cpu::PerCpu;
 use crate::arch::x86_64::{apic, cpu, paging, switch, tsc};
@@ -60,7 +65,12 @@ impl RunQueue {
     /// Enters a thread behind those that come before it or are its equals.
     #[inline]
     fn insert(&mut self, thread: &'static Thread) {
-        let rank = thread.rank();
+        self.insert_behind(thread, thread.rank());
+    }
+
+    /// Enters a thread behind those up to a rank.
+    #[inline(always)]
+    fn insert_behind(&mut self, thread: &'static Thread, rank: u64) {
         match self.last() {
             Some(last) if last.rank() > rank => self.insert_before_last(thread, rank),
             _ => self.append(thread),
@@ -106,14 +116,14 @@ impl RunQueue {
         Some(first)
     }
 
-    /// Takes the first thread that may run on one of these CPUs.
-    fn take(&mut self, cpus: u64) -> Option<&'static Thread> {
+    /// Takes the first thread that is wanted.
+    fn take(&mut self, is_wanted: &dyn Fn(&Thread) -> bool) -> Option<&'static Thread> {
         let mut before: Option<&Thread> = None;
         let mut at = self.first;
         // SAFETY: nobody on the queue is dead.
         while let Some(thread) = unsafe { at.as_ref() } {
             let next = thread.queued_behind.get();
-            if thread.affinity.load(Ordering::Relaxed) & cpus == 0 {
+            if !is_wanted(thread) {
                 before = Some(thread);
                 at = next;
                 continue;
@@ -172,7 +182,7 @@ fn charge_until(cpu: &PerCpu, thread: &Thread, now: u64) {
     let used = now.wrapping_sub(cpu.charged_at.replace(now));
     if !thread.is_idle() {
         let time = thread.virtual_time.load(Ordering::Relaxed);
-        let time = time.wrapping_add(fair::virtual_ticks(used, thread.priorities.nice()));
+        let time = time.wrapping_add(fair::virtual_ticks(used, thread.priorities.weight()));
         thread.virtual_time.store(time, Ordering::Relaxed);
         // Who comes to a thread that was alone doesn't get the time that it spent alone.
         if cpu.waiting.load(Ordering::Relaxed) == 0 {
@@ -216,6 +226,10 @@ fn enqueue_on(cpu: &'static PerCpu, thread: &'static Thread) {
         return enqueue_here(me, thread);
     }
     let is_urgent = thread.priorities.is_realtime();
+    if is_urgent {
+        // For who chooses a CPU before this one has switched.
+        cpu.running_urgency.fetch_max(!thread.rank(), Ordering::Relaxed);
+    }
     let waiting = insert(cpu, thread);
     // Either this sees the bit of a CPU that is about to halt, or that CPU sees what is on its queue.
     fence(Ordering::SeqCst);
@@ -269,13 +283,17 @@ fn choose(thread: &Thread, hands_over: bool) -> &'static PerCpu {
     if cpu::is_single() {
         return me;
     }
+    let is_urgent = thread.priorities.is_realtime();
+    if is_urgent && let Some(cpu) = choose_urgently(thread) {
+        return cpu;
+    }
     let chosen = place::choose(&place::Situation {
         here: me.id.get() as usize,
         last: thread.cpu.load(Ordering::Relaxed) as usize,
         allowed: thread.affinity.load(Ordering::Relaxed),
         idle: IDLE.load(Ordering::SeqCst),
         present: cpu::online_mask(),
-        hands_over,
+        hands_over: hands_over && !is_urgent,
     });
     cpu::by_index(chosen).unwrap_or(me)
 }
@@ -361,6 +379,11 @@ fn pick(me: &'static PerCpu) -> Option<&'static Thread> {
 /// As `pick`, where there are several CPUs.
 #[inline(never)]
 fn pick_among(me: &'static PerCpu) -> Option<&'static Thread> {
+    if REALTIME_USED.load(Ordering::Relaxed)
+        && let Some(next) = steal_urgent(me)
+    {
+        return Some(next);
+    }
     while me.waiting.load(Ordering::Relaxed) != 0
         && let Some(next) = pop(me)
     {
@@ -384,10 +407,10 @@ fn pop(me: &PerCpu) -> Option<&'static Thread> {
     Some(first)
 }
 
-/// Takes the first thread on a CPU's queue that may run on one of these CPUs.
-fn take(cpu: &PerCpu, cpus: u64) -> Option<&'static Thread> {
+/// Takes the first thread on a CPU's queue that is wanted.
+fn take(cpu: &PerCpu, is_wanted: &dyn Fn(&Thread) -> bool) -> Option<&'static Thread> {
     let mut queue = cpu.queue.lock();
-    let taken = queue.take(cpus)?;
+    let taken = queue.take(is_wanted)?;
     cpu.waiting.store(cpu.waiting.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Release);
     Some(taken)
 }
@@ -396,10 +419,14 @@ fn take(cpu: &PerCpu, cpus: u64) -> Option<&'static Thread> {
 #[cold]
 #[inline(never)]
 fn steal(me: &'static PerCpu) -> Option<&'static Thread> {
+    steal_wanted(me, &|thread| thread.affinity.load(Ordering::Relaxed) & bit(me) != 0)
+}
+
+fn steal_wanted(me: &'static PerCpu, is_wanted: &dyn Fn(&Thread) -> bool) -> Option<&'static Thread> {
     for other in (0..cpu::online_count()).filter_map(cpu::by_index) {
         if !core::ptr::eq(other, me)
             && other.waiting.load(Ordering::SeqCst) != 0
-            && let Some(thread) = take(other, bit(me))
+            && let Some(thread) = take(other, is_wanted)
         {
             carry(thread, other, me);
             return Some(thread);
@@ -415,6 +442,9 @@ pub fn yield_now() {
         return;
     }
     let me = current();
+    if me.priorities.is_realtime() {
+        return yield_to_equals(cpu, me);
+    }
     let mut queue = cpu.queue.lock();
     // Behind everybody who waits now.
     let Some(last) = queue.last() else { return };
@@ -422,7 +452,7 @@ pub fn yield_now() {
     if me.virtual_time.load(Ordering::Relaxed) < last {
         me.virtual_time.store(last, Ordering::Relaxed);
     }
-    if cpu::is_single() && !me.priorities.is_realtime() {
+    if cpu::is_single() {
         // Nobody else would run it before its registers are saved.
         let Some(next) = queue.pop() else { return };
         queue.append(me);
@@ -438,8 +468,18 @@ pub fn yield_now() {
 
 /// The running thread's turn may be over, or it may no longer run on this CPU.
 pub fn reschedule() {
-    let cpu = per_cpu();
     let me = current();
+    if me.priorities.is_realtime() {
+        me.priorities.set_first(keeps_turn(me));
+        give_way(me);
+        me.priorities.set_first(false);
+    } else {
+        give_way(me);
+    }
+}
+
+fn give_way(me: &Thread) {
+    let cpu = per_cpu();
     charge(cpu, me);
     let may_stay = cpu::is_single() || me.affinity.load(Ordering::Relaxed) & bit(cpu) != 0;
     if may_stay {
@@ -560,6 +600,7 @@ fn switch_to(cpu: &'static PerCpu, next: &'static Thread, place: Place) {
             cpu.current.store(core::ptr::from_ref(next).cast_mut(), Ordering::Relaxed);
         } else {
             note_move(cpu, previous, next, now);
+            cpu.running_urgency.store(if next.is_idle() { 0 } else { !next.rank() }, Ordering::Relaxed);
             cpu.previous.set(previous);
             // Whoever nudges a thread changes its work and then looks at `current`; the thread looks at its work after this.
             cpu.current.store(core::ptr::from_ref(next).cast_mut(), Ordering::SeqCst);
@@ -622,7 +663,8 @@ fn settle(cpu: &'static PerCpu, previous: &'static Thread) {
         // SAFETY: the count that `enqueue` left to the thread; its stack is in nobody's use any more.
         After::Dead => drop(unsafe { Arc::from_raw(core::ptr::from_ref(previous)) }),
         After::Enqueue => {
-            if previous.affinity.load(Ordering::Relaxed) & bit(cpu) != 0 {
+            if previous.affinity.load(Ordering::Relaxed) & bit(cpu) != 0 && !previous.priorities.is_realtime()
+            {
                 if !cpu.slice_armed.get() {
                     begin_slice(cpu);
                 }
@@ -694,13 +736,12 @@ pub fn interrupted() {
         begin_slice(cpu);
     }
     let least = current().virtual_time.load(Ordering::Relaxed);
-    if current().rank() >= super::thread::FIRST_FAIR_RANK
-        && least.saturating_sub(CREDIT) > cpu.least.load(Ordering::Relaxed)
+    if current().rank() >= FIRST_FAIR_RANK && least.saturating_sub(CREDIT) > cpu.least.load(Ordering::Relaxed)
     {
         cpu.least.store(least.wrapping_sub(CREDIT), Ordering::Relaxed);
     }
     let next = cpu.queue.lock().first().map_or(u64::MAX, |next| next.rank());
-    if next.saturating_add(CREDIT) < current().rank() || next < super::thread::FIRST_FAIR_RANK {
+    if next.saturating_add(CREDIT) < current().rank() || next < FIRST_FAIR_RANK {
         current().add_work(work::RESCHEDULE);
     }
 }

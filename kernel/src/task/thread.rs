@@ -219,7 +219,7 @@ impl Thread {
     #[inline(always)]
     pub fn rank(&self) -> u64 {
         if self.priorities.is_realtime() {
-            u64::from(100u32.saturating_sub(self.priorities.policy().priority))
+            self.priorities.realtime_rank()
         } else {
             self.virtual_time.load(Ordering::Relaxed) | FIRST_FAIR_RANK
         }

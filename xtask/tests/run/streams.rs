@@ -144,6 +144,29 @@ fn a_directory_becomes_the_root() {
 }
 
 #[test]
+fn a_program_can_end_the_machine() {
+    for word in ["poweroff", "reboot", "halt"] {
+        let script = format!("echo before; sleep 100 & {word} -f; echo after");
+        let said = run(&["--timeout=60", "/bin/busybox", "--", "sh", "-c", &script]);
+        assert_eq!((&*said.text(), said.status), ("before\n", 0), "{word}: {}", said.stderr);
+    }
+}
+
+#[test]
+fn what_the_machine_lets_its_programs_set() {
+    const SCRIPT: &str = r#"
+        cat /proc/mounts | grep ' /dev/shm '
+        echo x > /dev/shm/x; cat /dev/shm/x; [ $(stat -c %d /dev/shm) = $(stat -c %d /dev) ] || echo apart
+        cd /proc/sys; echo example.org > kernel/domainname; cat kernel/domainname
+        echo 40 > vm/max_map_count; cat vm/max_map_count; /bin/busybox true && echo enough
+        echo 3 > vm/max_map_count; (exec /bin/busybox true) 2> /dev/null || echo too few"#;
+    let said = run(&["/bin/busybox", "--", "sh", "-c", SCRIPT]);
+    let expected =
+        "tmpfs /dev/shm tmpfs rw,nosuid,nodev,relatime 0 0\nx\napart\nexample.org\n40\nenough\ntoo few\n";
+    assert_eq!(said.text(), expected, "{}", said.stderr);
+}
+
+#[test]
 fn programs_of_the_root_go_by_their_paths_there() {
     let root = scratch("root-paths");
     let root_option = root.to_str().unwrap();

@@ -70,6 +70,8 @@ pub struct PerCpu {
     /// Threads in `queue`, and the virtual time below which none of them should be.
     pub waiting: AtomicUsize,
     pub least: AtomicU64,
+    /// With several CPUs: the complement of the rank of the thread that runs, or is about to; 0 when there is none.
+    pub running_urgency: AtomicU64,
     pub queue: SpinLock<RunQueue>,
     pub timers: SpinLock<Timers>,
 }
@@ -102,6 +104,7 @@ impl PerCpu {
             samples: Cell::new(false),
             waiting: AtomicUsize::new(0),
             least: AtomicU64::new(0),
+            running_urgency: AtomicU64::new(0),
             queue: SpinLock::new(RunQueue::new()),
             timers: SpinLock::new(Timers::new()),
         }

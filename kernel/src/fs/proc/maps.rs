@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use abi::Errno;
 
 use super::Text;
-use super::text::put;
+use super::text::{PIECE, Place, put};
 use crate::fs::inode::Device;
 use crate::mm::regions::{Backing, Region, RegionFlags};
-use crate::mm::{AddressSpace, PAGE_SIZE};
+use crate::mm::{AddressSpace, PAGE_SIZE, USER_TOP};
 use crate::task::Process;
 
 /// How much is told of each region.
@@ -22,11 +22,12 @@ pub enum Detail {
     Sum,
 }
 
-fn regions(space: &AddressSpace) -> Result<Vec<Region>, Errno> {
+/// Regions from an address on, up to so many.
+fn regions(space: &AddressSpace, from: usize, limit: usize) -> Result<Vec<Region>, Errno> {
     space.with(|inner| {
         let mut regions = Vec::new();
-        regions.try_reserve_exact(inner.regions.count()).map_err(|_| Errno::ENOMEM)?;
-        regions.extend(inner.regions.iter().cloned());
+        regions.try_reserve_exact(inner.regions.count().min(limit)).map_err(|_| Errno::ENOMEM)?;
+        regions.extend(inner.regions.overlapping(from..USER_TOP).take(limit).cloned());
         Ok(regions)
     })
 }
@@ -112,20 +113,29 @@ fn locked_pages(space: &AddressSpace, region: &Region) -> usize {
 pub fn write(process: &Process, text: &mut Text, detail: Detail) -> Result<(), Errno> {
     let Some(space) = process.space() else { return Ok(()) };
     let heap = space.with(|inner| inner.layout.brk_start..inner.brk);
-    let regions = regions(&space)?;
     if detail == Detail::Sum {
+        let regions = regions(&space, 0, usize::MAX)?;
         let (first, last) = (regions.first().map_or(0, |r| r.start), regions.last().map_or(0, |r| r.end));
         put!(text, "{first:08x}-{last:08x} ---p 00000000 00:00 0 {:30}[rollup]\n", "");
         let locked = regions.iter().map(|region| locked_pages(&space, region)).sum();
         write_details(space.resident().0, locked, 0, text);
         return Ok(());
     }
-    for region in &regions {
+    /// No line is shorter.
+    const LINE: usize = 40;
+    let from = if let Place::At(address) = text.1 { address } else { 0 };
+    for region in &regions(&space, from, PIECE / LINE)? {
+        let whole = text.0.len();
         write_line(region, heap.clone(), text);
         if detail == Detail::Everything {
             let locked = locked_pages(&space, region);
             write_details(space.resident_in(&region.range()), locked, region.len(), text);
         }
+        if whole > 0 && text.0.len() > PIECE {
+            text.0.truncate(whole);
+            break;
+        }
+        text.1 = Place::At(region.end);
     }
     Ok(())
 }

@@ -54,6 +54,12 @@ const fn shared(name: &'static str, mode: u32, what: What) -> Entry {
 
 /// Everything that there is in the directory.
 pub static ENTRIES: &[Entry] = &[
+    text("auxv", 0o400, |process, _, text| {
+        let Some(space) = process.space() else { return Ok(()) };
+        let auxv = space.with(|inner| inner.auxv.clone());
+        text.bytes(&memory_of(process, auxv));
+        Ok(())
+    }),
     text("cgroup", 0o444, |_, _, text| {
         put!(text, "0::/\n");
         Ok(())
@@ -287,6 +293,7 @@ enum MountFormat {
 
 fn write_mounts(process: &Process, text: &mut Text, format: MountFormat) -> Result<(), Errno> {
     let root = process.fs.lock().root.clone();
+    crate::fs::complete_mounts();
     for mount in mount::all() {
         let at = mount.root_path().print(&root);
         if at.starts_with(b"(") {

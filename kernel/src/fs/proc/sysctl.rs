@@ -90,6 +90,15 @@ const fn padded(text: &str) -> [u8; 32] {
     out
 }
 
+/// What was written as a name of the machine: 64 bytes count.
+fn machine_name(bytes: &[u8]) -> [u8; 65] {
+    let mut name = [0; 65];
+    for (to, from) in name.iter_mut().take(64).zip(bytes.trim_ascii()) {
+        *to = *from;
+    }
+    name
+}
+
 pub(super) static ENTRIES: &[Entry] = &[
     Entry::directory("fs", FS),
     Entry::directory("kernel", KERNEL),
@@ -129,14 +138,12 @@ static KERNEL: &[Entry] = &[
     constant!("cap_last_cap", 40),
     kept!("core_uses_pid", "0"),
     constant!("core_pattern", "core"),
-    Entry::text("domainname", system::domain_name),
+    Entry::setting("domainname", system::domain_name, |bytes| {
+        config::set_domainname(machine_name(bytes));
+        Ok(())
+    }),
     Entry::setting("hostname", system::host_name, |bytes| {
-        let bytes = bytes.trim_ascii();
-        let mut name = [0; 65];
-        name.get_mut(..bytes.len().min(64))
-            .ok_or(Errno::EINVAL)?
-            .copy_from_slice(bytes.get(..64).unwrap_or(bytes));
-        config::set_hostname(name);
+        config::set_hostname(machine_name(bytes));
         Ok(())
     }),
     numbers!("msgmax", core::slice::from_ref(&limit::MSGMAX)),
@@ -228,7 +235,7 @@ static NET_IPV4: &[Entry] = &[
 ];
 
 static VM: &[Entry] = &[
-    constant!("max_map_count", regions::MAX_REGIONS),
+    numbers!("max_map_count", core::slice::from_ref(&regions::MAX_REGIONS)),
     kept!("mmap_min_addr", "65536"),
     kept!("nr_hugepages", "0"),
     Entry::setting(

@@ -16,7 +16,19 @@ use crate::syscall::SysResult;
 
 /// Text under construction: bytes, since names needn't be UTF-8.
 #[derive(Default)]
-pub struct Text(pub Vec<u8>);
+pub struct Text(pub Vec<u8>, pub Place);
+
+/// Where a piece of a long text starts, and, when it has been written, where the next one does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    #[default]
+    Start,
+    At(usize),
+    End,
+}
+
+/// What a read of a long text gives at most, as long as that is one record (seq_file).
+pub const PIECE: usize = 4096;
 
 impl fmt::Write for Text {
     fn write_str(&mut self, s: &str) -> fmt::Result {
@@ -55,27 +67,48 @@ pub(crate) use put;
 /// An open file of that sort.
 pub struct TextFile {
     node: Node,
-    /// The text as it was when last read from the start.
-    text: SpinLock<Option<Arc<[u8]>>>,
+    piece: SpinLock<Piece>,
+}
+
+/// The part of the text that was read last, as it was then.
+#[derive(Clone)]
+struct Piece {
+    text: Arc<[u8]>,
+    /// Its offset in the file.
+    start: u64,
+    /// What follows it.
+    next: Place,
 }
 
 impl TextFile {
     pub fn open(node: Node, path: Path, flags: OpenFlags) -> Arc<OpenFile> {
         let mode = Mode::from_flags(flags) | Mode::SEEK | Mode::OFFSET;
-        Arc::new(OpenFile::new(path, flags, mode, Self { node, text: SpinLock::new(None) }))
+        Arc::new(OpenFile::new(path, flags, mode, Self { node, piece: SpinLock::new(Piece::none()) }))
     }
 
-    fn text(&self, at: u64) -> Result<Arc<[u8]>, Errno> {
-        if at > 0
-            && let Some(text) = &*self.text.lock()
-        {
-            return Ok(text.clone());
+    /// What there is at an offset. A text is written anew when it is read from its start.
+    fn piece(&self, at: u64) -> Result<Piece, Errno> {
+        let mut piece = self.piece.lock().clone();
+        if at == 0 || at < piece.start {
+            piece = Piece::none();
         }
-        let mut text = Text::default();
-        self.node.write_text(&mut text)?;
-        let text: Arc<[u8]> = text.0.into();
-        *self.text.lock() = Some(text.clone());
-        Ok(text)
+        loop {
+            let end = piece.start + piece.text.len() as u64;
+            if at < end || piece.next == Place::End {
+                return Ok(piece);
+            }
+            let mut text = Text(Vec::new(), piece.next);
+            self.node.write_text(&mut text)?;
+            let next = if text.1 == piece.next { Place::End } else { text.1 };
+            piece = Piece { text: text.0.into(), start: end, next };
+            *self.piece.lock() = piece.clone();
+        }
+    }
+}
+
+impl Piece {
+    fn none() -> Self {
+        Self { text: Arc::new([]), start: 0, next: Place::Start }
     }
 }
 
@@ -85,8 +118,9 @@ impl FileOps for TextFile {
     }
 
     fn read(&self, _: &OpenFile, at: &mut u64, dst: &mut Sink<'_>) -> SysResult {
-        let text = self.text(*at)?;
-        let rest = usize::try_from(*at).ok().and_then(|at| text.get(at..)).unwrap_or_default();
+        let piece = self.piece(*at)?;
+        let at_byte = usize::try_from(at.saturating_sub(piece.start)).unwrap_or(usize::MAX);
+        let rest = piece.text.get(at_byte..).unwrap_or_default();
         if rest.is_empty() {
             return Ok(0);
         }

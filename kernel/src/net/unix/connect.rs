@@ -139,6 +139,8 @@ impl Endpoint {
                 inner.credentials = Some(own);
                 server.set_state(State::Connected);
             }
+            // Before somebody can accept it, and close it.
+            names::register(&server);
             let entered = {
                 let mut inner = listener.inner.lock();
                 let is_possible = !inner.is_dead && !refused() && inner.pending.len() <= inner.backlog;
@@ -154,7 +156,6 @@ impl Endpoint {
                 inner.credentials = credentials;
                 self.set_state(State::Connected);
                 drop(inner);
-                names::register(&server);
                 listener.readable.notify_of(INPUT);
                 return Ok(());
             }
@@ -163,6 +164,7 @@ impl Endpoint {
             let none = inner.peer.take();
             drop(inner);
             drop(none);
+            names::forget(&server);
         }
     }
 
