@@ -48,7 +48,7 @@ impl<T: ?Sized> SpinLock<T> {
     /// Whether somebody has it.
     #[inline]
     pub fn is_held(&self) -> bool {
-        self.held.load(Ordering::Acquire)
+        self.held.load(Ordering::Acquire) != 0
     }
 
     /// Where the value is, for those who know by other means that nobody changes it meanwhile.
