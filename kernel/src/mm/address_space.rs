@@ -385,7 +385,7 @@ impl AddressSpace {
         // Locks aren't inherited.
         const LOCKS: RegionFlags = RegionFlags::LOCKED.union(RegionFlags::ON_FAULT);
         if regions.iter().any(|region| region.flags.intersects(LOCKS)) {
-            regions.change(0..USER_TOP, |region| {
+            regions.change(0..USER_TOP, &mut |region| {
                 region.flags.remove(LOCKS);
                 Ok(())
             })?;

@@ -462,7 +462,7 @@ impl Regions {
     pub fn change(
         &mut self,
         range: Range<usize>,
-        mut change: impl FnMut(&mut Region) -> Result<(), Errno>,
+        change: &mut dyn FnMut(&mut Region) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
         self.split_at(range.start)?;
         self.split_at(range.end)?;
@@ -470,7 +470,7 @@ impl Regions {
         let last = self.list.partition_point(|region| region.start < range.end);
         let mut result = Ok(());
         for index in first..last {
-            result = self.list.get_mut(index).map_or(Ok(()), &mut change);
+            result = self.list.get_mut(index).map_or(Ok(()), &mut *change);
             if result.is_err() {
                 break;
             }

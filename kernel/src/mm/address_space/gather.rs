@@ -203,7 +203,7 @@ impl AddressSpace {
     pub(super) fn change_entries(
         &self,
         range: Range<usize>,
-        mut change: impl FnMut(usize, Entry) -> Entry,
+        change: &mut dyn FnMut(usize, Entry) -> Entry,
     ) -> Result<(), OutOfMemory> {
         let mut gather = Gather::new();
         let taken = gather.of(&self.table);

@@ -10,41 +10,6 @@ use crate::mm::frame::Frame;
 use crate::mm::{PAGE_SIZE, USER_TOP, page_floor};
 
 impl AddressSpace {
-    /// Does something with the frame of a page, brought in first, while nobody can take it away.
-    fn with_frame<T>(
-        &self,
-        address: usize,
-        access: Access,
-        act: impl FnOnce(&Frame) -> T,
-    ) -> Result<T, FaultError> {
-        loop {
-            self.fault(address, access)?;
-            let _inner = self.inner.write();
-            let entry = self.table.get(page_floor(address));
-            // Taken away again by another thread: try once more.
-            if !entry.contains(Entry::PRESENT) || access == Access::Write && !entry.contains(Entry::WRITABLE)
-            {
-                continue;
-            }
-            // SAFETY: the entry's reference stays with the entry, which stays while the lock is held.
-            let frame = ManuallyDrop::new(unsafe { Frame::from_raw(entry.address()) });
-            return Ok(act(&frame));
-        }
-    }
-
-    /// Writes bytes into a program that isn't running yet (exec), whatever its rights.
-    pub fn write_initial(&self, address: usize, bytes: &[u8]) -> Result<(), FaultError> {
-        let mut done = 0;
-        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-            let at = address + done;
-            let len = (PAGE_SIZE - at % PAGE_SIZE).min(rest.len());
-            let piece = rest.get(..len).unwrap_or_default();
-            self.with_frame(at, Access::Write, |frame| frame.write(at % PAGE_SIZE, piece))?;
-            done += len;
-        }
-        Ok(())
-    }
-
     /// Runs `act` on pieces of `[address, address + len)`, page by page, each brought in first if the program itself may access it so:
     /// for what comes from outside (/proc/PID/cmdline, process_vm_readv). `act` gets a frame, the offset and length in it, and how much
     /// was done; it runs under a lock. An error ends it there: `done` says how much was done before.
@@ -54,24 +19,42 @@ impl AddressSpace {
         len: usize,
         access: Access,
         done: &mut usize,
-        mut act: impl FnMut(&Frame, usize, usize, usize),
+        act: &mut dyn FnMut(&Frame, usize, usize, usize),
     ) -> Result<(), FaultError> {
         *done = 0;
         while *done < len {
             let at = address.checked_add(*done).filter(|&at| at < USER_TOP).ok_or(FaultError::NotMapped)?;
             let piece = (PAGE_SIZE - at % PAGE_SIZE).min(len - *done);
-            self.with_frame(at, access, |frame| act(frame, at % PAGE_SIZE, piece, *done))?;
+            self.fault(at, access)?;
+            let _inner = self.inner.write();
+            let entry = self.table.get(page_floor(at));
+            // Taken away again by another thread: try once more.
+            if !entry.contains(Entry::PRESENT) || access == Access::Write && !entry.contains(Entry::WRITABLE)
+            {
+                continue;
+            }
+            // SAFETY: the entry's reference stays with the entry, which stays while the lock is held.
+            let frame = ManuallyDrop::new(unsafe { Frame::from_raw(entry.address()) });
+            act(&frame, at % PAGE_SIZE, piece, *done);
             *done += piece;
         }
         Ok(())
     }
 
+    /// Writes bytes into a program that isn't running yet (exec).
+    pub fn write_initial(&self, address: usize, bytes: &[u8]) -> Result<(), FaultError> {
+        self.for_pages(address, bytes.len(), Access::Write, &mut 0, &mut |frame, within, len, at| {
+            frame.write(within, bytes.get(at..at + len).unwrap_or_default());
+        })
+    }
+
     /// Reads a program's memory from outside, as far as it may be read. Returns how much that was if there was a fault.
     pub fn read(&self, address: usize, dst: &mut [u8]) -> Result<(), usize> {
         let mut done = 0;
-        let result = self.for_pages(address, dst.len(), Access::Read, &mut done, |frame, within, len, at| {
-            frame.read(within, dst.get_mut(at..at + len).unwrap_or_default());
-        });
+        let result =
+            self.for_pages(address, dst.len(), Access::Read, &mut done, &mut |frame, within, len, at| {
+                frame.read(within, dst.get_mut(at..at + len).unwrap_or_default());
+            });
         result.map_err(|_| done)
     }
 
@@ -79,7 +62,7 @@ impl AddressSpace {
     pub fn write(&self, address: usize, src: &[u8]) -> Result<(), usize> {
         let mut done = 0;
         let result =
-            self.for_pages(address, src.len(), Access::Write, &mut done, |frame, within, len, at| {
+            self.for_pages(address, src.len(), Access::Write, &mut done, &mut |frame, within, len, at| {
                 frame.write(within, src.get(at..at + len).unwrap_or_default());
             });
         result.map_err(|_| done)
@@ -87,8 +70,9 @@ impl AddressSpace {
 
     /// Zeroes part of one page of a program that isn't running yet (the tail of .bss).
     pub fn zero_initial(&self, address: usize, len: usize) -> Result<(), FaultError> {
-        let within = address % PAGE_SIZE;
-        let range = within..(within + len).min(PAGE_SIZE);
-        self.with_frame(address, Access::Write, |frame| frame.zero_range(range))
+        let len = len.min(PAGE_SIZE - address % PAGE_SIZE);
+        self.for_pages(address, len, Access::Write, &mut 0, &mut |frame, within, len, _| {
+            frame.zero_range(within..within + len);
+        })
     }
 }

@@ -25,16 +25,17 @@ impl AddressSpace {
     /// Moves the pages of one range to another place (mremap), entry by entry.
     fn move_pages(&self, from: Range<usize>, to: usize) -> Result<(), OutOfMemory> {
         let mut failed = false;
-        self.change_entries(from.clone(), |address, entry| {
-            match self.table.find_or_create(to + (address - from.start)) {
-                Ok((table, slot)) => {
-                    table.set(slot, entry);
-                    Entry::empty()
-                }
-                Err(_) => {
-                    failed = true;
-                    entry
-                }
+        self.change_entries(from.clone(), &mut |address, entry| match self
+            .table
+            .find_or_create(to + (address - from.start))
+        {
+            Ok((table, slot)) => {
+                table.set(slot, entry);
+                Entry::empty()
+            }
+            Err(_) => {
+                failed = true;
+                entry
             }
         })?;
         if failed { Err(OutOfMemory) } else { Ok(()) }

@@ -53,7 +53,7 @@ impl AddressSpace {
             covered = region.end.min(range.end);
         }
         let mut done = range.start;
-        let result = inner.regions.change(range.start..covered, |region| {
+        let result = inner.regions.change(range.start..covered, &mut |region| {
             if access.contains(RegionFlags::WRITE) && !region.flags.contains(RegionFlags::MAY_WRITE) {
                 return Err(Errno::EACCES);
             }
@@ -97,7 +97,7 @@ impl AddressSpace {
 
     #[inline(never)]
     fn protect_pages(&self, range: Range<usize>, access: RegionFlags) -> Result<(), OutOfMemory> {
-        self.change_entries(range, |_, entry| Self::protected(entry, access))
+        self.change_entries(range, &mut |_, entry| Self::protected(entry, access))
     }
 
     /// A page's entry with new rights; nothing stays nothing.
