@@ -42,6 +42,11 @@ impl<T> Entry<T> {
             value,
         }
     }
+
+    #[inline(always)]
+    pub fn is_listed(&self) -> bool {
+        self.is_listed.get()
+    }
 }
 
 impl<T> List<T> {
@@ -71,6 +76,20 @@ impl<T> List<T> {
     pub fn after(&self, entry: &Entry<T>) -> Option<&Entry<T>> {
         // SAFETY: as above.
         unsafe { entry.next.get().as_ref() }
+    }
+
+    /// The only one, if there is exactly one.
+    #[inline(always)]
+    pub fn only(&self) -> Option<&Entry<T>> {
+        self.first().filter(|first| first.next.get().is_null())
+    }
+
+    /// Takes off the only one.
+    #[inline(always)]
+    pub fn remove_only(&self, only: &Entry<T>) {
+        only.is_listed.set(false);
+        self.set_first(ptr::null());
+        self.last.set(ptr::null());
     }
 
     /// All of them, in order.

@@ -8,14 +8,15 @@
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::arch::x86_64::switch;
 
 /// A mutual-exclusion lock that spins.
 #[derive(Default)]
 pub struct SpinLock<T: ?Sized> {
-    held: AtomicBool,
+    /// 1 while somebody has it: a word, whose bit one instruction sets and tests.
+    held: AtomicU32,
     value: UnsafeCell<T>,
 }
 
@@ -31,17 +32,23 @@ pub struct SpinGuard<'a, T: ?Sized> {
 
 impl<T> SpinLock<T> {
     pub const fn new(value: T) -> Self {
-        Self { held: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        Self { held: AtomicU32::new(0), value: UnsafeCell::new(value) }
     }
 }
 
 impl<T: ?Sized> SpinLock<T> {
     #[inline(always)]
     pub fn lock(&self) -> SpinGuard<'_, T> {
-        if self.held.swap(true, Ordering::Acquire) {
+        if self.held.fetch_or(1, Ordering::Acquire) & 1 != 0 {
             switch::call_contend(&self.held);
         }
         SpinGuard { lock: self }
+    }
+
+    /// Whether somebody has it.
+    #[inline]
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire) != 0
     }
 
     /// Where the value is, for those who know by other means that nobody changes it meanwhile.
@@ -58,12 +65,12 @@ impl<T: ?Sized> SpinLock<T> {
 
 /// Waits for a lock, by way of `switch::call_contend`.
 #[unsafe(no_mangle)]
-extern "C" fn contend(held: &AtomicBool) {
+extern "C" fn contend(held: &AtomicU32) {
     loop {
-        while held.load(Ordering::Relaxed) {
+        while held.load(Ordering::Relaxed) != 0 {
             relax();
         }
-        if held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+        if held.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
             return;
         }
     }
@@ -96,7 +103,7 @@ impl<T: ?Sized> DerefMut for SpinGuard<'_, T> {
 impl<T: ?Sized> Drop for SpinGuard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.lock.held.store(false, Ordering::Release);
+        self.lock.held.store(0, Ordering::Release);
     }
 }
 

@@ -23,18 +23,20 @@ pub enum OnExec {
     Close,
 }
 
-#[derive(Clone, Debug)]
-struct Slot<T> {
-    value: T,
-    on_exec: OnExec,
+/// Marks of 64 numbers, a bit each.
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks {
+    taken: u64,
+    /// Closed by exec; a part of `taken`.
+    closing: u64,
 }
 
 /// Descriptor numbers to values.
 #[derive(Debug)]
 pub struct FdMap<T> {
-    slots: Vec<Option<Slot<T>>>,
-    /// A bit per slot, set while it is taken.
-    taken: Vec<u64>,
+    /// Values alone, so that one that is a pointer takes a word.
+    slots: Vec<Option<T>>,
+    marks: Vec<Marks>,
     /// No number below this one is free.
     hint: usize,
 }
@@ -45,35 +47,45 @@ impl<T> Default for FdMap<T> {
     }
 }
 
+/// A number's bit in its word.
+const fn bit(fd: usize) -> u64 {
+    1 << (fd % 64)
+}
+
 impl<T> FdMap<T> {
     #[must_use]
     pub const fn new() -> Self {
-        Self { slots: Vec::new(), taken: Vec::new(), hint: 0 }
+        Self { slots: Vec::new(), marks: Vec::new(), hint: 0 }
     }
 
     /// The value of a number.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, fd: usize) -> Option<&T> {
         match self.slots.get(fd) {
-            Some(Some(slot)) => Some(&slot.value),
+            Some(Some(value)) => Some(value),
             _ => None,
         }
     }
 
+    /// The marks of a number that is taken.
+    fn marks_of(&mut self, fd: usize) -> Option<&mut Marks> {
+        self.marks.get_mut(fd / 64).filter(|marks| marks.taken & bit(fd) != 0)
+    }
+
     /// What exec does with a number that is taken.
     pub fn on_exec(&self, fd: usize) -> Option<OnExec> {
-        Some(self.slots.get(fd)?.as_ref()?.on_exec)
+        let marks = self.marks.get(fd / 64).filter(|marks| marks.taken & bit(fd) != 0)?;
+        Some(if marks.closing & bit(fd) != 0 { OnExec::Close } else { OnExec::Keep })
     }
 
     /// Sets what exec does; false if the number isn't taken.
     pub fn set_on_exec(&mut self, fd: usize, on_exec: OnExec) -> bool {
-        match self.slots.get_mut(fd) {
-            Some(Some(slot)) => {
-                slot.on_exec = on_exec;
-                true
-            }
-            _ => false,
+        let Some(marks) = self.marks_of(fd) else { return false };
+        match on_exec {
+            OnExec::Keep => marks.closing &= !bit(fd),
+            OnExec::Close => marks.closing |= bit(fd),
         }
+        true
     }
 
     /// The lowest free number from `from` on.
@@ -81,9 +93,9 @@ impl<T> FdMap<T> {
         let from = from.max(self.hint);
         let mut word = from / 64;
         // Numbers below `from` count as taken.
-        let mut below = (1u64 << (from % 64)) - 1;
-        while let Some(bits) = self.taken.get(word) {
-            let bits = bits | below;
+        let mut below = bit(from) - 1;
+        while let Some(marks) = self.marks.get(word) {
+            let bits = marks.taken | below;
             if bits != u64::MAX {
                 return word * 64 + bits.trailing_ones() as usize;
             }
@@ -99,19 +111,23 @@ impl<T> FdMap<T> {
         // Most programs stay below a dozen.
         let len = (fd + 1).next_power_of_two().max(8);
         let words = len.div_ceil(64);
-        self.taken
-            .try_reserve_exact(words.saturating_sub(self.taken.len()))
+        self.marks
+            .try_reserve_exact(words.saturating_sub(self.marks.len()))
             .map_err(|_| FdError::NoMemory)?;
         self.slots.try_reserve_exact(len - self.slots.len()).map_err(|_| FdError::NoMemory)?;
-        self.taken.resize(words, 0);
+        self.marks.resize(words, Marks::default());
         self.slots.resize_with(len, || None);
         Ok(())
     }
 
-    fn mark(&mut self, fd: usize, taken: bool) {
-        if let Some(word) = self.taken.get_mut(fd / 64) {
-            let bit = 1u64 << (fd % 64);
-            if taken { *word |= bit } else { *word &= !bit }
+    /// Marks a number as taken.
+    fn mark_taken(&mut self, fd: usize, on_exec: OnExec) {
+        if let Some(marks) = self.marks.get_mut(fd / 64) {
+            marks.taken |= bit(fd);
+            match on_exec {
+                OnExec::Keep => marks.closing &= !bit(fd),
+                OnExec::Close => marks.closing |= bit(fd),
+            }
         }
     }
 
@@ -124,9 +140,9 @@ impl<T> FdMap<T> {
         if fd >= self.slots.len() {
             self.grow(fd)?;
         }
-        self.mark(fd, true);
+        self.mark_taken(fd, on_exec);
         if let Some(slot) = self.slots.get_mut(fd) {
-            *slot = Some(Slot { value, on_exec });
+            *slot = Some(value);
         }
         if from <= self.hint {
             self.hint = fd + 1;
@@ -144,24 +160,26 @@ impl<T> FdMap<T> {
         if fd >= self.slots.len() {
             self.grow(fd)?;
         }
-        self.mark(fd, true);
-        let old = self.slots.get_mut(fd).and_then(|slot| slot.replace(Slot { value, on_exec }));
-        Ok(old.map(|slot| slot.value))
+        self.mark_taken(fd, on_exec);
+        Ok(self.slots.get_mut(fd).and_then(|slot| slot.replace(value)))
     }
 
     /// Frees a number.
     #[inline]
     pub fn remove(&mut self, fd: usize) -> Option<T> {
-        let slot = self.slots.get_mut(fd)?.take()?;
-        self.mark(fd, false);
+        let value = self.slots.get_mut(fd)?.take()?;
+        if let Some(marks) = self.marks.get_mut(fd / 64) {
+            marks.taken &= !bit(fd);
+            marks.closing &= !bit(fd);
+        }
         self.hint = self.hint.min(fd);
-        Some(slot.value)
+        Some(value)
     }
 
     /// The first taken number from `from` on, with its value.
     pub fn next(&self, from: usize) -> Option<(usize, &T)> {
         let slots = self.slots.get(from..)?;
-        slots.iter().enumerate().find_map(|(at, slot)| Some((from + at, &slot.as_ref()?.value)))
+        slots.iter().enumerate().find_map(|(at, slot)| Some((from + at, slot.as_ref()?)))
     }
 
     /// Frees one number in the range that `which` asks for; the caller repeats until nothing comes, dropping each value without its lock.
@@ -181,9 +199,13 @@ impl<T> FdMap<T> {
 
     /// Marks every taken number in the range close-on-exec.
     pub fn close_on_exec_in(&mut self, range: RangeInclusive<usize>) {
-        let end = range.end().saturating_add(1).min(self.slots.len());
-        for slot in self.slots.get_mut(*range.start()..end).unwrap_or_default().iter_mut().flatten() {
-            slot.on_exec = OnExec::Close;
+        let mut at = *range.start();
+        while let Some((fd, _)) = self.next(at) {
+            if fd > *range.end() {
+                return;
+            }
+            self.set_on_exec(fd, OnExec::Close);
+            at = fd + 1;
         }
     }
 
@@ -204,15 +226,20 @@ impl<T: Clone> FdMap<T> {
     /// A copy for a new process, of the numbers that `keep` says.
     pub fn try_clone(&self, keep: impl Fn(usize) -> bool) -> Result<Self, FdError> {
         let mut copy = Self::new();
-        let used = self.taken.iter().rposition(|&word| word != 0).map_or(0, |word| (word + 1) * 64);
+        let used = self.marks.iter().rposition(|word| word.taken != 0).map_or(0, |word| (word + 1) * 64);
         let len = self.slots.len().min(used);
         copy.slots.try_reserve_exact(len).map_err(|_| FdError::NoMemory)?;
-        copy.taken.try_reserve_exact(len.div_ceil(64)).map_err(|_| FdError::NoMemory)?;
-        copy.taken.resize(len.div_ceil(64), 0);
+        copy.marks.try_reserve_exact(len.div_ceil(64)).map_err(|_| FdError::NoMemory)?;
+        copy.marks.extend(self.marks.iter().take(len.div_ceil(64)));
         for (fd, slot) in self.slots.iter().take(len).enumerate() {
-            let slot = slot.as_ref().filter(|_| keep(fd)).cloned();
-            copy.mark(fd, slot.is_some());
-            copy.slots.push(slot);
+            let value = slot.as_ref().filter(|_| keep(fd)).cloned();
+            if value.is_none()
+                && let Some(marks) = copy.marks.get_mut(fd / 64)
+            {
+                marks.taken &= !bit(fd);
+                marks.closing &= !bit(fd);
+            }
+            copy.slots.push(value);
         }
         Ok(copy)
     }

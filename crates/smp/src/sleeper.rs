@@ -83,6 +83,12 @@ impl Sleeper {
         self.0.load(Ordering::Acquire) == RUNNABLE
     }
 
+    /// Whether the running thread is about to sleep, and wasn't woken since it prepared to.
+    #[inline(always)]
+    pub fn is_about_to_sleep(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == SLEEPING
+    }
+
     /// Whether it sleeps or is about to.
     #[inline(always)]
     pub fn is_asleep(&self) -> bool {
@@ -114,6 +120,24 @@ impl Sleeper {
             DEAD => After::Dead,
             _ => After::Enqueue,
         }
+    }
+
+    /// As `switched_out_alone`, of a thread that is about to sleep.
+    #[inline(always)]
+    pub fn park_alone(&self) {
+        self.0.store(PARKED, Ordering::Relaxed);
+    }
+
+    /// As `wake`, on a machine with one CPU.
+    #[inline(always)]
+    pub fn wake_alone(&self) -> Wake {
+        let outcome = match self.0.load(Ordering::Relaxed) {
+            PARKED => Wake::Enqueue,
+            SLEEPING => Wake::Early,
+            _ => return Wake::Awake,
+        };
+        self.0.store(RUNNABLE, Ordering::Relaxed);
+        outcome
     }
 
     /// Wakes it, after what it waits for was made true: a full barrier stands between the two.

@@ -224,6 +224,12 @@ impl OpenFile {
         }
     }
 
+    /// As `glance`, for files without; nothing for O_PATH.
+    #[inline(never)]
+    pub fn look(&self) -> Option<Events> {
+        if self.mode.contains(Mode::PATH) { None } else { Some(self.ops.poll(self, Poller::Glance)) }
+    }
+
     #[inline]
     pub fn inode(&self) -> &Inode {
         self.path.inode()

@@ -95,25 +95,29 @@ pub enum LinkTarget {
     Jump(Path),
 }
 
-/// A device number, major and minor.
+/// A device number, as stat(2) and mknod(2) have it (`new_encode_dev`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Device {
-    pub major: u32,
-    pub minor: u32,
-}
+pub struct Device(u32);
 
 impl Device {
     pub const fn new(major: u32, minor: u32) -> Self {
-        Self { major, minor }
+        Self(minor & 0xff | major << 8 | (minor & !0xff) << 12)
     }
 
-    /// As stat(2) and mknod(2) have it (`new_encode_dev`).
-    pub fn encode(self) -> u64 {
-        u64::from(self.minor & 0xff | self.major << 8 | (self.minor & !0xff) << 12)
+    pub const fn encode(self) -> u64 {
+        self.0 as u64
     }
 
-    pub fn decode(raw: u32) -> Self {
-        Self { major: raw >> 8 & 0xfff, minor: raw & 0xff | raw >> 12 & 0xf_ff00 }
+    pub const fn decode(raw: u32) -> Self {
+        Self(raw)
+    }
+
+    pub const fn major(self) -> u32 {
+        self.0 >> 8 & 0xfff
+    }
+
+    pub const fn minor(self) -> u32 {
+        self.0 & 0xff | self.0 >> 12 & 0xf_ff00
     }
 }
 

@@ -3,15 +3,15 @@
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::task::WaitQueue;
 use crate::task::wait::wait_quietly;
 
-const FREE: u8 = 0;
-const HELD: u8 = 1;
-/// Held, and somebody sleeps for it.
-const WANTED: u8 = 2;
+/// Somebody has it.
+const HELD: u32 = 1;
+/// Somebody may sleep for it.
+const WANTED: u32 = 2;
 
 /// Contenders of all locks sleep in one of these, chosen by the lock's address: contention is rare, and locks are many.
 static QUEUES: [WaitQueue; 16] = [const { WaitQueue::new() }; 16];
@@ -19,18 +19,19 @@ static QUEUES: [WaitQueue; 16] = [const { WaitQueue::new() }; 16];
 /// Mutual exclusion without data of its own; what it guards stands beside it.
 #[derive(Default)]
 pub struct SleepLock {
-    state: AtomicU8,
+    /// A word, whose bits one instruction sets and tests.
+    state: AtomicU32,
 }
 
 impl SleepLock {
     pub const fn new() -> Self {
-        Self { state: AtomicU8::new(FREE) }
+        Self { state: AtomicU32::new(0) }
     }
 
     /// Takes the lock; signals don't interrupt the wait, which is short.
     #[inline]
     pub fn lock(&self) -> SleepGuard<'_> {
-        if self.state.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if self.state.fetch_or(HELD, Ordering::Acquire) & HELD != 0 {
             self.wait();
         }
         SleepGuard(self)
@@ -44,12 +45,14 @@ impl SleepLock {
     #[cold]
     fn wait(&self) {
         // Whoever slept can't know whether others still do.
-        let take = || (self.state.swap(WANTED, Ordering::Acquire) == FREE).then_some(());
+        let take = || (self.state.fetch_or(HELD | WANTED, Ordering::Acquire) & HELD == 0).then_some(());
         wait_quietly(self.queue(), take);
     }
 
+    /// It was given back, and somebody may sleep for it: whoever wants it after this says so anew.
     #[cold]
     fn wake(&self) {
+        self.state.fetch_and(!WANTED, Ordering::AcqRel);
         self.queue().wake_all();
     }
 }
@@ -60,7 +63,7 @@ pub struct SleepGuard<'a>(&'a SleepLock);
 impl Drop for SleepGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.0.state.swap(FREE, Ordering::Release) == WANTED {
+        if self.0.state.fetch_sub(HELD, Ordering::Release) != HELD {
             self.0.wake();
         }
     }

@@ -11,6 +11,7 @@ use super::dentry::Dentry;
 use super::inode::Inode;
 use super::path::Path;
 use super::path_cache;
+use crate::mm::PAGE_SIZE;
 use crate::mm::frame;
 use crate::sync::SpinLock;
 
@@ -42,6 +43,8 @@ pub struct FileSystem {
     pub kind: &'static FileSystemType,
     /// `st_dev` of its files.
     pub device: u64,
+    /// `st_blksize` of its files.
+    pub block_size: u32,
     next_inode: AtomicU64,
     /// Mounts of it; the last one takes the tree with it.
     mounts: AtomicU32,
@@ -110,6 +113,7 @@ impl FileSystem {
         Arc::new(Self {
             kind,
             device: NEXT_MINOR.fetch_add(1, Ordering::Relaxed),
+            block_size: if core::ptr::eq(kind, &raw const PROC) { 1024 } else { PAGE_SIZE as u32 },
             next_inode: AtomicU64::new(1),
             mounts: AtomicU32::new(0),
             space: Space::default(),

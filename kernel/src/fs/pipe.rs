@@ -3,9 +3,9 @@
 //! A ring of slots, each a page with bytes: as on Linux, a short write joins the last slot if it fits there whole, a write of up to
 //! PIPE_BUF bytes takes one free slot and so is never torn, and a pipe is full when its slots are used up.
 
-use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -40,19 +40,49 @@ pub struct Slot {
     pub frame: Frame,
     pub offset: usize,
     pub len: usize,
-    /// Later bytes may be appended to the page.
-    pub is_open: bool,
-    /// Nobody else has the page, so that it may serve again.
-    pub is_own: bool,
+    pub page: SlotPage,
+}
+
+/// What may be done with a slot's page. What nobody else has may serve again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotPage {
+    /// Later bytes may be appended.
+    Open,
+    /// The same, but others have references.
+    OpenShared,
+    Shared,
     /// A packet of O_DIRECT: a read takes it whole or loses the rest.
-    pub is_packet: bool,
+    Packet,
+    PacketShared,
+}
+
+impl SlotPage {
+    #[inline(always)]
+    fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::OpenShared)
+    }
+
+    #[inline(always)]
+    fn is_own(self) -> bool {
+        matches!(self, Self::Open | Self::Packet)
+    }
+
+    #[inline(always)]
+    fn is_packet(self) -> bool {
+        matches!(self, Self::Packet | Self::PacketShared)
+    }
 }
 
 impl Slot {
     /// A reference to the same bytes, to which nothing is appended.
     fn share(&mut self) -> Self {
-        self.is_own = false;
-        Self { frame: self.frame.clone(), is_open: false, ..*self }
+        let (own, reference) = match self.page {
+            SlotPage::Open | SlotPage::OpenShared => (SlotPage::OpenShared, SlotPage::Shared),
+            SlotPage::Shared => (SlotPage::Shared, SlotPage::Shared),
+            SlotPage::Packet | SlotPage::PacketShared => (SlotPage::PacketShared, SlotPage::PacketShared),
+        };
+        self.page = own;
+        Self { frame: self.frame.clone(), page: reference, ..*self }
     }
 }
 
@@ -60,8 +90,9 @@ impl Slot {
 struct Ring {
     /// The first slot, or while there is none what is left of the last: a page of the pipe's own for the next.
     first: Option<Slot>,
-    /// The slots behind it.
-    rest: VecDeque<Slot>,
+    /// The slots behind it, from `head` on.
+    rest: Vec<Option<Slot>>,
+    head: usize,
     /// Slots in use.
     len: usize,
     /// The page of a slot that was emptied, for the next.
@@ -76,23 +107,41 @@ impl Ring {
 
     #[inline]
     fn back_mut(&mut self) -> Option<&mut Slot> {
-        if self.rest.is_empty() { self.front_mut() } else { self.rest.back_mut() }
+        if self.len == 1 { self.first.as_mut() } else { self.rest.last_mut()?.as_mut() }
+    }
+
+    /// The slots behind the first.
+    #[inline(always)]
+    fn behind(&self) -> &[Option<Slot>] {
+        self.rest.get(self.head..).unwrap_or_default()
     }
 
     fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
-        self.first.iter_mut().chain(&mut self.rest).take(self.len)
+        let rest = self.rest.get_mut(self.head..).unwrap_or_default();
+        self.first.iter_mut().chain(rest.iter_mut().flatten()).take(self.len)
     }
 
     fn iter(&self) -> impl Iterator<Item = &Slot> {
-        self.first.iter().chain(&self.rest).take(self.len)
+        self.first.iter().chain(self.behind().iter().flatten()).take(self.len)
     }
 
-    #[inline]
+    /// Sees to it that so many more slots can be pushed without asking for memory.
+    fn reserve(&mut self, count: usize) -> Result<(), Errno> {
+        if self.rest.capacity() - self.rest.len() < count {
+            self.rest.drain(..self.head);
+            self.head = 0;
+            self.rest.try_reserve(count).map_err(|_| Errno::ENOMEM)?;
+        }
+        Ok(())
+    }
+
+    /// `reserve` comes first.
+    #[inline(always)]
     fn push_back(&mut self, slot: Slot) {
         if self.len == 0 {
             self.first = Some(slot);
         } else {
-            self.rest.push_back(slot);
+            self.rest.push(Some(slot));
         }
         self.len += 1;
     }
@@ -101,15 +150,38 @@ impl Ring {
         if let Some(old) = self.first.replace(slot)
             && self.len > 0
         {
-            self.rest.push_front(old);
+            match self.head.checked_sub(1) {
+                Some(before) => {
+                    self.head = before;
+                    if let Some(free) = self.rest.get_mut(before) {
+                        *free = Some(old);
+                    }
+                }
+                None => self.rest.insert(0, Some(old)),
+            }
         }
         self.len += 1;
+    }
+
+    /// Takes the slot behind the first, and frees so many before it.
+    fn pop_behind(&mut self, skip: usize) -> Option<Slot> {
+        let at = self.head + skip;
+        let slot = self.rest.get_mut(at).and_then(Option::take);
+        if at + 1 >= self.rest.len() {
+            self.rest.clear();
+            self.head = 0;
+        } else {
+            self.rest.get_mut(self.head..at).unwrap_or_default().fill_with(|| None);
+            self.head = at + 1;
+        }
+        slot
     }
 
     #[inline]
     fn pop_front(&mut self) -> Option<Slot> {
         self.len = self.len.checked_sub(1)?;
-        core::mem::replace(&mut self.first, self.rest.pop_front())
+        let next = self.pop_behind(0);
+        core::mem::replace(&mut self.first, next)
     }
 
     /// Takes the first slot away, whose page may serve again.
@@ -117,15 +189,26 @@ impl Ring {
     fn drop_first(&mut self) {
         if self.len != 1 {
             if let Some(slot) = self.pop_front()
-                && slot.is_own
+                && slot.page.is_own()
             {
                 self.spare = Some(slot.frame);
             }
             return;
         }
         self.len = 0;
-        if self.first.as_ref().is_some_and(|slot| !slot.is_own) {
+        if self.first.as_ref().is_some_and(|slot| !slot.page.is_own()) {
             self.first = None;
+        }
+    }
+
+    /// Takes that many slots away from the front.
+    fn drop_many(&mut self, count: usize) {
+        let Some(behind) = count.checked_sub(1) else { return };
+        self.len = self.len.saturating_sub(count);
+        let next = self.pop_behind(behind);
+        // The page of the last one may serve again.
+        if next.is_some() || self.first.as_ref().is_some_and(|slot| !slot.page.is_own()) {
+            self.first = next;
         }
     }
 
@@ -156,6 +239,12 @@ pub struct Pipe {
     readable: PollHead,
     /// Told when there is room, or nobody to read any more.
     writable: PollHead,
+}
+
+/// What a new page of the pipe's own is.
+#[inline(always)]
+fn own_page(is_packet: bool) -> SlotPage {
+    if is_packet { SlotPage::Packet } else { SlotPage::Open }
 }
 
 /// What goes into a slot goes whole or not at all (pipe_write).
@@ -255,10 +344,47 @@ impl Pipe {
         Ok(size)
     }
 
+    /// Reads whole slots, as many as fit into one piece of the program's memory. Returns how many bytes; whatever else there is goes the other
+    /// way.
+    #[inline(never)]
+    fn read_slots(&self, ring: &mut Ring, dst: &mut Sink<'_>) -> usize {
+        let Some((address, room)) = dst.as_user() else { return 0 };
+        let take = |slot: &Slot, to: usize, room: usize| {
+            if slot.page.is_packet() || slot.len > room {
+                return false;
+            }
+            let left = match slot.len {
+                PAGE_SIZE => slot.frame.copy_to_user(0, PAGE_SIZE, to),
+                len => slot.frame.copy_to_user(slot.offset, len, to),
+            };
+            left == 0
+        };
+        let Some(first) = ring.front_mut().filter(|first| take(first, address, room)) else { return 0 };
+        let (mut to, mut left) = (address.wrapping_add(first.len), room.wrapping_sub(first.len));
+        let mut count = 1usize;
+        for slot in ring.behind() {
+            let Some(slot) = slot else { break };
+            if !take(slot, to, left) {
+                break;
+            }
+            to = to.wrapping_add(slot.len);
+            left = left.wrapping_sub(slot.len);
+            count = count.wrapping_add(1);
+        }
+        let done = room.wrapping_sub(left);
+        ring.drop_many(count);
+        self.publish(ring);
+        dst.advance(done);
+        done
+    }
+
     /// Reads what is there; `None` if there is nothing.
     #[inline]
     fn read_some(&self, ring: &mut Ring, dst: &mut Sink<'_>) -> Option<Result<usize, Errno>> {
-        let mut done = 0;
+        let mut done = self.read_slots(ring, dst);
+        if done > 0 && dst.remaining() == 0 {
+            return Some(Ok(done));
+        }
         while let Some(slot) = ring.front_mut() {
             let wanted = slot.len.min(dst.remaining());
             // A slot that couldn't be copied whole stays as it was (pipe_read).
@@ -268,7 +394,7 @@ impl Pipe {
                 _ => return Some(Err(Errno::EFAULT)),
             };
             done += moved;
-            let is_packet = slot.is_packet;
+            let is_packet = slot.page.is_packet();
             if moved == slot.len || is_packet {
                 ring.drop_first();
                 self.publish(ring);
@@ -288,7 +414,7 @@ impl Pipe {
     fn merge(ring: &mut Ring, src: &mut Source<'_>) -> Result<usize, Errno> {
         let odd = src.remaining() % PAGE_SIZE;
         match ring.back_mut() {
-            Some(slot) if odd != 0 && slot.is_open && slot.offset + slot.len + odd <= PAGE_SIZE => {
+            Some(slot) if odd != 0 && slot.page.is_open() && slot.offset + slot.len + odd <= PAGE_SIZE => {
                 let moved = whole(slot.frame.copy_from(slot.offset + slot.len, odd, src), odd)?;
                 slot.len += moved;
                 Ok(moved)
@@ -297,9 +423,44 @@ impl Pipe {
         }
     }
 
+    /// Fills slots with whole pages of one piece of the program's memory. Returns how many bytes; whatever is left goes the other way.
+    #[inline(never)]
+    fn fill_slots(&self, ring: &mut Ring, src: &mut Source<'_>, is_packet: bool) -> usize {
+        let Some((address, len)) = src.as_user() else { return 0 };
+        let free = (self.capacity.load(Ordering::Relaxed) as usize).saturating_sub(ring.len);
+        let pages = (len / PAGE_SIZE).min(free);
+        if pages < 2 || ring.reserve(pages).is_err() {
+            return 0;
+        }
+        let page = own_page(is_packet);
+        let mut done = 0usize;
+        // The first by itself, for it may have a place and a page of its own.
+        if let Some(frame) = ring.spare_page().or_else(|| Frame::uninit().ok()) {
+            if frame.copy_from_user(0, PAGE_SIZE, address) == 0 {
+                ring.push_back(Slot { frame, offset: 0, len: PAGE_SIZE, page });
+                done = PAGE_SIZE;
+            } else {
+                ring.spare = Some(frame);
+            }
+        }
+        while done != 0 && done < pages * PAGE_SIZE {
+            let Ok(frame) = Frame::uninit() else { break };
+            if frame.copy_from_user(0, PAGE_SIZE, address.wrapping_add(done)) != 0 {
+                break;
+            }
+            ring.rest.push(Some(Slot { frame, offset: 0, len: PAGE_SIZE, page }));
+            done = done.wrapping_add(PAGE_SIZE);
+        }
+        ring.len += (done / PAGE_SIZE).saturating_sub(1);
+        self.publish(ring);
+        src.advance(done);
+        done
+    }
+
     /// Fills one new slot, of which there must be a free one.
     #[inline]
     fn fill_slot(&self, ring: &mut Ring, src: &mut Source<'_>, is_packet: bool) -> Result<usize, Errno> {
+        ring.reserve(1)?;
         let frame = match ring.spare_page() {
             Some(frame) => frame,
             None => Frame::uninit()?,
@@ -307,7 +468,7 @@ impl Pipe {
         let wanted = src.remaining().min(PAGE_SIZE);
         match whole(frame.copy_from(0, wanted, src), wanted) {
             Ok(len) => {
-                ring.push_back(Slot { frame, offset: 0, len, is_open: !is_packet, is_own: true, is_packet });
+                ring.push_back(Slot { frame, offset: 0, len, page: own_page(is_packet) });
                 self.publish(ring);
                 Ok(len)
             }
@@ -321,9 +482,6 @@ impl Pipe {
     /// Takes the only message there is, if it fits. `None`: the long way says what comes of it.
     #[inline(always)]
     fn read_one(&self, buf: UserRange) -> Option<usize> {
-        if self.is_empty() {
-            return None;
-        }
         let mut ring = self.ring.lock();
         // A pipe of one slot is full now, and somebody may wait for room.
         if ring.len != 1 || self.capacity.load(Ordering::Relaxed) == 1 {
@@ -331,7 +489,7 @@ impl Pipe {
         }
         let slot = ring.first.as_ref()?;
         // No slot in use is empty: a reader without room doesn't get past this.
-        let (len, is_own) = (slot.len, slot.is_own);
+        let (len, is_own) = (slot.len, slot.page.is_own());
         if len > buf.len() || slot.frame.copy_to_user(slot.offset, len, buf.address()) != 0 {
             return None;
         }
@@ -348,11 +506,11 @@ impl Pipe {
     #[inline(always)]
     fn write_one(&self, buf: UserRange) -> Option<usize> {
         let len = buf.len();
+        if !(1..=PAGE_SIZE).contains(&len) {
+            return None;
+        }
         let mut ring = self.ring.lock();
-        let is_usual = ring.len == 0
-            && self.has_readers()
-            && self.capacity.load(Ordering::Relaxed) > 1
-            && (1..=PAGE_SIZE).contains(&len);
+        let is_usual = ring.len == 0 && self.has_readers() && self.capacity.load(Ordering::Relaxed) > 1;
         if !is_usual {
             return None;
         }
@@ -360,7 +518,7 @@ impl Pipe {
         if slot.frame.copy_from_user(0, len, buf.address()) != 0 {
             return None;
         }
-        (slot.offset, slot.len, slot.is_open, slot.is_packet) = (0, len, true, false);
+        (slot.offset, slot.len, slot.page) = (0, len, SlotPage::Open);
         ring.len = 1;
         self.used.store(1, Ordering::Release);
         self.reader.set(Events::READABLE);
@@ -451,6 +609,7 @@ impl Pipe {
                 Err(error) => return Err(error),
             }
         }
+        *done += self.fill_slots(&mut ring, src, packets);
         while src.remaining() > 0 && !self.is_full() {
             match self.fill_slot(&mut ring, src, packets) {
                 Ok(moved) => *done += moved,
@@ -508,7 +667,7 @@ impl Pipe {
         }
     }
 
-    /// Waits until a slot is free. EPIPE (with SIGPIPE) without readers.
+    /// Waits until a slot is free, and has memory for it. EPIPE (with SIGPIPE) without readers; ENOMEM.
     pub fn wait_writable(&self, wait: bool) -> Result<(), SysError> {
         loop {
             if !self.has_readers() {
@@ -516,7 +675,7 @@ impl Pipe {
                 return Err(Errno::EPIPE.into());
             }
             if !self.is_full() {
-                return Ok(());
+                return Ok(self.ring.lock().reserve(1)?);
             }
             if !wait {
                 return Err(Errno::EAGAIN.into());
@@ -568,7 +727,7 @@ impl Pipe {
     /// Puts a slot in; it comes back if there is none free.
     pub fn put(&self, slot: Slot) -> Option<Slot> {
         let mut ring = self.ring.lock();
-        if self.is_full() {
+        if self.is_full() || ring.reserve(1).is_err() {
             return Some(slot);
         }
         ring.push_back(slot);
@@ -605,13 +764,25 @@ impl PipeEnd {
     fn read_waiting(&self, file: &OpenFile, buf: UserRange) -> SysResult {
         let pipe = &self.pipe;
         let wait = !file.is_nonblocking();
-        if wait && buf.len() > 0 && pipe.is_empty() && pipe.has_writers() {
-            pipe.readable.wait(None, || (!pipe.is_empty() || !pipe.has_writers()).then_some(()))?;
+        let is_over = || !pipe.is_empty() || !pipe.has_writers();
+        if wait && buf.len() > 0 && !is_over() {
+            let slept = pipe.readable.sleep_unless(None, is_over);
             if let Some(len) = pipe.read_one(buf) {
                 return Ok(len);
             }
+            if !is_over() {
+                slept?;
+            }
         }
         pipe.read(&mut buf.sink(), wait)
+    }
+
+    #[inline(never)]
+    fn read_present(&self, file: &OpenFile, buf: UserRange) -> SysResult {
+        match self.pipe.read_one(buf) {
+            Some(len) => Ok(len),
+            None => self.pipe.read(&mut buf.sink(), !file.is_nonblocking()),
+        }
     }
 
     #[inline(never)]
@@ -635,10 +806,7 @@ impl FileOps for PipeEnd {
     }
 
     fn read_program(&self, file: &OpenFile, buf: UserRange) -> SysResult {
-        match self.pipe.read_one(buf) {
-            Some(len) => Ok(len),
-            None => self.read_waiting(file, buf),
-        }
+        if self.pipe.is_empty() { self.read_waiting(file, buf) } else { self.read_present(file, buf) }
     }
 
     fn write_program(&self, file: &OpenFile, buf: UserRange) -> SysResult {

@@ -156,6 +156,16 @@ impl PollHead {
         }
     }
 
+    /// As `WaitQueue::sleep_unless`.
+    #[inline(always)]
+    pub fn sleep_unless(
+        &self,
+        deadline: Option<u64>,
+        is_true: impl FnOnce() -> bool,
+    ) -> Result<(), WaitError> {
+        self.queue.sleep_unless(deadline, is_true)
+    }
+
     /// Sleeps until `condition` gives a value.
     #[inline]
     pub fn wait<T>(

@@ -12,6 +12,7 @@ use abi::Errno;
 use fdmap::{FdError, FdMap, OnExec, Take};
 
 use super::file::{Mode, OpenFile};
+use super::poll::Events;
 use crate::sync::SpinLock;
 use crate::syscall::Fd;
 use crate::task::current;
@@ -250,10 +251,14 @@ impl Drop for FileTable {
 pub struct Peek<'a>(&'a FdMap<Arc<OpenFile>>);
 
 impl Peek<'_> {
-    /// The open file, O_PATH ones excluded.
-    #[inline]
-    pub fn get(&self, fd: i32) -> Option<&Arc<OpenFile>> {
-        self.0.get(fd as u32 as usize).filter(|file| !file.mode.contains(Mode::PATH))
+    /// What is ready of the open file, O_PATH ones excluded.
+    #[inline(always)]
+    pub fn glance(&self, fd: i32) -> Option<Events> {
+        let file = self.0.get(fd as u32 as usize)?;
+        match file.readiness() {
+            Some(readiness) => Some(readiness.get()),
+            None => file.look(),
+        }
     }
 }
 

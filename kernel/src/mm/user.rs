@@ -7,8 +7,9 @@
 use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 
-use abi::{Errno, IoVec};
+use abi::{Errno, IoVec, Stat};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::USER_TOP;
@@ -20,8 +21,18 @@ pub const MAX_IO: usize = 0x7fff_f000;
 /// Whether `[address, address + len)` lies in the program's half.
 #[inline(always)]
 pub fn is_user_range(address: usize, len: usize) -> bool {
-    address.checked_add(len).is_some_and(|end| end <= USER_TOP)
+    let (end, wraps) = address.overflowing_add(len);
+    if wraps {
+        unlikely();
+        return false;
+    }
+    end <= USER_TOP
 }
+
+/// Keeps a branch a branch, for a case that hardly ever comes.
+#[cold]
+#[inline(always)]
+fn unlikely() {}
 
 /// A buffer that lies in the program's half as a whole.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +144,7 @@ impl<T: FromBytes> UserPtr<T> {
         if !is_user_range(self.0, size_of::<T>()) {
             return Err(Errno::EFAULT);
         }
-        let mut value = core::mem::MaybeUninit::<T>::uninit();
+        let mut value = MaybeUninit::<T>::uninit();
         // SAFETY: the destination is as large as the copy.
         let left =
             unsafe { usercopy::from_user_raw(value.as_mut_ptr().cast::<u8>(), self.0, size_of::<T>()) };
@@ -237,6 +248,27 @@ impl UserPtr<[u64; 2]> {
     }
 }
 
+impl UserPtr<Stat> {
+    /// The first six words (device, inode, links; mode and uid; gid; device number), and the three at the end that are nothing. EFAULT.
+    #[inline(always)]
+    pub fn store_head(self, head: [u64; 3], mode: u32, uid: u32, gid: u32, rdev: u64) -> Result<(), Errno> {
+        if !is_user_range(self.0, size_of::<Stat>()) {
+            return Err(Errno::EFAULT);
+        }
+        usercopy::write_stat_head(self.0, head, mode, uid, gid, rdev).ok_or(Errno::EFAULT)
+    }
+
+    /// The nine words behind those, from the size on. EFAULT.
+    #[inline(always)]
+    pub fn store_tail(self, tail: [u64; 9]) -> Result<(), Errno> {
+        if !is_user_range(self.0, size_of::<Stat>()) {
+            return Err(Errno::EFAULT);
+        }
+        usercopy::write_nine(self.0.wrapping_add(core::mem::offset_of!(Stat, size)), tail)
+            .ok_or(Errno::EFAULT)
+    }
+}
+
 impl UserPtr<[u64; 4]> {
     /// Four words, without a loop. EFAULT.
     #[inline(always)]
@@ -254,6 +286,30 @@ impl UserPtr<[u64; 4]> {
             return Err(Errno::EFAULT);
         }
         usercopy::write_four(self.0, values).ok_or(Errno::EFAULT)
+    }
+}
+
+/// Room for a few values of an array, not filled before they are read.
+pub struct Few<T, const N: usize>(MaybeUninit<[T; N]>);
+
+impl<T: FromBytes + IntoBytes, const N: usize> Few<T, N> {
+    #[inline(always)]
+    pub fn new() -> Self {
+        Self(MaybeUninit::uninit())
+    }
+
+    /// Reads `count` values, at most `N`. EFAULT.
+    #[inline]
+    pub fn read(&mut self, from: UserPtr<T>, count: usize) -> Result<&mut [T], Errno> {
+        let count = count.min(N);
+        let len = count * size_of::<T>();
+        let to = self.0.as_mut_ptr().cast::<T>();
+        // SAFETY: there is room for as many.
+        if !is_user_range(from.0, len) || unsafe { usercopy::from_user_raw(to.cast(), from.0, len) } != 0 {
+            return Err(Errno::EFAULT);
+        }
+        // SAFETY: all bytes of the values were just written, and any bytes are values.
+        Ok(unsafe { core::slice::from_raw_parts_mut(to, count) })
     }
 }
 

@@ -131,11 +131,11 @@ pub trait SocketOps: Send + Sync + 'static {
     /// Returns how many bytes there were.
     fn receive(&self, dst: &mut Sink<'_>, flags: u32, with: Option<&mut Incoming>) -> SysResult;
 
-    /// write(2) of a few bytes. `None`: `send` says what comes of it.
-    fn send_short(&self, buf: UserRange) -> Option<usize>;
+    /// write(2) where nobody watches.
+    fn write_program(&self, buf: UserRange, flags: u32) -> SysResult;
 
-    /// read(2) of what such a write sent. `None`: `receive` says what comes of it.
-    fn receive_short(&self, buf: UserRange, wait: bool) -> Result<Option<usize>, SysError>;
+    /// As `write_program`, the other way.
+    fn read_program(&self, buf: UserRange, flags: u32) -> SysResult;
 
     /// `how`: bits of [`shut`].
     fn shutdown(&self, how: u32) -> Result<(), Errno>;
@@ -176,17 +176,11 @@ impl FileOps for Socket {
     }
 
     fn read_program(&self, file: &OpenFile, buf: UserRange) -> SysResult {
-        match self.ops.receive_short(buf, !file.is_nonblocking())? {
-            Some(len) => Ok(len),
-            None => self.read(file, &mut 0, &mut buf.sink()),
-        }
+        self.ops.read_program(buf, flags_of(file))
     }
 
     fn write_program(&self, file: &OpenFile, buf: UserRange) -> SysResult {
-        match self.ops.send_short(buf) {
-            Some(len) => Ok(len),
-            None => self.write(file, &mut 0, &mut buf.source()),
-        }
+        self.ops.write_program(buf, flags_of(file))
     }
 
     fn poll(&self, _: &OpenFile, poller: Poller<'_>) -> Events {

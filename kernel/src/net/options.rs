@@ -90,6 +90,12 @@ fn deadline(timeout: &AtomicU64) -> Option<u64> {
 }
 
 impl Options {
+    /// Whether SO_RCVTIMEO is set.
+    #[inline(always)]
+    pub fn receives_by_a_deadline(&self) -> bool {
+        self.receive_timeout.load(Ordering::Relaxed) != 0
+    }
+
     #[inline]
     pub fn is_on(&self, option: u32) -> bool {
         self.switches.load(Ordering::Relaxed) & 1 << option != 0

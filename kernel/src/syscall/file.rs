@@ -7,7 +7,7 @@ use fdmap::OnExec;
 use namei::{Limits, Scope};
 
 use super::args::Path as PathArg;
-use super::{Fd, SysResult};
+use super::{Fd, Rax, SysError, SysResult};
 use crate::fs::file::{Mode, OpenFile, Whence};
 use crate::fs::inode::FileKind;
 use crate::fs::open::{self, How};
@@ -164,45 +164,65 @@ pub(super) fn check_buffer(buf: UserPtr<u8>, len: usize) -> Result<(), Errno> {
 }
 
 /// read(2).
-pub fn read(fd: Fd, buf: UserPtr<u8>, len: usize) -> SysResult {
-    if let Some(file) = fs::files().own(fd)
-        && let Some(buf) = UserRange::new(buf, len)
+pub fn read(fd: Fd, buf: UserPtr<u8>, len: usize) -> Rax {
+    let Some(file) = fs::files().own(fd) else { return read_counted(fd, buf, len) };
+    if let Some(buf) = UserRange::new(buf, len)
         && file.is_stream_for(Mode::READ)
     {
-        return file.ops.read_program(file, buf);
+        return file.ops.read_program(file, buf).into();
     }
-    read_any(fd, buf, len)
+    read_uncounted(fd, buf, len)
+}
+
+/// As `read`, of a file that another thread may close meanwhile.
+#[inline(never)]
+fn read_counted(fd: Fd, buf: UserPtr<u8>, len: usize) -> Rax {
+    fs::files().get(fd).map_err(SysError::from).and_then(|file| read_from(&file, buf, len)).into()
 }
 
 #[inline(never)]
-fn read_any(fd: Fd, buf: UserPtr<u8>, len: usize) -> SysResult {
-    let file = fs::files().get_ref(fd)?;
+fn read_uncounted(fd: Fd, buf: UserPtr<u8>, len: usize) -> Rax {
+    fs::files().get_ref(fd).map_err(SysError::from).and_then(|file| read_from(&file, buf, len)).into()
+}
+
+#[inline(always)]
+fn read_from(file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
     file.check_open_for(Mode::READ)?;
     let buf = UserRange::new(buf, len).ok_or(Errno::EFAULT)?;
     if file.is_stream_for(Mode::READ) {
-        return file.ops.read_program(&file, buf);
+        return file.ops.read_program(file, buf);
     }
     file.read(&mut buf.sink())
 }
 
 /// write(2).
-pub fn write(fd: Fd, buf: UserPtr<u8>, len: usize) -> SysResult {
-    if let Some(file) = fs::files().own(fd)
-        && let Some(buf) = UserRange::new(buf, len)
+pub fn write(fd: Fd, buf: UserPtr<u8>, len: usize) -> Rax {
+    let Some(file) = fs::files().own(fd) else { return write_counted(fd, buf, len) };
+    if let Some(buf) = UserRange::new(buf, len)
         && file.is_stream_for(Mode::WRITE)
     {
-        return file.ops.write_program(file, buf);
+        return file.ops.write_program(file, buf).into();
     }
-    write_any(fd, buf, len)
+    write_uncounted(fd, buf, len)
+}
+
+/// As `write`, of a file that another thread may close meanwhile.
+#[inline(never)]
+fn write_counted(fd: Fd, buf: UserPtr<u8>, len: usize) -> Rax {
+    fs::files().get(fd).map_err(SysError::from).and_then(|file| write_to(&file, buf, len)).into()
 }
 
 #[inline(never)]
-fn write_any(fd: Fd, buf: UserPtr<u8>, len: usize) -> SysResult {
-    let file = fs::files().get_ref(fd)?;
+fn write_uncounted(fd: Fd, buf: UserPtr<u8>, len: usize) -> Rax {
+    fs::files().get_ref(fd).map_err(SysError::from).and_then(|file| write_to(&file, buf, len)).into()
+}
+
+#[inline(always)]
+fn write_to(file: &OpenFile, buf: UserPtr<u8>, len: usize) -> SysResult {
     file.check_open_for(Mode::WRITE)?;
     let buf = UserRange::new(buf, len).ok_or(Errno::EFAULT)?;
     if file.is_stream_for(Mode::WRITE) {
-        return file.ops.write_program(&file, buf);
+        return file.ops.write_program(file, buf);
     }
     file.write(&mut buf.source())
 }

@@ -71,6 +71,35 @@ pub enum Failure {
 /// A handler's result: what the program finds in RAX.
 pub type SysResult = Result<usize, SysError>;
 
+/// A result as RAX already, for a handler that ends in the call of another function.
+pub struct Rax(isize);
+
+/// What handlers return.
+pub trait IntoRax {
+    fn into_rax(self) -> isize;
+}
+
+impl IntoRax for SysResult {
+    #[inline(always)]
+    fn into_rax(self) -> isize {
+        encode(self)
+    }
+}
+
+impl IntoRax for Rax {
+    #[inline(always)]
+    fn into_rax(self) -> isize {
+        self.0
+    }
+}
+
+impl From<SysResult> for Rax {
+    #[inline(always)]
+    fn from(result: SysResult) -> Self {
+        Self(encode(result))
+    }
+}
+
 /// RAX values that only the way out sees.
 const RESTART_IF_ASKED: isize = -512;
 const RESTART_ALWAYS: isize = -513;

@@ -12,7 +12,7 @@ use crate::fs::eventfd::{self, Taking};
 use crate::fs::file::{Mode, OpenFile};
 use crate::fs::inode::FileKind;
 use crate::fs::notify;
-use crate::fs::pipe::{self, PipeEnd, Slot};
+use crate::fs::pipe::{self, PipeEnd, Slot, SlotPage};
 use crate::mm::user::MAX_IO;
 use crate::mm::{Frame, PAGE_SIZE, Sink, Source, UserPtr};
 use crate::net::{self, Socket};
@@ -278,8 +278,14 @@ fn splice_pipes(from: (&OpenFile, &PipeEnd), to: (&OpenFile, &PipeEnd), len: usi
         let mut slot = Some(slot);
         while let Some(piece) = slot.take() {
             slot = to.1.pipe.put(piece);
-            if slot.is_some() {
-                to.1.pipe.wait_writable(true)?;
+            if let Some(left) = slot.take() {
+                match to.1.pipe.wait_writable(true) {
+                    Ok(()) => slot = Some(left),
+                    Err(error) => {
+                        from.1.pipe.put_back(left);
+                        return Err(error);
+                    }
+                }
             }
         }
     }
@@ -345,7 +351,7 @@ fn file_slot(file: &OpenFile, at: u64, max: usize) -> Result<Option<Slot>, Errno
         Some(frame) => frame,
         None => Frame::zeroed()?,
     };
-    Ok(Some(Slot { frame, offset: within, len, is_open: false, is_own: false, is_packet: false }))
+    Ok(Some(Slot { frame, offset: within, len, page: SlotPage::Shared }))
 }
 
 /// A page that bytes of some other file were read into. `None` at the end.
@@ -368,14 +374,7 @@ fn read_slot(from: (&OpenFile, &mut Position), max: usize) -> Result<Option<Slot
             break;
         }
     }
-    Ok((filled > 0).then_some(Slot {
-        frame,
-        offset: 0,
-        len: filled,
-        is_open: false,
-        is_own: false,
-        is_packet: false,
-    }))
+    Ok((filled > 0).then_some(Slot { frame, offset: 0, len: filled, page: SlotPage::Shared }))
 }
 
 /// A page that a socket's bytes were received into; one message, if it has messages. `None` at the end.
@@ -387,7 +386,7 @@ fn receive_slot(socket: &Socket, max: usize, flags: u32) -> Result<Option<Slot>,
     let len = socket.ops.receive(&mut Sink::kernel(&mut buffer), flags, None)?;
     let frame = Frame::uninit()?;
     frame.write(0, buffer.get(..len).unwrap_or_default());
-    Ok((len > 0).then_some(Slot { frame, offset: 0, len, is_open: false, is_own: false, is_packet: false }))
+    Ok((len > 0).then_some(Slot { frame, offset: 0, len, page: SlotPage::Shared }))
 }
 
 /// From a file into a pipe, as much as fits.

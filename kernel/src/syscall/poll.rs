@@ -10,7 +10,7 @@ use super::{Fd, SysError, SysResult};
 use crate::fs::poll::{Events, Poller};
 use crate::fs::{self, FileTable, OpenFile};
 use crate::mm::UserPtr;
-use crate::mm::user::read_array;
+use crate::mm::user::{Few, read_array};
 use crate::task::process::rlimit;
 use crate::task::{PollWaiter, WaitError, current};
 use crate::time;
@@ -23,13 +23,17 @@ fn glance(files: &FileTable, entries: &mut [PollFd]) -> usize {
     files.peek(|files| {
         let mut ready = 0;
         for entry in entries {
-            entry.revents = match files.get(entry.fd) {
-                Some(file) => file.glance().bits() as u16 & (entry.events | ALWAYS),
+            let found = match files.glance(entry.fd) {
+                Some(events) if events.is_empty() => 0,
+                Some(events) => events.bits() as u16 & (entry.events | ALWAYS),
                 // Negative numbers are places that the program keeps free.
                 None if entry.fd < 0 => 0,
                 None => Events::NVAL.bits() as u16,
             };
-            ready += usize::from(entry.revents != 0);
+            entry.revents = found;
+            if found != 0 {
+                ready += 1;
+            }
         }
         ready
     })
@@ -83,8 +87,9 @@ fn deadline_of(seconds: i64, nanos: i64) -> Result<Option<u64>, Errno> {
     Ok(span.and_then(|span| time::monotonic_ns().checked_add(span)))
 }
 
-/// So many entries are polled without an allocation.
+/// So many entries are looked at where they stand, and so many polled without an allocation.
 const FEW: usize = 8;
+const SOME: usize = 64;
 
 /// Looks at a few entries where they stand. `None` if the caller has to wait.
 #[inline(always)]
@@ -122,19 +127,28 @@ fn do_poll(fds: UserPtr<PollFd>, count: u32, deadline: Option<u64>) -> SysResult
     {
         return Ok(ready);
     }
-    let mut few = [PollFd::default(); FEW];
-    let mut many: Vec<PollFd>;
-    let count = count as usize;
-    let entries = match few.get_mut(..count) {
-        Some(entries) => {
-            fds.field::<u8>(0).read_bytes(entries.as_mut_bytes())?;
-            entries
-        }
-        None => {
-            many = read_array(fds, count)?;
-            many.as_mut_slice()
-        }
-    };
+    if count as usize <= SOME {
+        poll_some(fds, count as usize, deadline)
+    } else {
+        poll_many(fds, count as usize, deadline)
+    }
+}
+
+#[inline(never)]
+fn poll_some(fds: UserPtr<PollFd>, count: usize, deadline: Option<u64>) -> SysResult {
+    let mut buffer = Few::<PollFd, SOME>::new();
+    let entries = buffer.read(fds, count)?;
+    poll_entries(entries, fds, deadline)
+}
+
+#[inline(never)]
+fn poll_many(fds: UserPtr<PollFd>, count: usize, deadline: Option<u64>) -> SysResult {
+    poll_entries(&mut read_array(fds, count)?, fds, deadline)
+}
+
+/// Polls and writes what came of it.
+#[inline(never)]
+fn poll_entries(entries: &mut [PollFd], fds: UserPtr<PollFd>, deadline: Option<u64>) -> SysResult {
     let ready = wait(entries, deadline)?;
     fds.field::<u8>(0).write_bytes(entries.as_bytes())?;
     Ok(ready)

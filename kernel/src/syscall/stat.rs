@@ -7,20 +7,15 @@ use super::args::Path as PathArg;
 use super::{Fd, SysResult};
 use crate::fs;
 use crate::fs::inode::{FileKind, Inode, LinkTarget, Timestamp};
-use crate::fs::mount::{self, FileSystem, Mount, PROC};
+use crate::fs::mount::{self, FileSystem, Mount};
 use crate::fs::path::{Path, UserPath, resolve, resolve_or_empty, start_at};
 use crate::fs::perm::{Identity, Want, check_as};
 use crate::mm::{PAGE_SIZE, UserPtr};
 use crate::task::current;
 
-/// `st_blksize`.
-fn block_size(inode: &Inode) -> u32 {
-    if core::ptr::eq(inode.fs.kind, &raw const PROC) { 1024 } else { PAGE_SIZE as u32 }
-}
-
 /// An inode's attributes as stat(2) has them.
-#[inline(always)]
-fn fill_stat(inode: &Inode) -> Stat {
+#[inline(never)]
+fn stat_of(inode: &Inode) -> Stat {
     inode.with_times(|times| Stat {
         dev: inode.fs.device,
         ino: inode.number,
@@ -31,7 +26,7 @@ fn fill_stat(inode: &Inode) -> Stat {
         pad0: 0,
         rdev: inode.device.encode(),
         size: inode.size().cast_signed(),
-        blksize: block_size(inode).into(),
+        blksize: inode.fs.block_size.into(),
         blocks: inode.blocks().cast_signed(),
         atime: times.accessed.seconds,
         atime_nsec: times.accessed.nanos.into(),
@@ -43,10 +38,26 @@ fn fill_stat(inode: &Inode) -> Stat {
     })
 }
 
-/// The same, for all but the shortest ways.
-#[inline(never)]
-fn stat_of(inode: &Inode) -> Stat {
-    fill_stat(inode)
+/// `stat_of` straight into the program's memory. EFAULT.
+#[inline(always)]
+fn write_stat(inode: &Inode, out: UserPtr<Stat>) -> Result<(), Errno> {
+    let head = [inode.fs.device, inode.number, inode.links().into()];
+    let mode = inode.kind.mode_bits() | inode.mode();
+    out.store_head(head, mode, inode.uid(), inode.gid(), inode.device.encode())?;
+    let tail = inode.with_times(|times| {
+        [
+            inode.size(),
+            inode.fs.block_size.into(),
+            inode.blocks(),
+            times.accessed.seconds.cast_unsigned(),
+            times.accessed.nanos.into(),
+            times.modified.seconds.cast_unsigned(),
+            times.modified.nanos.into(),
+            times.changed.seconds.cast_unsigned(),
+            times.changed.nanos.into(),
+        ]
+    });
+    out.store_tail(tail)
 }
 
 /// stat(2).
@@ -69,8 +80,10 @@ pub fn lstat(path: PathArg, out: UserPtr<Stat>) -> SysResult {
 
 /// fstat(2).
 pub fn fstat(fd: Fd, out: UserPtr<Stat>) -> SysResult {
-    let file = fs::files().get_any_ref(fd)?;
-    out.write(&fill_stat(file.inode()))?;
+    match fs::files().own(fd) {
+        Some(file) => write_stat(file.inode(), out)?,
+        None => out.write(&stat_of(fs::files().get_any(fd)?.inode()))?,
+    }
     Ok(0)
 }
 
@@ -126,7 +139,7 @@ pub fn statx(dirfd: Fd, path: PathArg, flags: u32, mask: u32, out: UserPtr<Statx
     let (rdev, dev) = (inode.device, fs::inode::Device::decode(stat.dev as u32));
     let statx = Statx {
         mask: known.bits(),
-        blksize: block_size(inode),
+        blksize: inode.fs.block_size,
         attributes: if place.is_mount_root() { MOUNT_ROOT } else { 0 },
         nlink: inode.links(),
         uid: stat.uid,
@@ -140,10 +153,10 @@ pub fn statx(dirfd: Fd, path: PathArg, flags: u32, mask: u32, out: UserPtr<Statx
         btime: if has_birth { statx_time(times.born) } else { StatxTimestamp::default() },
         ctime: statx_time(times.changed),
         mtime: statx_time(times.modified),
-        rdev_major: rdev.major,
-        rdev_minor: rdev.minor,
-        dev_major: dev.major,
-        dev_minor: dev.minor,
+        rdev_major: rdev.major(),
+        rdev_minor: rdev.minor(),
+        dev_major: dev.major(),
+        dev_minor: dev.minor(),
         mnt_id: place.mount.id.into(),
         ..Statx::default()
     };

@@ -2,7 +2,7 @@
 
 use super::Support::{Full, Partial};
 use super::args::{Arg, Fd, Path, Shape};
-use super::{Call, encode};
+use super::{Call, IntoRax};
 use super::{
     attr, dir, epoll, fcntl, file, futex, identity, ioctl, limits, membarrier, memory, message, mlock, mount,
     pipe, poll, process, random, sched, signal, socket, stat, time, timers, xattr,
@@ -38,7 +38,7 @@ macro_rules! slot {
 macro_rules! wrapper {
     ($name:ident($($arg:ident: $type:ty),*) = $handler:path) => {
         pub(super) extern "C" fn $name($($arg: u64),*) -> isize {
-            encode($handler($(<$type as Arg>::from_arg($arg)),*))
+            $handler($(<$type as Arg>::from_arg($arg)),*).into_rax()
         }
     };
     ($name:ident($($arg:ident: $type:ty),*)) => {};

@@ -7,7 +7,7 @@
 
 use alloc::sync::Arc;
 use core::cell::Cell;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
 
 use abi::Errno;
 
@@ -19,7 +19,7 @@ use crate::arch::x86_64::cpu;
 use crate::list::{Entry, List};
 use crate::mm::regions::{Backing, RegionFlags};
 use crate::mm::{PAGE_SIZE, UserPtr};
-use crate::sync::{SpinGuard, SpinLock};
+use crate::sync::SpinLock;
 
 const BUCKETS: usize = 64;
 /// A waiter that takes every wake (FUTEX_BITSET_MATCH_ANY).
@@ -44,7 +44,7 @@ pub struct Sleeping {
     /// Where it waits; a requeue changes it, under both buckets' locks.
     key: Cell<Key>,
     /// The key's bucket, for the waiter itself to find its lock.
-    bucket: AtomicUsize,
+    bucket: AtomicPtr<SpinLock<Bucket>>,
     thread: &'static Thread,
     bitset: u32,
     woken: AtomicBool,
@@ -63,7 +63,7 @@ impl Waiter {
     pub(super) fn on(key: Key, bitset: u32, pi: Option<(Key, Arc<Claim>)>) -> Self {
         Self::new(Sleeping {
             key: Cell::new(key),
-            bucket: AtomicUsize::new(key.bucket()),
+            bucket: AtomicPtr::new(core::ptr::from_ref(key.bucket()).cast_mut()),
             thread: current(),
             bitset,
             woken: AtomicBool::new(false),
@@ -73,6 +73,11 @@ impl Waiter {
 
     pub(super) fn key(&self) -> Key {
         self.value.key.get()
+    }
+
+    fn bucket(&self) -> &'static SpinLock<Bucket> {
+        // SAFETY: only elements of the table are ever stored.
+        unsafe { &*self.value.bucket.load(Ordering::Acquire) }
     }
 
     #[inline(always)]
@@ -125,9 +130,10 @@ impl Key {
         }))
     }
 
-    fn bucket(self) -> usize {
+    #[inline(always)]
+    fn bucket(self) -> &'static SpinLock<Bucket> {
         let mixed = (self.object >> 6) ^ (self.offset >> 2) ^ (self.offset >> 12);
-        mixed % BUCKETS
+        &TABLE[mixed % BUCKETS]
     }
 }
 
@@ -142,6 +148,11 @@ pub fn wait(
     let waiter = Waiter::on(key, bitset, None);
     enqueue(&waiter, address, expected)?;
     let result = wait::sleep_while(deadline, || !waiter.is_woken());
+    // With one CPU, whoever woke it has let go of it long since.
+    if cpu::is_single() && waiter.is_woken() {
+        core::mem::forget(waiter);
+        return Ok(());
+    }
     if remove(&waiter) {
         // Nobody woke it.
         return result.map_err(WaitOrErrno::Wait);
@@ -152,12 +163,12 @@ pub fn wait(
 /// Puts the running thread into a word's bucket while the word has this value; `remove` must follow. EAGAIN if it hasn't.
 #[inline]
 pub(super) fn enqueue(waiter: &Waiter, address: UserPtr<u32>, expected: u32) -> Result<(), Errno> {
-    // Once without the lock, so that the page is there.
-    address.load()?;
-    let bucket = lock_bucket(waiter.value.bucket.load(Ordering::Relaxed));
+    // Once without the lock, so that the page is there. With one CPU nobody can change the word after that.
+    let before = address.load()?;
+    let bucket = waiter.bucket().lock();
     // Counted before the word is looked at: a waker changes the word before it looks at the count.
     WAITERS.fetch_add(1, Ordering::SeqCst);
-    match address.load() {
+    match if cpu::is_single() { Ok(before) } else { address.load() } {
         Ok(value) if value == expected => {
             join(&bucket, waiter);
             Ok(())
@@ -189,14 +200,9 @@ fn join_urgently(bucket: &Bucket, waiter: &Waiter) {
     unsafe { bucket.insert_before(waiter, bucket.iter().find(|other| urgency(other) < own)) };
 }
 
-#[inline(always)]
-fn lock_bucket(index: usize) -> SpinGuard<'static, Bucket> {
-    TABLE[index % BUCKETS].lock()
-}
-
 /// Calls `f` with a word's bucket locked.
 pub(super) fn with_bucket<T>(key: Key, f: impl FnOnce(&Bucket) -> T) -> T {
-    f(&lock_bucket(key.bucket()))
+    f(&key.bucket().lock())
 }
 
 /// A waiter was taken out of its bucket.
@@ -221,10 +227,10 @@ impl From<Errno> for WaitOrErrno {
 #[inline]
 pub(super) fn remove(waiter: &Waiter) -> bool {
     loop {
-        let index = waiter.value.bucket.load(Ordering::Acquire);
-        let bucket = lock_bucket(index);
+        let found = waiter.bucket();
+        let bucket = found.lock();
         // A requeue may have moved it before the bucket was locked.
-        if waiter.value.bucket.load(Ordering::Relaxed) != index {
+        if !core::ptr::eq(waiter.bucket(), found) {
             continue;
         }
         let was_there = bucket.remove(waiter);
@@ -279,10 +285,26 @@ pub fn wake(key: Key, count: usize, bitset: u32) -> usize {
 
 #[inline(never)]
 fn wake_present(key: Key, count: usize, bitset: u32) -> usize {
-    wake_in(&lock_bucket(key.bucket()), key, count, bitset)
+    let bucket = key.bucket().lock();
+    // Mostly there is one.
+    let Some(only) = bucket.only() else { return wake_in(&bucket, key, count, bitset) };
+    let is_meant = only.key() == key && only.value.bitset & bitset != 0;
+    if is_meant {
+        bucket.remove_only(only);
+        wake_removed(only);
+    }
+    usize::from(is_meant)
 }
 
+/// Wakes a waiter that was just taken out of its bucket, whose lock is still held.
 #[inline(always)]
+fn wake_removed(waiter: &Waiter) {
+    forget_waiter();
+    waiter.value.woken.store(true, Ordering::Release);
+    sched::wake(waiter.value.thread);
+}
+
+#[inline(never)]
 fn wake_in(bucket: &Bucket, key: Key, count: usize, bitset: u32) -> usize {
     let mut woken = 0;
     let mut next = bucket.first();
@@ -292,9 +314,7 @@ fn wake_in(bucket: &Bucket, key: Key, count: usize, bitset: u32) -> usize {
         next = bucket.after(waiter);
         if waiter.key() == key && waiter.value.bitset & bitset != 0 {
             bucket.remove(waiter);
-            forget_waiter();
-            waiter.value.woken.store(true, Ordering::Release);
-            sched::wake(waiter.value.thread);
+            wake_removed(waiter);
             woken += 1;
         }
     }
@@ -303,13 +323,19 @@ fn wake_in(bucket: &Bucket, key: Key, count: usize, bitset: u32) -> usize {
 
 /// Calls `f` with two buckets locked, in an order that can't deadlock. The second is the first again if they are the same.
 fn with_buckets<T>(a: Key, b: Key, f: impl FnOnce(&Bucket, &Bucket) -> T) -> T {
-    let (index_a, index_b) = (a.bucket(), b.bucket());
-    let low = lock_bucket(index_a.min(index_b));
-    if index_a == index_b {
-        return f(&low, &low);
+    let (bucket_a, bucket_b) = (a.bucket(), b.bucket());
+    let (at_a, at_b) = (core::ptr::from_ref(bucket_a), core::ptr::from_ref(bucket_b));
+    if at_a == at_b {
+        let both = bucket_a.lock();
+        return f(&both, &both);
     }
-    let high = lock_bucket(index_a.max(index_b));
-    if index_a < index_b { f(&low, &high) } else { f(&high, &low) }
+    if at_a < at_b {
+        let first = bucket_a.lock();
+        f(&first, &bucket_b.lock())
+    } else {
+        let second = bucket_b.lock();
+        f(&bucket_a.lock(), &second)
+    }
 }
 
 /// Wakes `wake_count` waiters of one word and moves up to `move_count` others to a second word (FUTEX_REQUEUE). With `expected`, only if the
@@ -345,7 +371,7 @@ pub fn requeue(
             if !core::ptr::eq(first, second) {
                 first.remove(waiter);
                 join(second, waiter);
-                waiter.value.bucket.store(to.bucket(), Ordering::Release);
+                waiter.value.bucket.store(core::ptr::from_ref(to.bucket()).cast_mut(), Ordering::Release);
             }
         }
         Ok((woken, moved))

@@ -8,6 +8,7 @@
 //! Locks: a run queue's is the last one taken; two of them are never held together.
 #![expect(unsafe_code, reason = "switches stacks and address spaces")]
 
+mod straight;
 mod urgent;
 
 use alloc::sync::Arc;
@@ -252,7 +253,7 @@ fn insert(cpu: &PerCpu, thread: &'static Thread) -> usize {
 }
 
 /// As `enqueue_on`, for this CPU.
-#[inline]
+#[inline(never)]
 fn enqueue_here(me: &PerCpu, thread: &'static Thread) {
     // The idle loop looks at the queue before it halts.
     if !me.slice_armed.get() {
@@ -313,26 +314,24 @@ pub fn enqueue(thread: Arc<Thread>) {
 /// Wakes a sleeping thread. A thread that isn't asleep (or no longer) is left alone. Whether it was.
 #[inline(never)]
 pub fn wake(thread: &Thread) -> bool {
+    if cpu::is_single() { straight::wake(thread) } else { wake_among(thread) }
+}
+
+/// As `wake`, where there are several CPUs.
+#[inline(never)]
+fn wake_among(thread: &Thread) -> bool {
     match thread.sleeper.wake() {
         Wake::Awake => false,
         Wake::Early => true,
         Wake::Enqueue => {
             // SAFETY: a thread that sleeps isn't dead, so it holds a count of itself.
             let thread: &'static Thread = unsafe { &*core::ptr::from_ref(thread) };
-            if cpu::is_single() {
-                enqueue_here(per_cpu(), thread);
-            } else {
-                enqueue_woken(thread);
-            }
+            let hands_over =
+                current().hands_over.get() >= 2 && per_cpu().waiting.load(Ordering::Relaxed) == 0;
+            enqueue_on(choose(thread, hands_over), thread);
             true
         }
     }
-}
-
-#[inline(never)]
-fn enqueue_woken(thread: &'static Thread) {
-    let hands_over = current().hands_over.get() >= 2 && per_cpu().waiting.load(Ordering::Relaxed) == 0;
-    enqueue_on(choose(thread, hands_over), thread);
 }
 
 /// After work bits were added to a thread: wakes it, or interrupts it in the program, so that it looks at them.
@@ -436,12 +435,16 @@ fn steal_wanted(me: &'static PerCpu, is_wanted: &dyn Fn(&Thread) -> bool) -> Opt
 }
 
 /// Gives others a turn; returns at once when there are none (sched_yield(2)).
+#[inline]
 pub fn yield_now() {
-    let cpu = per_cpu();
-    if cpu.waiting.load(Ordering::Relaxed) == 0 {
-        return;
+    if per_cpu().waiting.load(Ordering::Relaxed) != 0 {
+        yield_to_others();
     }
-    let me = current();
+}
+
+#[inline(never)]
+fn yield_to_others() {
+    let (cpu, me) = (per_cpu(), current());
     if me.priorities.is_realtime() {
         return yield_to_equals(cpu, me);
     }
@@ -457,6 +460,11 @@ pub fn yield_now() {
         let Some(next) = queue.pop() else { return };
         queue.append(me);
         drop(queue);
+        if cpu::is_plain() {
+            me.counters.note_switch(false);
+            // SAFETY: just taken off the queue; both have programs.
+            return unsafe { straight::switch(cpu, me, next) };
+        }
         raise_least(cpu, next.virtual_time.load(Ordering::Relaxed));
         return switch_to(cpu, next, Place::Queued);
     }
@@ -503,7 +511,22 @@ fn idle_of(cpu: &PerCpu) -> &'static Thread {
 }
 
 /// Sleeps if the thread was not woken since it prepared to; returns when it has been.
+#[inline(never)]
 pub fn sleep() {
+    sleep_inline();
+}
+
+/// As `sleep`, for the one place where most sleep.
+#[inline(always)]
+pub fn sleep_inline() {
+    if !(cpu::is_plain() && straight::sleep()) {
+        sleep_generally();
+    }
+}
+
+/// As `sleep`, also for threads that end, with several CPUs, or with nobody else who wants this one.
+#[inline(never)]
+fn sleep_generally() {
     if current().sleeper.is_runnable() {
         return;
     }
@@ -516,7 +539,7 @@ pub fn sleep() {
 pub fn die() -> ! {
     current().sleeper.die();
     loop {
-        sleep();
+        sleep_generally();
     }
 }
 
@@ -556,12 +579,16 @@ enum Place {
 }
 
 /// With one CPU nobody can wake or run the thread before it was switched away from, so that its place is found before that and
-/// `finish_switch` has nothing left to do.
+/// `finish_switch` has nothing left to do, unless the thread is dead.
 #[inline(always)]
-fn settle_alone(cpu: &PerCpu, previous: &'static Thread) {
+fn settle_alone(cpu: &PerCpu, previous: &'static Thread, next: &'static Thread) {
     match previous.sleeper.switched_out_alone() {
         After::Parked => {}
-        After::Dead => cpu.previous.set(previous),
+        After::Dead => {
+            cpu.previous.set(previous);
+            // SAFETY: nobody runs on it.
+            unsafe { switch::finish_before_resuming(next.saved_rsp()) };
+        }
         After::Enqueue => {
             if !cpu.slice_armed.get() {
                 cpu.slice_armed.set(true);
@@ -595,7 +622,7 @@ fn switch_to(cpu: &'static PerCpu, next: &'static Thread, place: Place) {
         }
         if cpu::is_single() {
             if place == Place::Open && !previous.is_idle() {
-                settle_alone(cpu, previous);
+                settle_alone(cpu, previous, next);
             }
             cpu.current.store(core::ptr::from_ref(next).cast_mut(), Ordering::Relaxed);
         } else {
@@ -709,6 +736,10 @@ pub fn idle_loop() -> ! {
 /// The timer's interrupt: the running thread's slice may be over, if others wait.
 pub fn tick() {
     let cpu = per_cpu();
+    if !current().is_idle() {
+        // The straight way between threads doesn't look at it.
+        current().check_stack();
+    }
     if cpu.waiting.load(Ordering::Relaxed) == 0 || current().is_idle() {
         cpu.slice_armed.set(false);
         return;

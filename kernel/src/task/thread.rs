@@ -3,6 +3,7 @@
 
 use alloc::sync::Arc;
 use core::cell::{Cell, UnsafeCell};
+use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::priority::Priorities;
@@ -39,31 +40,30 @@ pub mod work {
 /// Ranks below this are real-time priorities. Virtual time, in TSC ticks, never comes near it.
 pub const FIRST_FAIR_RANK: u64 = 1 << 63;
 
-/// CPU time used, TSC ticks, readable from any CPU while the thread runs: one word says whether it runs, and either the sum or what the
-/// TSC has to be added to for it.
+/// CPU time used, TSC ticks, readable from any CPU while the thread runs: one word is either the sum or, below zero, what the TSC has to be
+/// added to for it. No thread has run for as long as the TSC has.
 #[derive(Debug, Default)]
 pub struct RunClock(AtomicU64);
 
 impl RunClock {
-    const RUNNING: u64 = 1 << 63;
-
     /// The thread begins to run.
+    #[inline(always)]
     pub fn start(&self, now: u64) {
-        let sum = self.0.load(Ordering::Relaxed);
-        self.0.store(sum.wrapping_sub(now) | Self::RUNNING, Ordering::Relaxed);
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(now), Ordering::Relaxed);
     }
 
     /// The thread stops running.
+    #[inline(always)]
     pub fn stop(&self, now: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(now) & !Self::RUNNING, Ordering::Relaxed);
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(now), Ordering::Relaxed);
     }
 
     fn ticks(&self) -> u64 {
         let word = self.0.load(Ordering::Relaxed);
-        if word & Self::RUNNING == 0 {
+        if word.cast_signed() >= 0 {
             return word;
         }
-        word.wrapping_add(crate::arch::x86_64::tsc::read()) & !Self::RUNNING
+        word.wrapping_add(crate::arch::x86_64::tsc::read())
     }
 }
 
@@ -79,9 +79,9 @@ impl KernelStack {
         Some(Self { bottom })
     }
 
-    /// The slot for SS, at the stack's very top; the rest of a `TrapFrame` is right below it.
-    fn top(&self) -> usize {
-        self.bottom + STACK_SIZE - 16
+    /// Where the push of a `TrapFrame` starts, which stands at the stack's very top.
+    fn first_push(&self) -> usize {
+        self.bottom + STACK_SIZE - size_of::<TrapFrame>().next_multiple_of(16) + offset_of!(TrapFrame, ss)
     }
 }
 
@@ -102,8 +102,8 @@ pub struct Thread {
     pub process: Arc<Process>,
     pub signals: ThreadSignals,
     stack: Option<KernelStack>,
-    /// Where the program's registers are.
-    frame_at: usize,
+    /// Where traps and system calls start to push; 0 for a CPU's idle loop.
+    stack_top: usize,
     saved_rsp: UnsafeCell<usize>,
     fpu: UnsafeCell<Option<fpu::State>>,
     pub fs_base: Cell<u64>,
@@ -150,7 +150,7 @@ impl Thread {
             tid,
             process,
             signals: ThreadSignals::default(),
-            frame_at: stack.as_ref().map_or(0, |stack| stack.top() + 8 - size_of::<TrapFrame>()),
+            stack_top: stack.as_ref().map_or(0, KernelStack::first_push),
             stack,
             saved_rsp: UnsafeCell::new(0),
             fpu: UnsafeCell::new(None),
@@ -244,19 +244,19 @@ impl Thread {
 
     #[inline(always)]
     fn frame_address(&self) -> usize {
-        self.frame_at
+        self.stack_top.wrapping_sub(offset_of!(TrapFrame, ss))
     }
 
     /// Whether it is what a CPU does when there is nothing to do.
     #[inline(always)]
     pub fn is_idle(&self) -> bool {
-        self.frame_at == 0
+        self.stack_top == 0
     }
 
     /// Where traps and system calls start to push.
     #[inline(always)]
     pub fn stack_top(&self) -> usize {
-        self.frame_at.wrapping_add(size_of::<TrapFrame>() - 8)
+        self.stack_top
     }
 
     /// The program's registers while the current thread is in the kernel.
@@ -287,7 +287,7 @@ impl Thread {
     /// Not for idle threads.
     #[inline(always)]
     pub(super) fn check_stack(&self) {
-        let bottom = core::ptr::with_exposed_provenance::<u64>(self.frame_at & !(STACK_SIZE - 1));
+        let bottom = core::ptr::with_exposed_provenance::<u64>(self.stack_top & !(STACK_SIZE - 1));
         // SAFETY: the frame stands in a stack of the thread's own, which is aligned to its size.
         assert!(unsafe { bottom.read() } == STACK_CANARY, "kernel stack overflow");
     }

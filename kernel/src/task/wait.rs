@@ -63,6 +63,12 @@ impl WaitQueue {
     #[inline(never)]
     fn wake_present(&self) {
         let waiters = self.0.lock();
+        // Mostly there is one.
+        if let Some(only) = waiters.only() {
+            waiters.remove_only(only);
+            sched::wake(only.value);
+            return;
+        }
         while let Some(waiter) = waiters.pop_front() {
             sched::wake(waiter.value);
         }
@@ -84,7 +90,29 @@ impl WaitQueue {
     /// Whoever was woken isn't there any more.
     #[inline(always)]
     fn remove(&self, entry: &Waiting) {
+        if cpu::is_single() && !entry.is_listed() {
+            return;
+        }
         self.0.lock().remove(entry);
+    }
+
+    /// Sleeps once, unless what is waited for came true since the caller looked.
+    #[inline(always)]
+    pub fn sleep_unless(
+        &self,
+        deadline: Option<u64>,
+        is_true: impl FnOnce() -> bool,
+    ) -> Result<(), WaitError> {
+        let me = sched::current();
+        let entry = Entry::new(me);
+        me.sleeper.prepare();
+        // SAFETY: it is removed below.
+        unsafe { self.add(&entry) };
+        // With one CPU nothing can have happened since the last look.
+        let result = if !cpu::is_single() && is_true() { Ok(()) } else { sleep_interruptibly(me, deadline) };
+        me.sleeper.cancel();
+        self.remove(&entry);
+        result
     }
 
     /// Sleeps until `condition` gives a value. It is asked first, and again after each wake-up. `deadline` is on the monotonic clock, ns.
@@ -96,34 +124,33 @@ impl WaitQueue {
         if let Some(value) = condition() {
             return Ok(value);
         }
-        let me = sched::current();
-        let entry = Entry::new(me);
         loop {
-            me.sleeper.prepare();
-            // SAFETY: it is removed below.
-            unsafe { self.add(&entry) };
-            // With one CPU nothing can have happened since the last look.
-            let outcome = match if cpu::is_single() { None } else { condition() } {
-                Some(value) => Some(Ok(value)),
-                None => sleep_interruptibly(me, deadline).err().map(Err),
-            };
-            me.sleeper.cancel();
-            self.remove(&entry);
-            match outcome {
-                Some(Ok(value)) => return Ok(value),
-                // What came true meanwhile counts for more than the reason to stop.
-                Some(Err(error)) => return condition().ok_or(error),
-                None => {}
-            }
-            if let Some(value) = condition() {
+            let mut seen = None;
+            let slept = self.sleep_unless(deadline, || {
+                seen = condition();
+                seen.is_some()
+            });
+            // What came true meanwhile counts for more than the reason to stop.
+            if let Some(value) = seen.or_else(&mut condition) {
                 return Ok(value);
             }
+            slept?;
         }
     }
 }
 
 /// Sleeps once, the state being `Sleeping` already.
+#[inline(never)]
 fn sleep_interruptibly(me: &Thread, deadline: Option<u64>) -> Result<(), WaitError> {
+    if deadline.is_some() || super::signal::is_pending(me) {
+        return sleep_with_deadline(me, deadline);
+    }
+    sched::sleep_inline();
+    Ok(())
+}
+
+#[inline(never)]
+fn sleep_with_deadline(me: &Thread, deadline: Option<u64>) -> Result<(), WaitError> {
     if super::signal::is_pending(me) {
         return Err(WaitError::Interrupted);
     }

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use x86_64::registers::control::{Cr4, Cr4Flags};
 use x86_64::registers::model_specific::Msr;
 
-use smp::FlushGate;
+use smp::{FlushGate, ReadMark};
 
 use crate::mm::AddressSpace;
 use crate::sync::SpinLock;
@@ -55,6 +55,8 @@ pub struct PerCpu {
     pub space: Cell<*const AddressSpace>,
     /// What other CPUs want of this one's translations.
     pub flush: FlushGate,
+    /// The address space in which this CPU handles a fault (`mm::space_lock`).
+    pub reading: ReadMark,
     /// The idle thread, and the thread that is being switched away from, if there is something left to do for it.
     pub idle: Cell<*const Thread>,
     pub previous: Cell<*const Thread>,
@@ -93,6 +95,7 @@ impl PerCpu {
             frames: crate::mm::frame::CpuCache::new(),
             space: Cell::new(core::ptr::null()),
             flush: FlushGate::new(),
+            reading: ReadMark::new(),
             idle: Cell::new(core::ptr::null()),
             previous: Cell::new(core::ptr::null()),
             charged_at: Cell::new(0),
@@ -115,6 +118,9 @@ static OTHERS: [AtomicPtr<PerCpu>; MAX_CPUS] = [const { AtomicPtr::new(core::ptr
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 /// Whether there are any.
 static HAS_OTHERS: BootCell<bool> = BootCell::new(false);
+
+/// Whether threads may be switched by the straight way: there is one CPU, and it has FSGSBASE and XSAVE.
+static IS_PLAIN: BootCell<bool> = BootCell::new(false);
 
 /// What only the boot CPU writes, before another CPU or a program runs, and everybody reads from then on: as plain memory, which an instruction
 /// can compare where it stands.
@@ -194,6 +200,7 @@ pub fn add(data: &'static PerCpu) {
         slot.store(core::ptr::from_ref(data).cast_mut(), Ordering::Release);
         COUNT.store(index, Ordering::Release);
         HAS_OTHERS.set(true);
+        IS_PLAIN.set(false);
     }
 }
 
@@ -264,6 +271,7 @@ pub fn detect_features() -> Features {
     // The other processors are of the same kind.
     if per_cpu().id.get() == 0 {
         FEATURES.set(found);
+        IS_PLAIN.set(found.contains(Features::FSGSBASE.union(Features::XSAVE)));
     }
     let mut cr4 = Cr4Flags::empty();
     cr4.set(Cr4Flags::FSGSBASE, found.contains(Features::FSGSBASE));
@@ -314,6 +322,24 @@ pub fn set_user_gs_base(value: u64) {
     write_msr(MSR_KERNEL_GS_BASE, value);
 }
 
+/// Loads a program's FS and GS base and returns those of the one that ran.
+///
+/// # Safety
+/// The processor has FSGSBASE (`is_plain`), and the addresses are canonical.
+#[inline(always)]
+pub unsafe fn exchange_bases(fs: u64, gs: u64) -> (u64, u64) {
+    let (old_fs, old_gs);
+    // SAFETY: the caller's promise. GS is the program's between two instructions only, where nothing but an NMI comes, which looks at GS itself.
+    unsafe {
+        asm!(
+            "rdfsbase {old_fs}", "wrfsbase {fs}", "swapgs", "rdgsbase {old_gs}", "wrgsbase {gs}", "swapgs",
+            old_fs = out(reg) old_fs, fs = in(reg) fs, old_gs = out(reg) old_gs, gs = in(reg) gs,
+            options(nostack, preserves_flags)
+        );
+    }
+    (old_fs, old_gs)
+}
+
 /// Waits for an interrupt with interrupts open, and comes back with them closed.
 pub fn idle_once() {
     // SAFETY: `sti` takes effect after `hlt` began, so a wake-up can't be lost; the kernel's stubs run on their own stacks.
@@ -347,6 +373,12 @@ pub fn online_count() -> usize {
 #[inline(always)]
 pub fn is_single() -> bool {
     !HAS_OTHERS.get()
+}
+
+/// Whether there is only this one, with FSGSBASE and XSAVE.
+#[inline(always)]
+pub fn is_plain() -> bool {
+    IS_PLAIN.get()
 }
 
 /// The CPUs as a bit mask.

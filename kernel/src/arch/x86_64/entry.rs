@@ -19,21 +19,12 @@ use crate::task::Thread;
 
 /// The program's registers, as they stand at the top of a thread's kernel stack while it is in the kernel.
 ///
-/// On the `syscall` path the first nine and SS are left unwritten: handlers keep the callee-saved registers as any function does, RCX is RIP and
-/// R11 is RFLAGS. The slow way out fills them in (`syscall_slow_exit`), and calls that need the whole frame sooner (the clone family) go through
+/// On the `syscall` path SS and the last nine are left unwritten: handlers keep the callee-saved registers as any function does, RCX is RIP and
+/// R11 is RFLAGS. They stand above the rest, so that this path needn't step over them. The slow way out fills them in (`syscall_slow_exit`), and calls that need the whole frame sooner (the clone family) go through
 /// `SAVE_REGISTERS` stubs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TrapFrame {
-    pub r15: u64,
-    pub r14: u64,
-    pub r13: u64,
-    pub r12: u64,
-    pub rbp: u64,
-    pub rbx: u64,
-    pub r11: u64,
-    pub rcx: u64,
-    pub rax: u64,
     pub r9: u64,
     pub r8: u64,
     pub r10: u64,
@@ -47,6 +38,15 @@ pub struct TrapFrame {
     pub rflags: u64,
     pub rsp: u64,
     pub ss: u64,
+    pub rax: u64,
+    pub rcx: u64,
+    pub r11: u64,
+    pub rbx: u64,
+    pub rbp: u64,
+    pub r12: u64,
+    pub r13: u64,
+    pub r14: u64,
+    pub r15: u64,
 }
 
 /// RFLAGS bits.
@@ -107,12 +107,12 @@ global_asm!(
     /* ---- syscall ---------------------------------------------------------------------------------------------- */
 
     .macro SAVE_CALLEE_SAVED frame
-    mov [\frame], r15
-    mov [\frame + 8], r14
-    mov [\frame + 16], r13
-    mov [\frame + 24], r12
-    mov [\frame + 32], rbp
-    mov [\frame + 40], rbx
+    mov [\frame + {f_rbx}], rbx
+    mov [\frame + {f_rbp}], rbp
+    mov [\frame + {f_r12}], r12
+    mov [\frame + {f_r13}], r13
+    mov [\frame + {f_r14}], r14
+    mov [\frame + {f_r15}], r15
     .endm
 
     /* A handler that wants the program's callee-saved registers in the frame. The traced entry has saved them already. */
@@ -122,7 +122,7 @@ global_asm!(
     cmp byte ptr gs:[{traced}], 0
     jne \handler
     mov rax, gs:[{stack_top}]
-    sub rax, {frame_below_top}
+    sub rax, {f_ss}
     SAVE_CALLEE_SAVED rax
     jmp \handler
     .endm
@@ -135,11 +135,11 @@ global_asm!(
     mov gs:[{user_rsp}], rsp
     mov rsp, gs:[{stack_top}]
     .if \traced == 0
-    cmp eax, {table_len}
+    cmp rax, {table_len}
     jae 3f
     .endif
 5:
-    push qword ptr gs:[{user_rsp}]
+    push qword ptr gs:[{user_rsp}]  /* see TrapFrame */
     push r11
     push \selector
     push rcx
@@ -150,32 +150,31 @@ global_asm!(
     push r10
     push r8
     push r9
-    sub rsp, 72                     /* see TrapFrame */
     .if \traced
     SAVE_CALLEE_SAVED rsp
     mov rdi, rsp
     call syscall_traced
     .else
-    mov eax, eax
     mov rcx, r10
     call [syscall_table + rax * 8]
     .endif
     mov rcx, gs:[{current}]
+    .if \is_flat == 0
     test dword ptr [rsp + {f_rflags}], 0x100
     jnz 2f
+    .endif
     cmp dword ptr [rcx + {work}], 0
     jne 2f
-    add rsp, 72
     pop r9
     pop r8
     pop r10
     pop rdx
     pop rsi
     pop rdi
-    add rsp, 8
-    pop rcx
-    add rsp, 8
+    mov rcx, [rsp + {f_rip} - {f_orig_rax}]
     .if \is_flat
+    /* With TF set there is a trap before the SWAPGS (trap_debug). */
+    add rsp, {f_rflags} - {f_orig_rax}
     mov r11, [rsp]
     and dword ptr [rsp], ~0x200
     popfq
@@ -184,8 +183,8 @@ global_asm!(
     sti                             /* opens interrupts after the jump */
     jmp rcx
     .else
-    pop r11
-    pop rsp
+    mov r11, [rsp + {f_rflags} - {f_orig_rax}]
+    mov rsp, [rsp + {f_rsp} - {f_orig_rax}]
     swapgs
     sysretq
     .endif
@@ -198,12 +197,18 @@ global_asm!(
     mov rdi, rsp
     call syscall_slow_exit
     jmp return_to_user
-3:  /* a number beyond the table; single steps need the slow way out, by a number that is as unknown */
+3:  /* only the number's lower half counts */
+    mov eax, eax
+    cmp eax, {table_len}
+    jb 5b
+    .if \is_flat == 0
+    /* single steps need the slow way out, by a number that is as unknown */
     test r11d, 0x100
     jz 4f
     mov eax, {table_len} - 1
     jmp 5b
 4:
+    .endif
     mov gs:[{last_unknown}], rax
     inc qword ptr gs:[{unknown}]
     mov rax, -38
@@ -234,20 +239,16 @@ global_asm!(
 
     /* ---- a TrapFrame at RSP, on the thread's kernel stack: back to the program --------------------------------- */
 
-    .globl return_to_user
-return_to_user:
-    mov rax, gs:[{current}]
-    cmp dword ptr [rax + {work}], 0
-    jne 1f
-    pop r15
-    pop r14
-    pop r13
-    pop r12
-    pop rbp
-    pop rbx
-    pop r11
-    pop rcx
-    pop rax
+    .macro RESTORE
+    mov rax, [rsp + {f_rax}]
+    mov rcx, [rsp + {f_rcx}]
+    mov r11, [rsp + {f_r11}]
+    mov rbx, [rsp + {f_rbx}]
+    mov rbp, [rsp + {f_rbp}]
+    mov r12, [rsp + {f_r12}]
+    mov r13, [rsp + {f_r13}]
+    mov r14, [rsp + {f_r14}]
+    mov r15, [rsp + {f_r15}]
     pop r9
     pop r8
     pop r10
@@ -255,6 +256,14 @@ return_to_user:
     pop rsi
     pop rdi
     add rsp, 8
+    .endm
+
+    .globl return_to_user
+return_to_user:
+    mov rax, gs:[{current}]
+    cmp dword ptr [rax + {work}], 0
+    jne 1f
+    RESTORE
     swapgs
     iretq
 1:
@@ -285,29 +294,19 @@ trap_stubs:
     .set vector, vector + 1
     .endr
 
-    .macro PUSH_REST saved
+    /* The rest of a frame whose upper words and orig_rax stand: RAX was saved at \rax_at. */
+    .macro SAVE_REST rax_at
     push rdi
     push rsi
     push rdx
     push r10
     push r8
     push r9
-    .if \saved
-    push qword ptr [rbx + 8]
-    push rcx
-    push r11
-    push qword ptr [rbx]
-    .else
-    push qword ptr [rax]
-    push rcx
-    push r11
-    push rbx
-    .endif
-    push rbp
-    push r12
-    push r13
-    push r14
-    push r15
+    mov rdx, [\rax_at]
+    mov [rsp + {f_rax}], rdx
+    mov [rsp + {f_rcx}], rcx
+    mov [rsp + {f_r11}], r11
+    SAVE_CALLEE_SAVED rsp
     .endm
 
 trap_debug:
@@ -319,6 +318,14 @@ trap_debug:
     sub rax, offset __text_start
     cmp rax, offset __text_size
     jae trap_from_user
+    cmp dword ptr [rax + __text_start], 0xfbf8010f
+    jne 1f
+    /* At the SWAPGS and STI of a fast way out, with a program's TF: gone on by IRET, as if it had been the way out, and nothing traps before
+       the program's next instruction. */
+    swapgs
+    mov [rsp + 24], rcx
+    or dword ptr [rsp + 40], 0x200
+1:
     pop rax
     add rsp, 16
     iretq
@@ -348,7 +355,7 @@ trap_from_user:
     push qword ptr [rax + 32]
     push qword ptr [rax + 24]
     push -1
-    PUSH_REST 0
+    SAVE_REST rax
     mov rdi, rsp
     mov rsi, [rax + 8]
     mov rdx, [rax + 16]
@@ -361,35 +368,22 @@ trap_from_kernel:
     mov rsp, [rbx + 56]
     sub rsp, 128
     and rsp, -16
-    sub rsp, 8
+    sub rsp, {above_ss} + 8         /* the frame has an odd number of words */
     push qword ptr [rbx + 64]
     push qword ptr [rbx + 56]
     push qword ptr [rbx + 48]
     push qword ptr [rbx + 40]
     push qword ptr [rbx + 32]
     push -1
-    PUSH_REST 1
+    SAVE_REST rbx + 8
+    mov rdx, [rbx]
+    mov [rsp + {f_rbx}], rdx
     cld
     mov rdi, rsp
     mov rsi, [rbx + 16]
     mov rdx, [rbx + 24]
     call trap_kernel
-    pop r15
-    pop r14
-    pop r13
-    pop r12
-    pop rbp
-    pop rbx
-    pop r11
-    pop rcx
-    pop rax
-    pop r9
-    pop r8
-    pop r10
-    pop rdx
-    pop rsi
-    pop rdi
-    add rsp, 8
+    RESTORE
     iretq
 
     /* NMI, double fault, machine check: may come anywhere, GS can't be trusted, handled where they are. */
@@ -441,9 +435,21 @@ trap_paranoid:
     last_unknown = const offset_of!(PerCpu, last_unknown_syscall),
     work = const offset_of!(Thread, work),
     traced = const offset_of!(PerCpu, traced),
-    frame_below_top = const size_of::<TrapFrame>() - 8,
+    above_ss = const size_of::<TrapFrame>() - offset_of!(TrapFrame, rax),
     full_return = const crate::task::thread::work::FULL_RETURN,
     f_rax = const offset_of!(TrapFrame, rax),
+    f_rcx = const offset_of!(TrapFrame, rcx),
+    f_r11 = const offset_of!(TrapFrame, r11),
+    f_rbx = const offset_of!(TrapFrame, rbx),
+    f_rbp = const offset_of!(TrapFrame, rbp),
+    f_r12 = const offset_of!(TrapFrame, r12),
+    f_r13 = const offset_of!(TrapFrame, r13),
+    f_r14 = const offset_of!(TrapFrame, r14),
+    f_r15 = const offset_of!(TrapFrame, r15),
+    f_orig_rax = const offset_of!(TrapFrame, orig_rax),
+    f_rip = const offset_of!(TrapFrame, rip),
+    f_rsp = const offset_of!(TrapFrame, rsp),
+    f_ss = const offset_of!(TrapFrame, ss),
     f_rflags = const offset_of!(TrapFrame, rflags),
     table_len = const crate::syscall::TABLE_LEN,
     kernel_cs = const gdt::KERNEL_CS,

@@ -157,6 +157,20 @@ impl State {
     }
 }
 
+/// Saves this CPU's registers in one area and loads them from another.
+///
+/// # Safety
+/// The processor has XSAVE (`cpu::is_plain`).
+#[inline(always)]
+pub unsafe fn exchange(old: &State, new: &State) {
+    let mask = state_mask();
+    let (low, high) = (mask as u32, (mask >> 32) as u32);
+    // SAFETY: as `save` and `restore`.
+    unsafe {
+        asm!("xsave64 [{}]", "xrstor64 [{}]", in(reg) old.area.as_ptr(), in(reg) new.area.as_ptr(), in("eax") low, in("edx") high, options(nostack, preserves_flags));
+    }
+}
+
 impl Clone for State {
     fn clone(&self) -> Self {
         // SAFETY: the layout isn't empty; the new area is filled whole before it is used.

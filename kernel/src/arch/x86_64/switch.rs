@@ -30,15 +30,38 @@ contend_entry:
     pop rax
     ret
 
+    /* rdi = where to leave RSP, rsi = the other stack's. Called from few places, so that the return is mostly to where the last one was. */
+    .globl switch_stacks_entry
+    .balign 16
+switch_stacks_entry:
+    push rbx
+    push rbp
+    mov [rdi], rsp
+    mov rsp, rsi
+    pop rbp
+    pop rbx
+    ret
+
     .globl new_thread_entry
 new_thread_entry:
     call finish_first_switch
     jmp return_to_user
+
+    /* What a stack returns to that was given something to finish first. */
+    .globl finish_entry
+finish_entry:
+    sub rsp, 8
+    call finish_first_switch
+    add rsp, 8
+    pop rbp
+    pop rbx
+    ret
 "#
 );
 
 unsafe extern "C" {
     fn new_thread_entry();
+    fn finish_entry();
 }
 
 /// Leaves this stack, its pointer at `*save`, and goes on where the stack `next` was left. Every register is taken for lost, so that each
@@ -48,20 +71,10 @@ unsafe extern "C" {
 /// `next` was stored by this function or made by `prepare_user_stack`, and nobody else runs on that stack.
 #[inline(always)]
 pub unsafe fn switch_stacks(save: *mut usize, next: usize) {
-    // SAFETY: RBX and RBP, which can't be named as lost, are pushed; the other stack is the caller's promise.
+    // SAFETY: RBX and RBP, which can't be named as lost, are kept on the stack; the other stack is the caller's promise.
     unsafe {
         core::arch::asm!(
-            "push rbx",
-            "push rbp",
-            "lea rax, [rip + 2f]",
-            "push rax",
-            "mov [rdi], rsp",
-            "mov rsp, rsi",
-            "pop rax",
-            "jmp rax",
-            "2:",
-            "pop rbp",
-            "pop rbx",
+            "call switch_stacks_entry",
             inout("rdi") save => _,
             inout("rsi") next => _,
             out("rax") _,
@@ -77,7 +90,7 @@ pub unsafe fn switch_stacks(save: *mut usize, next: usize) {
 /// Waits for a lock (`sync::contend`), by a call that the caller's registers survive: taking a lock that is free then makes no function save
 /// registers for the case that it isn't.
 #[inline(always)]
-pub fn call_contend(held: &core::sync::atomic::AtomicBool) {
+pub fn call_contend(held: &core::sync::atomic::AtomicU32) {
     // SAFETY: the entry keeps all registers and calls an ordinary function; the stack may be used, since `nostack` isn't said.
     unsafe { core::arch::asm!("call contend_entry", in("rdi") held) };
 }
@@ -87,11 +100,25 @@ pub fn call_contend(held: &core::sync::atomic::AtomicBool) {
 /// # Safety
 /// There is room below `frame` on a stack that nobody runs on.
 pub unsafe fn prepare_user_stack(frame: usize) -> usize {
-    let at = frame - size_of::<usize>();
-    // SAFETY: the caller's promise. What `switch_stacks` pops is where to go on.
-    unsafe {
-        core::ptr::with_exposed_provenance_mut::<usize>(at).write((new_thread_entry as *const ()).addr());
-    }
+    // SAFETY: the caller's promise.
+    unsafe { push_return(frame, new_thread_entry) }
+}
+
+/// Has a stack that was left by `switch_stacks` call `finish_first_switch` before it goes on where it was left.
+///
+/// # Safety
+/// `left` holds such a stack's pointer, and nobody runs on it.
+pub unsafe fn finish_before_resuming(left: *mut usize) {
+    // SAFETY: the caller's promise; the words go below what that stack holds.
+    unsafe { left.write(push_return(left.read(), finish_entry)) };
+}
+
+/// Pushes what `switch_stacks` takes off: RBP and RBX, and where to go on.
+unsafe fn push_return(stack: usize, to: unsafe extern "C" fn()) -> usize {
+    let words = [0, 0, (to as *const ()).addr()];
+    let at = stack - size_of_val(&words);
+    // SAFETY: the callers' promise.
+    unsafe { core::ptr::with_exposed_provenance_mut::<[usize; 3]>(at).write(words) };
     at
 }
 

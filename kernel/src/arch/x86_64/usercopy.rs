@@ -60,8 +60,7 @@ global_asm!(
     .balign 16
 \name:
     STAC
-    mov ecx, edx
-    and ecx, 7
+    test dl, 7
     jnz 2f
     mov rcx, rdx
     shr rcx, 3
@@ -261,42 +260,64 @@ pub fn fill(dst: usize, byte: u8, len: usize) -> usize {
     unsafe { fill_user(dst, byte, len) }
 }
 
-macro_rules! single {
-    ($read:ident, $type:ty, $load:literal) => {
-        /// Reads one word from the program's memory, `None` on a fault.
-        #[inline]
-        pub fn $read(src: usize) -> Option<$type> {
-            let value: u64;
-            let failed: u64;
-            // SAFETY: a bad address goes on at the fix-up with `failed` set.
-            unsafe {
-                asm!(
-                    "780: .byte 0x0f, 0x1f, 0x00",
-                    "xor {failed:e}, {failed:e}",
-                    $load,
-                    "3: .byte 0x0f, 0x1f, 0x00",
-                    ".pushsection .alt_smap, \"a\"",
-                    ".quad 780b, 1, 3b, 0",
-                    ".popsection",
-                    ".pushsection .ex_table, \"a\"",
-                    ".quad 2b, 4f",
-                    ".popsection",
-                    ".pushsection .text.fixup, \"ax\"",
-                    "4: mov {failed:e}, 1",
-                    "jmp 3b",
-                    ".popsection",
-                    src = in(reg) src,
-                    value = lateout(reg) value,
-                    failed = out(reg) failed,
-                    options(nostack),
-                );
-            }
-            (failed == 0).then_some(value as $type)
-        }
-    };
+/// Reads one word from the program's memory, `None` on a fault.
+#[inline]
+pub fn read_u64(src: usize) -> Option<u64> {
+    let value: u64;
+    let failed: u64;
+    // SAFETY: a bad address goes on at the fix-up with `failed` set.
+    unsafe {
+        asm!(
+            "780: .byte 0x0f, 0x1f, 0x00",
+            "xor {failed:e}, {failed:e}",
+            "2: mov {value}, [{src}]",
+            "3: .byte 0x0f, 0x1f, 0x00",
+            ".pushsection .alt_smap, \"a\"",
+            ".quad 780b, 1, 3b, 0",
+            ".popsection",
+            ".pushsection .ex_table, \"a\"",
+            ".quad 2b, 4f",
+            ".popsection",
+            ".pushsection .text.fixup, \"ax\"",
+            "4: mov {failed:e}, 1",
+            "jmp 3b",
+            ".popsection",
+            src = in(reg) src,
+            value = lateout(reg) value,
+            failed = out(reg) failed,
+            options(nostack),
+        );
+    }
+    (failed == 0).then_some(value)
 }
-single!(read_u64, u64, "2: mov {value}, [{src}]");
-single!(read_u32, u32, "2: mov {value:e}, [{src}]");
+
+/// As `read_u64`, four bytes.
+#[inline(always)]
+pub fn read_u32(src: usize) -> Option<u32> {
+    let value: i64;
+    // SAFETY: a bad address goes on at the fix-up with a value that no four bytes have.
+    unsafe {
+        asm!(
+            "780: .byte 0x0f, 0x1f, 0x00",
+            "2: mov {value:e}, [{src}]",
+            "3: .byte 0x0f, 0x1f, 0x00",
+            ".pushsection .alt_smap, \"a\"",
+            ".quad 780b, 1, 3b, 0",
+            ".popsection",
+            ".pushsection .ex_table, \"a\"",
+            ".quad 2b, 4f",
+            ".popsection",
+            ".pushsection .text.fixup, \"ax\"",
+            "4: mov {value}, -1",
+            "jmp 3b",
+            ".popsection",
+            src = in(reg) src,
+            value = lateout(reg) value,
+            options(nostack),
+        );
+    }
+    if value < 0 { None } else { Some(value as u32) }
+}
 
 /// Reads four words in a row from the program's memory, `None` on a fault.
 #[inline(always)]
@@ -375,6 +396,63 @@ several!(
     /// Writes four words in a row to the program's memory, `None` on a fault.
     write_four, 4, a at 0 label 5, b at 8 label 6, c at 16 label 7, d at 24 label 8
 );
+
+several!(
+    /// Writes nine words in a row to the program's memory, `None` on a fault.
+    write_nine, 9, a at 0 label 5, b at 8 label 6, c at 16 label 7, d at 24 label 8, e at 32 label 9, f at 40 label 20, g at 48 label 21,
+    h at 56 label 12, i at 64 label 13
+);
+
+/// Writes the first six words and the last three of a `struct stat` to the program's memory (`UserPtr::store_head`), `None` on a fault.
+#[inline(always)]
+pub fn write_stat_head(
+    dst: usize,
+    [dev, ino, nlink]: [u64; 3],
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    rdev: u64,
+) -> Option<()> {
+    let failed: u64;
+    // SAFETY: a bad address goes on at the fix-up with `failed` set.
+    unsafe {
+        asm!(
+            "780: .byte 0x0f, 0x1f, 0x00",
+            "5: mov [{dst}], {dev}",
+            "6: mov [{dst} + 8], {ino}",
+            "7: mov [{dst} + 16], {nlink}",
+            "8: mov [{dst} + 24], {mode:e}",
+            "9: mov [{dst} + 28], {uid:e}",
+            "20: mov [{dst} + 32], {gid}",
+            "21: mov [{dst} + 40], {rdev}",
+            "12: mov qword ptr [{dst} + 120], 0",
+            "13: mov qword ptr [{dst} + 128], 0",
+            "14: mov qword ptr [{dst} + 136], 0",
+            "xor {dst:e}, {dst:e}",
+            "3: .byte 0x0f, 0x1f, 0x00",
+            ".pushsection .alt_smap, \"a\"",
+            ".quad 780b, 1, 3b, 0",
+            ".popsection",
+            ".pushsection .ex_table, \"a\"",
+            ".quad 5b, 4f, 6b, 4f, 7b, 4f, 8b, 4f, 9b, 4f, 20b, 4f, 21b, 4f, 12b, 4f, 13b, 4f, 14b, 4f",
+            ".popsection",
+            ".pushsection .text.fixup, \"ax\"",
+            "4: mov {dst:e}, 1",
+            "jmp 3b",
+            ".popsection",
+            dst = inout(reg) dst => failed,
+            dev = in(reg) dev,
+            ino = in(reg) ino,
+            nlink = in(reg) nlink,
+            mode = in(reg) mode,
+            uid = in(reg) uid,
+            gid = in(reg) u64::from(gid),
+            rdev = in(reg) rdev,
+            options(nostack),
+        );
+    }
+    (failed == 0).then_some(())
+}
 
 /// Writes four bytes and eight right behind them to the program's memory, `None` on a fault.
 #[inline(always)]

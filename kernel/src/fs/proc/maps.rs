@@ -50,8 +50,8 @@ fn write_line(region: &Region, heap: core::ops::Range<usize>, text: &mut Text) {
         flag(RegionFlags::WRITE, 'w'),
         flag(RegionFlags::EXECUTE, 'x'),
         if region.flags.contains(RegionFlags::SHARED) { 's' } else { 'p' },
-        device.major,
-        device.minor
+        device.major(),
+        device.minor()
     );
     /// Names begin in this column.
     const NAME_COLUMN: usize = 73;

@@ -11,6 +11,7 @@ mod cycles;
 mod message;
 mod names;
 mod packet;
+mod queue;
 pub mod rights;
 mod short;
 mod show;
@@ -36,6 +37,7 @@ use crate::syscall::{SysError, SysResult};
 use crate::task::{WaitError, current};
 use message::Message;
 use names::Address;
+use queue::Queue;
 
 pub use connect::{new, pair};
 pub use show::write_table;
@@ -65,7 +67,7 @@ struct Inner {
     peer: Option<Arc<Endpoint>>,
     /// The peer's; a listener's own.
     credentials: Option<Credentials>,
-    messages: VecDeque<Message>,
+    messages: Queue,
     /// Of a listener: connections that nobody has accepted yet, and how many there may be.
     pending: VecDeque<Arc<Endpoint>>,
     backlog: usize,
@@ -130,7 +132,7 @@ impl Endpoint {
                 address: None,
                 peer: None,
                 credentials: None,
-                messages: VecDeque::new(),
+                messages: Queue::default(),
                 pending: VecDeque::new(),
                 backlog: MAX_QUEUE,
                 waiting: Vec::new(),
@@ -170,6 +172,7 @@ impl Endpoint {
     }
 
     /// A message from here has left its queue.
+    #[inline(always)]
     fn discharge(&self, charge: u32) {
         self.charged.fetch_sub(charge as usize, Ordering::AcqRel);
         if self.has_room() {
@@ -274,8 +277,8 @@ impl Endpoint {
     /// Looks at everything that waits here, also for connections that nobody has accepted.
     fn for_each_message(&self, look: &mut dyn FnMut(&Message)) {
         let pending: Vec<Arc<Self>> = {
-            let inner = self.inner.lock();
-            inner.messages.iter().for_each(&mut *look);
+            let mut inner = self.inner.lock();
+            inner.messages.all().iter().for_each(&mut *look);
             inner.pending.iter().cloned().collect()
         };
         pending.iter().for_each(|embryo| embryo.for_each_message(look));
@@ -283,7 +286,7 @@ impl Endpoint {
 }
 
 /// Messages that nobody will read.
-fn drop_messages(messages: VecDeque<Message>) {
+fn drop_messages(messages: Queue) {
     for message in messages {
         message.sender.discharge(message.charge);
     }
@@ -357,15 +360,15 @@ impl SocketOps for UnixSocket {
         }
     }
 
-    fn send_short(&self, buf: UserRange) -> Option<usize> {
-        self.0.send_short(buf)
+    fn write_program(&self, buf: UserRange, flags: u32) -> SysResult {
+        match self.0.send_short(buf) {
+            Some(len) => Ok(len),
+            None => self.send(&mut buf.source(), flags, None),
+        }
     }
 
-    fn receive_short(&self, buf: UserRange, wait: bool) -> Result<Option<usize>, SysError> {
-        if wait && buf.len() > 0 {
-            self.0.wait_for_message()?;
-        }
-        Ok(self.0.receive_short(buf))
+    fn read_program(&self, buf: UserRange, flags: u32) -> SysResult {
+        self.0.read_program(buf, flags)
     }
 
     fn receive(&self, dst: &mut Sink<'_>, flags: u32, with: Option<&mut Incoming>) -> SysResult {
@@ -402,8 +405,8 @@ impl SocketOps for UnixSocket {
             SIOCOUTQ => self.0.charged.load(Ordering::Acquire),
             SIOCINQ if self.is_listening() => return Err(Errno::EINVAL.into()),
             SIOCINQ => {
-                let inner = self.0.inner.lock();
-                let lens = inner.messages.iter().map(Message::remaining);
+                let mut inner = self.0.inner.lock();
+                let lens = inner.messages.all().iter().map(Message::remaining);
                 if self.0.kind == Kind::Datagram { lens.take(1).sum() } else { lens.sum() }
             }
             _ => return Err(Errno::ENOTTY.into()),

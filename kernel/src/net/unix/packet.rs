@@ -140,7 +140,7 @@ impl Endpoint {
         }
         if let Some(message) = message.take() {
             self.charged.fetch_add(message.charge as usize, Ordering::AcqRel);
-            inner.messages.push_back(message);
+            inner.messages.all().push_back(message);
         }
         Ok(())
     }
@@ -198,7 +198,7 @@ impl Endpoint {
 
     /// Takes the first message, or says how many there are that won't do.
     fn next_packet(&self) -> Result<Found, usize> {
-        let message = self.inner.lock().messages.pop_front().ok_or(0usize)?;
+        let message = self.inner.lock().messages.all().pop_front().ok_or(0usize)?;
         Ok(Found { message: Taken::Whole(message), skip: 0 })
     }
 
@@ -206,7 +206,7 @@ impl Endpoint {
     fn peek_packet(&self) -> Result<Found, usize> {
         let mut skip = usize::try_from(self.options.peek_offset.load(Ordering::Relaxed)).unwrap_or(0);
         let mut inner = self.inner.lock();
-        for (index, message) in inner.messages.iter_mut().enumerate() {
+        for (index, message) in inner.messages.all().iter_mut().enumerate() {
             let len = message.len as usize;
             if skip >= len && skip > 0 {
                 skip -= len;
@@ -243,7 +243,7 @@ impl Endpoint {
         match index {
             Some(index) => {
                 let mut inner = self.inner.lock();
-                if let Some(original) = inner.messages.get_mut(index) {
+                if let Some(original) = inner.messages.all().get_mut(index) {
                     original.payload = message.payload;
                     files = original.rights.as_ref().map(|rights| rights.share());
                 }

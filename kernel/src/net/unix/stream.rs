@@ -129,7 +129,7 @@ impl Endpoint {
                 return Err(message);
             }
             message.sender.charged.fetch_add(message.charge as usize, Ordering::AcqRel);
-            inner.messages.push_back(message);
+            inner.messages.all().push_back(message);
         }
         self.readable.notify_of(INPUT);
         Ok(())
@@ -206,7 +206,7 @@ impl Endpoint {
         loop {
             let wanted = dst.remaining();
             let mut inner = self.inner.lock();
-            let Some(first) = inner.messages.front_mut() else { return Stop::Empty };
+            let Some(first) = inner.messages.all().front_mut() else { return Stop::Empty };
             if !self.goes_with(first, reading) {
                 return Stop::Done;
             }
@@ -220,9 +220,9 @@ impl Endpoint {
                 let is_finished = given.is_ok() && chunk == len;
                 let mut inner = self.inner.lock();
                 let message = if is_finished {
-                    inner.messages.pop_front()
+                    inner.messages.all().pop_front()
                 } else {
-                    if let Some(first) = inner.messages.front_mut() {
+                    if let Some(first) = inner.messages.all().front_mut() {
                         first.payload = payload;
                         if given.is_ok() {
                             first.start += chunk as u32;
@@ -230,7 +230,7 @@ impl Endpoint {
                     }
                     None
                 };
-                let partly_read = inner.messages.front_mut().filter(|_| given.is_ok() && !is_finished);
+                let partly_read = inner.messages.all().front_mut().filter(|_| given.is_ok() && !is_finished);
                 let rights = partly_read.and_then(|first| first.rights.take());
                 drop(inner);
                 if let Err(error) = given {
@@ -251,11 +251,11 @@ impl Endpoint {
                     }
                 }
             }
-            let message = inner.messages.pop_front();
+            let message = inner.messages.all().pop_front();
             drop(inner);
             let Some(message) = message else { return Stop::Empty };
             if let Err(error) = message.payload.give(start, len, dst) {
-                self.inner.lock().messages.push_front(message);
+                self.inner.lock().messages.all().push_front(message);
                 return if reading.copied > 0 { Stop::Done } else { Stop::Failed(error) };
             }
             reading.copied += len;
@@ -297,7 +297,7 @@ impl Endpoint {
         let mut index = 0;
         loop {
             let mut inner = self.inner.lock();
-            let Some(message) = inner.messages.get_mut(index) else {
+            let Some(message) = inner.messages.all().get_mut(index) else {
                 return if reading.copied > 0 || (index > 0 && dst.remaining() == 0) {
                     Stop::Done
                 } else {
@@ -319,7 +319,7 @@ impl Endpoint {
             let rights = message.rights.as_ref().map(|rights| rights.share());
             drop(inner);
             let given = payload.give(start, chunk, dst);
-            if let Some(message) = self.inner.lock().messages.get_mut(index) {
+            if let Some(message) = self.inner.lock().messages.all().get_mut(index) {
                 message.payload = payload;
             }
             if let Err(error) = given {
