@@ -45,6 +45,12 @@ impl<T: ?Sized> SpinLock<T> {
         SpinGuard { lock: self }
     }
 
+    /// Whether somebody has it.
+    #[inline]
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire) != 0
+    }
+
     /// Where the value is, for those who know by other means that nobody changes it meanwhile.
     #[inline(always)]
     pub fn as_mut_ptr(&self) -> *mut T {

@@ -10,7 +10,7 @@ use namei::{Follow, Followed, Last, Limits, Tree};
 use super::dentry::Dentry;
 use super::directory::DirectoryFile;
 use super::file::{InodeFile, Mode, OpenFile, PlaceFile};
-use super::inode::{FileKind, Inode};
+use super::inode::FileKind;
 use super::mount::flag;
 use super::names::{self, Node};
 use super::notify::{self, event};

@@ -332,6 +332,7 @@ fn refill(cache: &CpuCache) -> Option<u32> {
         && let Some(first) = zone.alloc(CpuCache::BATCH_ORDER)
     {
         FREE.fetch_sub(batch, Ordering::Relaxed);
+        drop(zone);
         for frame in (first + 1..first + batch as u32).rev() {
             cache.push(frame);
         }
@@ -591,6 +592,48 @@ impl Frame {
         Self::check(offset, len);
         // SAFETY: inside the frame.
         unsafe { src.read_raw(self.pointer().add(offset), len) }
+    }
+}
+
+/// Frames that have no other owner, chained through their records: as many as there are, without memory. Freed when dropped.
+pub struct FrameChain {
+    first: u32,
+}
+
+impl FrameChain {
+    #[inline(always)]
+    pub const fn new() -> Self {
+        Self { first: NIL }
+    }
+
+    /// Takes a frame in, or gives it back if it has other owners.
+    #[inline(always)]
+    pub fn push(&mut self, frame: Frame) -> Result<(), Frame> {
+        if frame.ref_count() != 1 {
+            return Err(frame);
+        }
+        record(frame.0).next.store(self.first, Ordering::Relaxed);
+        self.first = frame.0;
+        core::mem::forget(frame);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn free(&mut self) {
+        while self.first != NIL {
+            let frame = Frame(self.first);
+            self.first = record(frame.0).next.load(Ordering::Relaxed);
+            frame.release();
+        }
+    }
+}
+
+impl Drop for FrameChain {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.first != NIL {
+            self.free();
+        }
     }
 }
 

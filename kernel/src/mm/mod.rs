@@ -1,6 +1,7 @@
 //! Memory: frames, the kernel heap, address spaces, page faults, and copies to and from programs.
 //!
-//! Lock order: `AddressSpace::inner` → a file system's page index → `frame::ZONE`. The heap may be used under any of them.
+//! Lock order: `AddressSpace::inner`, for a change or a fault → a file system's page index → `frame::ZONE`. The heap may be used under any of
+//! them.
 
 pub mod address_space;
 pub mod commit;
@@ -11,6 +12,7 @@ pub mod object;
 pub mod page_table;
 pub mod regions;
 pub mod shootdown;
+pub mod space_lock;
 pub mod user;
 
 pub use address_space::AddressSpace;

@@ -202,15 +202,14 @@ impl PageTable {
         Ok((self.create(address)?, index(address, 0)))
     }
 
-    /// As `find_or_create`, for a program's fault: when only the kernel's reserve is left, no table comes from it. A storm of faults in processes
-    /// that share their parents' tables would use it up, while whoever is to be ended still needs some of it.
+    /// As `find_or_create` where `find_own` found nothing, for a program's fault: when only the kernel's reserve is left, no table comes from it.
+    /// A storm of faults in processes that share their parents' tables would use it up, while whoever is to be ended still needs some of it.
     #[inline(always)]
-    pub fn find_or_create_for_fault(&self, address: usize) -> Result<(Table, usize), OutOfMemory> {
-        match self.find_own(address) {
-            Some(found) => Ok(found),
-            None if frame::is_short() && frame::is_exhausted() => Err(OutOfMemory),
-            None => Ok((self.create(address)?, index(address, 0))),
+    pub fn create_for_fault(&self, address: usize) -> Result<(Table, usize), OutOfMemory> {
+        if frame::is_short() && frame::is_exhausted() {
+            return Err(OutOfMemory);
         }
+        Ok((self.create(address)?, index(address, 0)))
     }
 
     /// Makes what is missing for `find_or_create`.
@@ -297,11 +296,11 @@ impl PageTable {
 
     /// Copies entries, making both owners of each frame and taking write access to private pages away from both.
     fn copy_entries(from: Table, to: Table, slots: Range<usize>) {
-        /// Tables are mostly empty: looked through eight entries at a time.
-        const STEP: usize = 8;
+        // Tables are mostly empty.
+        const STEP: usize = Table::STEP;
         let mut at = slots.start;
         while at < slots.end {
-            if at.is_multiple_of(STEP) && at + STEP <= slots.end && from.are_empty::<STEP>(at) {
+            if at.is_multiple_of(STEP) && at + STEP <= slots.end && from.are_empty(at) {
                 at += STEP;
                 continue;
             }
@@ -475,11 +474,11 @@ impl PageTable {
                 self.unshare(directory, slot)
                     .inspect_err(|_| self.has_strays.store(true, Ordering::Relaxed))?
             };
-            /// Ranges are mostly empty: looked through eight entries at a time.
-            const STEP: usize = 8;
+            // Ranges are mostly empty.
+            const STEP: usize = Table::STEP;
             while at < stop {
                 let slot = index(at, 0);
-                if stop - at >= STEP * PAGE_SIZE && table.are_empty::<STEP>(slot) {
+                if stop - at >= STEP * PAGE_SIZE && table.are_empty(slot) {
                     at += STEP * PAGE_SIZE;
                     continue;
                 }

@@ -1,9 +1,8 @@
 //! The map of an address space's regions: sorted, never overlapping.
 
 use alloc::sync::Arc;
-use core::cell::Cell;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use abi::Errno;
 use gapvec::GapVec;
@@ -119,10 +118,32 @@ impl Region {
 #[derive(Clone, Default)]
 pub struct Regions {
     list: GapVec<Region>,
-    /// Where the last search ended: the next one is often for the same place.
-    hint: Cell<usize>,
+    hint: Hint,
     /// Where the last search for room among many regions found some, 0 if that says nothing any more; and the largest hole above it.
-    searched: Cell<(usize, usize)>,
+    searched: (usize, usize),
+}
+
+/// Where the last search ended: the next one is often for the same place. Faults on several CPUs read and write it at once; whatever it says
+/// is checked.
+#[derive(Default)]
+struct Hint(AtomicUsize);
+
+impl Hint {
+    #[inline(always)]
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    fn set(&self, index: usize) {
+        self.0.store(index, Ordering::Relaxed);
+    }
+}
+
+impl Clone for Hint {
+    fn clone(&self) -> Self {
+        Self(AtomicUsize::new(self.get()))
+    }
 }
 
 /// Regions from which on it pays to remember where there is no room.
@@ -183,6 +204,14 @@ impl Regions {
     /// The region that holds an address.
     #[inline]
     pub fn find(&self, address: usize) -> Option<&Region> {
+        match self.list.get(self.hint.get()) {
+            Some(region) if region.start <= address && address < region.end => Some(region),
+            _ => self.find_elsewhere(address),
+        }
+    }
+
+    #[inline(never)]
+    fn find_elsewhere(&self, address: usize) -> Option<&Region> {
         self.list.get(self.position(address)).filter(|region| region.start <= address)
     }
 
@@ -278,8 +307,8 @@ impl Regions {
     }
 
     /// The region at `index` begins, or began, beside a place that has become free.
-    fn note_hole(&self, index: usize) {
-        let (place, largest) = self.searched.get();
+    fn note_hole(&mut self, index: usize) {
+        let (place, largest) = self.searched;
         if place == 0 {
             return;
         }
@@ -287,7 +316,7 @@ impl Regions {
             index.checked_sub(1).and_then(|before| self.list.get(before)).map_or(0, |region| region.end);
         let ceiling = self.list.get(index).map_or(USER_TOP, |region| region.start);
         if ceiling > place {
-            self.searched.set((place, largest.max(ceiling - floor)));
+            self.searched = (place, largest.max(ceiling - floor));
         }
     }
 
@@ -319,12 +348,17 @@ impl Regions {
         if start < LOWEST || end.saturating_add(gap) > ceiling {
             return Ok(false);
         }
-        let region = Region { start, end, flags, backing: Backing::Anonymous };
         match next.checked_sub(1).and_then(|before| self.list.get_mut(before)) {
-            Some(before) if before.continues_into(&region) => before.end = end,
+            Some(before)
+                if before.end == start
+                    && before.flags == flags
+                    && matches!(before.backing, Backing::Anonymous) =>
+            {
+                before.end = end;
+            }
             _ => {
                 self.reserve(1)?;
-                self.list.insert(next, region);
+                self.list.insert(next, Region { start, end, flags, backing: Backing::Anonymous });
             }
         }
         Ok(true)
@@ -428,7 +462,7 @@ impl Regions {
     pub fn change(
         &mut self,
         range: Range<usize>,
-        mut change: impl FnMut(&mut Region) -> Result<(), Errno>,
+        change: &mut dyn FnMut(&mut Region) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
         self.split_at(range.start)?;
         self.split_at(range.end)?;
@@ -436,7 +470,7 @@ impl Regions {
         let last = self.list.partition_point(|region| region.start < range.end);
         let mut result = Ok(());
         for index in first..last {
-            result = self.list.get_mut(index).map_or(Ok(()), &mut change);
+            result = self.list.get_mut(index).map_or(Ok(()), &mut *change);
             if result.is_err() {
                 break;
             }
@@ -492,10 +526,10 @@ impl Regions {
     }
 
     /// The highest free place of `len` bytes below `top`, aligned; from the bottom up if there is none, as Linux does.
-    pub fn find_free(&self, len: usize, top: usize, align: usize) -> Option<usize> {
+    pub fn find_free(&mut self, len: usize, top: usize, align: usize) -> Option<usize> {
         let mut ceiling = top;
         let mut largest = 0;
-        let (place, seen) = self.searched.get();
+        let (place, seen) = self.searched;
         // Above the place where the last search ended there is nothing as large.
         let goes_on = place != 0 && place <= top && len > seen;
         if goes_on {
@@ -513,7 +547,7 @@ impl Regions {
             {
                 let start = start & !(align - 1);
                 if self.list.len() > MANY {
-                    self.searched.set((start, largest.max(ceiling - start - len)));
+                    self.searched = (start, largest.max(ceiling - start - len));
                 }
                 return Some(start);
             }

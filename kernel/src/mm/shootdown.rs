@@ -1,15 +1,16 @@
 //! Having other CPUs forget translations.
 //!
 //! The protocol. Every page table knows the CPUs that have it in CR3 (`CpuSet`): a CPU enters itself before it loads the table and leaves
-//! after it loaded another; an idle CPU has none loaded. Whoever takes something away in a page table (under its address space's lock)
-//! flushes its own translations, then, with `flush_others`: asks each other CPU of the set by counting up its `FlushGate`, sends it an
-//! interrupt, and waits until the gate says that it flushed after that. Only then are frames and tables freed, or is the caller's promise
-//! kept that nobody sees the old page.
+//! after it loaded another; an idle CPU has none loaded. Whoever takes something away in a page table, under its address space's lock (which
+//! a fault shares with others), flushes its own translations, then, with `flush_others`: asks each other CPU of the set by counting up its
+//! `FlushGate`, sends it an interrupt, and waits until the gate says that it flushed after that. Only then are frames and tables freed, or is
+//! the caller's promise kept that nobody sees the old page.
 //!
 //! A CPU answers from the interrupt, in the program and in the idle loop; and, since interrupts are off in the kernel, from every loop in
 //! which it waits for another CPU: for a lock (`sync::relax`) or for answers itself. Between the two it runs straight on and comes out of
 //! the kernel soon. So nobody waits for ever, whatever locks the one who asks holds. What a CPU reads out of a page table in software, it
-//! reads under the address space's lock, or has taken a count of the frame.
+//! reads under the address space's lock, or has taken a count of the frame; of two faults that copy the same page the slower one may have
+//! copied a frame that was freed meanwhile, and throws the copy away.
 //!
 //! Rights that are only added need no flush: the fault that a stale translation raises finds the entry in order and goes on.
 //! With one CPU all this is one comparison.

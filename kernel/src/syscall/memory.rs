@@ -378,7 +378,7 @@ pub fn madvise(address: usize, len: usize, what: i32) -> SysResult {
     let change = |set: RegionFlags, clear: RegionFlags, needs_private_anonymous: bool| -> SysResult {
         space.with(|inner| {
             let covered = inner.regions.is_covered(range.clone());
-            let changed = inner.regions.change(range.clone(), |region| {
+            let changed = inner.regions.change(range.clone(), &mut |region| {
                 let is_private = !region.flags.contains(RegionFlags::SHARED)
                     && matches!(region.backing, Backing::Anonymous);
                 if needs_private_anonymous && !is_private {

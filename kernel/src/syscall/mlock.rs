@@ -78,7 +78,7 @@ fn apply(space: &AddressSpace, range: Range<usize>, flags: RegionFlags) -> Resul
             }
             covered = region.end.min(range.end);
         }
-        inner.regions.change(range.start..covered, |region| {
+        inner.regions.change(range.start..covered, &mut |region| {
             if !region.flags.contains(RegionFlags::SPECIAL) {
                 region.flags = region.flags.difference(BOTH) | flags;
             }
@@ -138,7 +138,7 @@ pub fn munlock(address: usize, len: usize) -> SysResult {
 /// Gives all regions that there are these lock flags. ENOMEM.
 fn apply_to_all(space: &AddressSpace, flags: RegionFlags) -> Result<(), Errno> {
     space.with(|inner| {
-        inner.regions.change(0..USER_TOP, |region| {
+        inner.regions.change(0..USER_TOP, &mut |region| {
             if !region.flags.contains(RegionFlags::SPECIAL) {
                 region.flags = region.flags.difference(BOTH) | flags;
             }

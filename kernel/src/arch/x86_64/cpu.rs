@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use x86_64::registers::control::{Cr4, Cr4Flags};
 use x86_64::registers::model_specific::Msr;
 
-use smp::FlushGate;
+use smp::{FlushGate, ReadMark};
 
 use crate::mm::AddressSpace;
 use crate::sync::SpinLock;
@@ -55,6 +55,8 @@ pub struct PerCpu {
     pub space: Cell<*const AddressSpace>,
     /// What other CPUs want of this one's translations.
     pub flush: FlushGate,
+    /// The address space in which this CPU handles a fault (`mm::space_lock`).
+    pub reading: ReadMark,
     /// The idle thread, and the thread that is being switched away from, if there is something left to do for it.
     pub idle: Cell<*const Thread>,
     pub previous: Cell<*const Thread>,
@@ -93,6 +95,7 @@ impl PerCpu {
             frames: crate::mm::frame::CpuCache::new(),
             space: Cell::new(core::ptr::null()),
             flush: FlushGate::new(),
+            reading: ReadMark::new(),
             idle: Cell::new(core::ptr::null()),
             previous: Cell::new(core::ptr::null()),
             charged_at: Cell::new(0),

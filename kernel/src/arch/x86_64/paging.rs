@@ -7,6 +7,7 @@
 //! ```
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Where physical address 0 appears.
 pub const DIRECT_MAP: usize = 0xffff_8000_0000_0000;
@@ -112,26 +113,42 @@ pub struct Table(pub u64);
 
 impl Table {
     #[inline(always)]
-    fn slot(self, index: usize) -> *mut u64 {
-        core::ptr::with_exposed_provenance_mut::<u64>(direct(self.0).wrapping_add((index & 511) * 8))
+    fn slot(self, index: usize) -> &'static AtomicU64 {
+        let slot = core::ptr::with_exposed_provenance_mut(direct(self.0).wrapping_add((index & 511) * 8));
+        // SAFETY: a Table names a frame that holds a page table, of which the kernel and the processors read and write whole entries.
+        unsafe { AtomicU64::from_ptr(slot) }
     }
 
     #[inline]
     pub fn get(self, index: usize) -> Entry {
-        // SAFETY: a Table names a frame that holds a page table; entries are read whole.
-        Entry::from_bits_retain(unsafe { self.slot(index).read_volatile() })
+        Entry::from_bits_retain(self.slot(index).load(Ordering::Relaxed))
     }
 
+    /// Callers own the address space's lock alone, or are the only CPU at boot.
     #[inline]
     pub fn set(self, index: usize, entry: Entry) {
-        // SAFETY: as in `get`. Callers own the address space's lock, or are the only CPU at boot.
-        unsafe { self.slot(index).write_volatile(entry.bits()) };
+        self.slot(index).store(entry.bits(), Ordering::Release);
     }
 
-    /// Whether `N` entries from `first` on are all empty.
-    #[inline]
-    pub fn are_empty<const N: usize>(self, first: usize) -> bool {
-        (first..first + N).fold(0, |bits, index| bits | self.get(index).bits()) == 0
+    /// Puts `new` where `old` still is; whether it was. Also for those who share the address space's lock.
+    #[inline(always)]
+    pub fn replace(self, index: usize, old: Entry, new: Entry) -> bool {
+        let slot = self.slot(index);
+        slot.compare_exchange(old.bits(), new.bits(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// How many entries `are_empty` looks at.
+    pub const STEP: usize = 8;
+
+    /// Whether `STEP` entries from `first` on, or the last ones, are all empty.
+    #[inline(always)]
+    pub fn are_empty(self, first: usize) -> bool {
+        let first = core::ptr::from_ref(self.slot((first & 511).min(512 - Self::STEP)));
+        // SAFETY: as in `slot`, and there are as many from there on.
+        let [a, b, c, d, e, f, g, h] = unsafe { &*first.cast::<[AtomicU64; Self::STEP]>() };
+        // A loop would stay one.
+        let bits = |slot: &AtomicU64| slot.load(Ordering::Relaxed);
+        bits(a) | bits(b) | bits(c) | bits(d) | bits(e) | bits(f) | bits(g) | bits(h) == 0
     }
 
     /// The table that an entry points to, if it is present and not a large page.
