@@ -88,9 +88,9 @@ pub fn behind_last(text: &[u8], wanted: u8) -> usize {
     const LOW: u64 = 0x7f * ONES;
     let mut rest = text;
     while let Some((before, last)) = rest.split_last_chunk::<8>() {
-        let word = u64::from_le_bytes(*last) ^ ONES * u64::from(wanted);
+        let word = u64::from_le_bytes(*last) ^ (ONES * u64::from(wanted));
         // The top bit of each byte that is zero now.
-        let found = !((word & LOW) + LOW | word | LOW);
+        let found = !(((word & LOW) + LOW) | word | LOW);
         if found != 0 {
             return rest.len() - found.leading_zeros() as usize / 8;
         }
