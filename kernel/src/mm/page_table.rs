@@ -477,19 +477,23 @@ impl PageTable {
             // Ranges are mostly empty.
             const STEP: usize = Table::STEP;
             while at < stop {
-                let slot = index(at, 0);
-                if stop - at >= STEP * PAGE_SIZE && table.are_empty(slot) {
-                    at += STEP * PAGE_SIZE;
+                let is_whole = stop - at >= STEP * PAGE_SIZE;
+                let end = if is_whole { at + STEP * PAGE_SIZE } else { stop };
+                if is_whole && table.are_empty(index(at, 0)) {
+                    at = end;
                     continue;
                 }
-                let entry = table.get(slot);
-                if entry != Entry::empty() {
-                    let new = visit(at, entry);
-                    if new != entry {
-                        table.set(slot, new);
+                while at < end {
+                    let slot = index(at, 0);
+                    let entry = table.get(slot);
+                    if entry != Entry::empty() {
+                        let new = visit(at, entry);
+                        if new != entry {
+                            table.set(slot, new);
+                        }
                     }
+                    at += PAGE_SIZE;
                 }
-                at += PAGE_SIZE;
             }
         }
         Ok(())
