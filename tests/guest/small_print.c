@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,6 +164,49 @@ static void long_texts(void)
 	close(fd);
 }
 
+struct entry {
+	uint64_t inode;
+	int64_t next;
+	uint16_t len;
+	uint8_t type;
+	char name[];
+};
+
+/* Closing what a directory of /proc just told of, or waiting for it, leaves the others in it. */
+static void shrinking(void)
+{
+	_Alignas(8) char buffer[100];
+	for (int i = 0; i < 20; i++)
+		dup2(0, 40 + i);
+	int fd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY), len, closed = 0, left = 0;
+	while ((len = syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0)
+		for (int at = 0; at < len; at += ((struct entry *)(buffer + at))->len) {
+			int number = atoi(((struct entry *)(buffer + at))->name);
+			if (number >= 40 && number < 60)
+				closed += close(number) == 0;
+		}
+	for (int i = 0; i < 20; i++)
+		left += fcntl(40 + i, F_GETFD) >= 0;
+	close(fd);
+	printf("closed %d, left %d\n", closed, left);
+	pid_t children[20];
+	int seen = 0;
+	for (int i = 0; i < 20; i++)
+		if ((children[i] = fork()) == 0)
+			pause();
+	fd = open("/proc", O_RDONLY | O_DIRECTORY);
+	while ((len = syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0)
+		for (int at = 0; at < len; at += ((struct entry *)(buffer + at))->len)
+			for (int i = 0; i < 20; i++)
+				if (atoi(((struct entry *)(buffer + at))->name) == children[i]) {
+					kill(children[i], SIGKILL);
+					waitpid(children[i], NULL, 0);
+					seen++;
+				}
+	close(fd);
+	printf("children seen %d\n", seen);
+}
+
 int main(void)
 {
 	umask(022);
@@ -172,5 +216,7 @@ int main(void)
 	huge_pages();
 	watches();
 	long_texts();
+	fflush(stdout);
+	shrinking();
 	return 0;
 }

@@ -12,8 +12,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use launch::{Acceleration, Board, Config, End, Host, Input, Job, Machine, Mode, Root, Stdin, StreamKind};
+use anyhow::{Context, Result, ensure};
+use launch::{
+    Acceleration, Board, Config, End, Host, Input, Job, Limits, Machine, Mode, Root, Stdin, StreamKind,
+};
 
 pub use soak::soak;
 
@@ -65,8 +67,8 @@ pub(crate) enum Scope {
 
 const ENVIRONMENT: [&str; 4] = ["PATH=/bin:/t/bin:/usr/bin", "HOME=/", "LC_ALL=C", "TZ=UTC"];
 const MEMORY: u64 = 1 << 30;
-/// For one boot's cases together. A busy host takes several times as long as a quiet one.
-const BOOT_LIMIT: Duration = Duration::from_secs(900);
+/// For one case. The longest take some ten seconds; a busy host takes several times as long as a quiet one.
+const CASE_LIMIT: Duration = Duration::from_secs(240);
 
 /// Modes, machine types and numbers of CPUs, by name.
 const MATRIX: [(&str, Mode, Board, u32); 6] = [
@@ -106,7 +108,9 @@ pub fn run(options: &Options) -> Result<Summary> {
     let mut cases = cases::all(&options.project, &programs)?;
     if let Some(filter) = &options.filter {
         cases.retain(|case| case.name.contains(filter.as_str()));
+        ensure!(!cases.is_empty(), "no case's name contains {filter:?}");
     }
+    check_machines(&options.on)?;
     let tree = tree::Tree::build(&options.project, &programs, cases.len())?;
     let mut summary = Summary::default();
     let mut fail = |text: String| {
@@ -184,6 +188,20 @@ pub fn run(options: &Options) -> Result<Summary> {
     Ok(summary)
 }
 
+/// Whether each name that was asked for is part of a machine's. What compares nothing must not pass.
+fn check_machines(wanted: &[String]) -> Result<()> {
+    let names = || MATRIX.iter().map(|&(name, ..)| name).chain(KVM_MACHINES.iter().map(|&(name, _)| name));
+    for part in wanted {
+        let all: Vec<&str> = names().collect();
+        ensure!(
+            all.iter().any(|name| name.contains(part.as_str())),
+            "--on {part}: not part of any of {}",
+            all.join(", ")
+        );
+    }
+    Ok(())
+}
+
 /// Outcome of each case, with a remark for the report.
 type Outcomes = BTreeMap<usize, (Outcome, String)>;
 
@@ -236,25 +254,28 @@ fn run_in_guest(machine: &Machine, root: &Root, cases: &[Case], wanted: &[usize]
         };
         let initrd = root.initrd(&config)?;
         let mut collector = Collector::default();
-        let end = launch::run(machine, &initrd, Input::Empty, Some(BOOT_LIMIT), &mut collector, |_| ())
+        let limits = Limits { total: None, per_job: Some(CASE_LIMIT) };
+        let end = launch::run(machine, &initrd, Input::Empty, limits, &mut collector, |_| ())
             .context("running the guest")?;
         let blamed = usize::from(collector.running);
+        let remark = || match &end {
+            End::TimedOut => format!(": it didn't end within {} seconds", CASE_LIMIT.as_secs()),
+            end => format!(": the machine ended: {end:?}"),
+        };
         for (position, &index) in left.iter().enumerate() {
             let Some(outcome) = u16::try_from(position).ok().and_then(|job| collector.jobs.remove(&job))
             else {
                 continue;
             };
             let done = position < blamed || end == End::Done;
-            let note = if done { String::new() } else { format!(": the machine ended: {end:?}") };
+            let note = if done { String::new() } else { remark() };
             outcomes.insert(index, (outcome, note));
         }
         if end == End::Done {
             break;
         }
         if let Some(&index) = left.get(blamed) {
-            outcomes
-                .entry(index)
-                .or_insert_with(|| (Outcome::default(), format!(": the machine ended: {end:?}")));
+            outcomes.entry(index).or_insert_with(|| (Outcome::default(), remark()));
         }
         left = left.get(blamed + 1..).unwrap_or_default().to_vec();
     }
@@ -305,4 +326,22 @@ fn difference(expected: &Outcome, found: &Outcome) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests_of_choice {
+    #[test]
+    fn machines_that_do_not_exist_are_refused() {
+        let check = |names: &[&str]| {
+            super::check_machines(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
+        };
+        assert!(check(&[]).is_ok());
+        assert!(check(&["flat/microvm", "kvm"]).is_ok());
+        assert!(
+            check(&["flat", "flat/pc"])
+                .unwrap_err()
+                .to_string()
+                .starts_with("--on flat/pc: not part of any of flat/microvm, ")
+        );
+    }
 }

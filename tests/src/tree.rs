@@ -21,8 +21,15 @@ const HOST_DIRECTORIES: [&str; 3] =
 const APPLETS: [&str; 13] =
     ["sh", "cat", "cp", "grep", "ls", "rm", "sed", "seq", "sleep", "sort", "tee", "true", "wc"];
 /// Device nodes for the native runs; the guest brings its own.
-const DEVICES: [(&str, u32, u32); 6] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const DEVICES: [(&str, u32, u32); 7] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+    ("ptmx", 5, 2),
+];
 
 /// A line of text, packed: what unpacks need not be able to pack.
 const PACKED: [(&str, &[u8]); 4] = [
@@ -48,7 +55,7 @@ impl Tree {
         if !mounted.success() {
             bail!("mounting a tmpfs for the native runs: the guest tests need root");
         }
-        for directory in ["bin", "dev/shm", "etc", "proc", "tmp", "t/bin", "t/data"] {
+        for directory in ["bin", "dev/pts", "dev/shm", "etc", "proc", "tmp", "t/bin", "t/data"] {
             std::fs::create_dir_all(tree.path().join(directory))?;
         }
         for (from, to) in HOST_PROGRAMS {
@@ -98,6 +105,13 @@ impl Tree {
             Command::new("mount").args(["-t", "proc", "proc"]).arg(tree.path().join("proc")).status()?;
         if !mounted.success() {
             bail!("mounting /proc for the native runs: the guest tests need root");
+        }
+        let mounted = Command::new("mount")
+            .args(["-t", "devpts", "-o", "gid=5,mode=620,newinstance", "devpts"])
+            .arg(tree.path().join("dev/pts"))
+            .status()?;
+        if !mounted.success() {
+            bail!("mounting /dev/pts for the native runs: the guest tests need root");
         }
         for index in 0..case_count {
             tree.reset(index)?;
@@ -163,7 +177,7 @@ fn libraries_of(program: &str) -> Result<Vec<PathBuf>> {
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        for mounted in [self.path().join("proc"), self.path().to_owned()] {
+        for mounted in [self.path().join("dev/pts"), self.path().join("proc"), self.path().to_owned()] {
             let _ = Command::new("umount").arg("-l").arg(mounted).status();
         }
     }

@@ -88,6 +88,8 @@ fn cargo_test(which: &[&str]) -> Result<(u64, u64)> {
 pub(crate) fn test(args: &TestArgs) -> Result<u8> {
     install::ensure(TEST_NEEDS, Policy::new(args.no_install))?;
     let (mut passed, mut failed) = (0, 0);
+    // First: some of the host's tests run it.
+    let kernel = build::build(Policy::new(args.no_install))?;
     if !args.guest_only && args.soak.is_none() && args.filter.is_none() {
         let host = host_tests()?;
         passed += host.0;
@@ -100,7 +102,6 @@ pub(crate) fn test(args: &TestArgs) -> Result<u8> {
             }
         }
     }
-    let kernel = build::build(Policy::new(args.no_install))?;
     if !args.guest_only && args.filter.is_none() {
         match crate::bench::same_twice(kernel.stripped.clone()) {
             Ok(count) => {

@@ -23,7 +23,7 @@ const FUNCTIONS: [&str; 5] = ["clock_gettime", "gettimeofday", "time", "getcpu",
 #[test]
 fn every_function_has_its_two_names() {
     let symbols = symbols(image_bytes());
-    assert_eq!(image_bytes().len(), PAGE);
+    assert!(image_bytes().len() <= PAGE);
     assert_eq!(symbols.len(), 2 * FUNCTIONS.len());
     for name in FUNCTIONS {
         let find = |name: &str| symbols.iter().find(|(n, _)| n == name).unwrap().1;

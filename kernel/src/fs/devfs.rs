@@ -8,7 +8,7 @@ use abi::Errno;
 use super::dentry::Dentry;
 use super::device;
 use super::inode::{Contents, Device, FileKind, Inode, InodeOps, NewFile};
-use super::mount::{self, DEVTMPFS, FileSystem, Mount};
+use super::mount::{self, DEVTMPFS, FileSystem, FileSystemType, Mount};
 use super::path::Path;
 use super::tmpfs::{self, ENTRY_SIZE};
 
@@ -19,7 +19,7 @@ enum What {
 }
 
 /// The entries that there are from the start.
-static ENTRIES: [(&str, What); 15] = [
+static ENTRIES: [(&str, What); 16] = [
     ("null", What::Device(device::NULL, 0o666)),
     ("zero", What::Device(device::ZERO, 0o666)),
     ("full", What::Device(device::FULL, 0o666)),
@@ -35,6 +35,7 @@ static ENTRIES: [(&str, What); 15] = [
     ("shm", What::Directory(0o1777)),
     ("mqueue", What::Directory(0o1777)),
     ("pts", What::Directory(0o755)),
+    ("ptmx", What::Device(device::PTMX, 0o666)),
 ];
 
 /// The directory itself.
@@ -75,24 +76,33 @@ impl DevRoot {
         }
         dir.inode.set_size(dir.inode.size() + ENTRY_SIZE);
         let made = dir.insert(name.as_bytes(), tmpfs::make(&dir.inode.fs, &new)?)?;
-        if *name == "shm" {
-            mount_shm(dir, &made)?;
+        match *name {
+            "shm" => mount_on(dir, &made, &mount::TMPFS, 0o1777)?,
+            "pts" => mount_on(dir, &made, &mount::DEVPTS, 0o755)?,
+            _ => {}
         }
         Ok(Some(made))
     }
 }
 
-/// Mounts a tmpfs of its own over the first /dev's directory for shared memory.
+/// Mounts a file system of its own over a directory of the first /dev.
 #[cold]
-fn mount_shm(dev: &Arc<Dentry>, shm: &Arc<Dentry>) -> Result<(), Errno> {
+#[inline(never)]
+fn mount_on(
+    dev: &Arc<Dentry>,
+    directory: &Arc<Dentry>,
+    kind: &'static FileSystemType,
+    mode: u32,
+) -> Result<(), Errno> {
     if let Some(first) = mount::first_dev()
         && Arc::ptr_eq(&first.root, dev)
     {
-        let fs = tmpfs::new(&mount::TMPFS);
-        let root = tmpfs::new_root(&fs, 0o1777)?;
-        let flags = mount::flag::NOSUID | mount::flag::NODEV | mount::flag::RELATIME;
-        let at = Path { mount: first, dentry: shm.clone() };
-        mount::attach(&Mount::new(&fs, root, b"tmpfs", flags), at);
+        let fs = tmpfs::new(kind);
+        let root = tmpfs::new_root(&fs, mode)?;
+        let own = if fs.kind.name == "tmpfs" { mount::flag::NODEV } else { mount::flag::NOEXEC };
+        let flags = mount::flag::NOSUID | mount::flag::RELATIME | own;
+        let at = Path { mount: first, dentry: directory.clone() };
+        mount::attach(&Mount::new(&fs, root, kind.name.as_bytes(), flags), at);
     }
     Ok(())
 }

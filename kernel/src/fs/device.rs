@@ -8,7 +8,7 @@ use abi::{Errno, OpenFlags};
 use super::file::{FileOps, Mode, OpenFile, Whence};
 use super::inode::Device;
 use super::path::Path;
-use super::tty;
+use super::{pty, tty};
 use crate::entropy;
 use crate::mm::user::{MAX_IO, UserRange};
 use crate::mm::{MemoryObject, Sink, Source, UserPtr};
@@ -21,6 +21,7 @@ pub const RANDOM: Device = Device::new(1, 8);
 pub const URANDOM: Device = Device::new(1, 9);
 pub const TTY: Device = Device::new(5, 0);
 pub const CONSOLE: Device = Device::new(5, 1);
+pub const PTMX: Device = Device::new(5, 2);
 
 /// Opens the device that a node's number means. ENXIO for numbers without one.
 pub fn open(path: &Path, flags: OpenFlags) -> Result<Arc<OpenFile>, SysError> {
@@ -33,6 +34,8 @@ pub fn open(path: &Path, flags: OpenFlags) -> Result<Arc<OpenFile>, SysError> {
         FULL => Arc::new(OpenFile::new(path, flags, mode, Full)),
         RANDOM | URANDOM => Arc::new(OpenFile::new(path, flags, mode, Random)),
         TTY | CONSOLE => return tty::open(path, flags),
+        PTMX => return pty::open_master(path, flags),
+        number if number.major() == pty::MAJOR => return tty::open(path, flags),
         _ => return Err(Errno::ENXIO.into()),
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! A path leads through [`path`] and the [`dentry`] tree over [`mount`]s to an [`inode`]; opening it gives an open file ([`mod@file`]), which
 //! a process knows by a number of its [`table`]. What reads and writes do is the file system's ([`tmpfs`], [`devfs`], [`proc`]) or the
-//! kind's ([`pipe`], [`eventfd`], [`epoll`], [`tty`], …).
+//! kind's ([`pipe`], [`eventfd`], [`epoll`], [`tty`], [`pty`], …).
 //!
 //! Lock order: `names::RENAME` → `Inode::lock` (a directory's before its entry's) → `Dentry::children` → `Dentry::link`;
 //! `FileTable::map` and a pipe's ring are taken inside none of them.
@@ -35,6 +35,7 @@ pub mod pidfd;
 pub mod pipe;
 pub mod poll;
 pub mod proc;
+pub mod pty;
 pub mod sigio;
 pub mod signalfd;
 pub mod stdio;
@@ -89,9 +90,10 @@ fn build(archive: &'static [u8]) -> Result<(), Errno> {
     mount_point(&root.root_path(), b"tmp").map(|tmp| tmp.inode().set_mode(0o1777))
 }
 
-/// What is mounted when it is first looked for is mounted now, for those who want to see all mounts.
+/// What is mounted when it is first looked for (/dev/pts, /dev/shm) is mounted now, for those who want to see all mounts.
 pub fn complete_mounts() {
     if let Some(dev) = mount::first_dev() {
+        let _ = dev.root.lookup(b"pts");
         let _ = dev.root.lookup(b"shm");
     }
 }
@@ -159,4 +161,5 @@ pub fn files() -> &'static FileTable {
 /// A session leader leaves its terminal (setsid, exit).
 pub fn leave_controlling_terminal(process: &Process) {
     tty::console().release(process.pid);
+    pty::release(process);
 }

@@ -35,8 +35,11 @@ pub static ANON_INODEFS: FileSystemType =
 pub static SOCKFS: FileSystemType = FileSystemType { name: "sockfs", magic: 0x534f_434b, is_memory: false };
 pub static MQUEUE: FileSystemType = FileSystemType { name: "mqueue", magic: 0x1980_0202, is_memory: true };
 
+pub static DEVPTS: FileSystemType = FileSystemType { name: "devpts", magic: 0x1cd1, is_memory: true };
+
 /// All kinds, as /proc/filesystems lists them.
-pub static TYPES: [&FileSystemType; 7] = [&TMPFS, &PROC, &DEVTMPFS, &SOCKFS, &PIPEFS, &ANON_INODEFS, &MQUEUE];
+pub static TYPES: [&FileSystemType; 8] =
+    [&TMPFS, &PROC, &DEVTMPFS, &SOCKFS, &PIPEFS, &ANON_INODEFS, &MQUEUE, &DEVPTS];
 
 /// One instance of a file system.
 pub struct FileSystem {

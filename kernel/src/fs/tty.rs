@@ -1,4 +1,4 @@
-//! The console terminal: the line discipline between the launcher's terminal and the programs (tty_ioctl(4), termios(3)).
+//! Terminals: the line discipline between programs and the other side, which is the launcher's terminal or a master (tty_ioctl(4), termios(3)).
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -6,18 +6,22 @@ use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use abi::{Errno, OpenFlags, Winsize};
+use caps::cap;
 use ldisc::{Event, LineDiscipline, NCCS, Settings, cc, lflag};
 
 use super::device;
 use super::file::{FileOps, Mode, OpenFile};
 use super::hooks;
+use super::inode::Device;
 use super::lock::SleepLock;
 use super::path::Path;
 use super::poll::{Events, PollHead, Poller};
+use super::pty::{self, Pair};
 use crate::console;
 use crate::mm::{Sink, Source, UserPtr};
 use crate::sync::SpinLock;
 use crate::syscall::{SysError, SysResult};
+use crate::task::process::has_capability;
 use crate::task::{Process, WaitError, current};
 use crate::time;
 
@@ -54,8 +58,9 @@ mod command {
 /// Bytes of `struct termios`, and of `struct termios2`, which adds two speeds.
 const TERMIOS: usize = 4 * 4 + 1 + NCCS;
 const TERMIOS2: usize = TERMIOS + 8;
-/// 38400 baud, 8 bits, receiver on, and hang up on close (`tty_std_termios`).
-const STANDARD_CFLAG: u32 = 0o17 | 0o60 | 0o200 | 0o2000;
+/// 38400 baud, 8 bits, receiver on; and hang up on close (`tty_std_termios`).
+const STANDARD_CFLAG: u32 = 0o17 | 0o60 | 0o200;
+const HUPCL: u32 = 0o2000;
 const STANDARD_SPEED: u32 = 38_400;
 
 /// What the line discipline has no use for, but programs read back.
@@ -85,27 +90,27 @@ pub struct Tty {
     /// The session that it controls, and that session's foreground group; 0 for none.
     session: AtomicU32,
     foreground: AtomicU32,
+    /// The master's side; none for the console.
+    pub pair: Option<Pair>,
 }
 
-static CONSOLE: Tty = Tty {
-    line: SpinLock::new(Line {
-        discipline: LineDiscipline::new(Settings::COOKED),
-        extra: Extra {
-            cflag: STANDARD_CFLAG,
-            line: 0,
-            input_speed: STANDARD_SPEED,
-            output_speed: STANDARD_SPEED,
-        },
-        pixels: [0; 2],
-    }),
-    read_lock: SleepLock::new(),
-    write_lock: SleepLock::new(),
-    readable: PollHead::new(),
-    writable: PollHead::new(),
-    hung_up: AtomicBool::new(false),
-    session: AtomicU32::new(0),
-    foreground: AtomicU32::new(0),
-};
+static CONSOLE: Tty = Tty::new(None);
+
+impl Line {
+    /// Of the console; a pseudoterminal isn't hung up by its last close.
+    const fn new(is_console: bool) -> Self {
+        Self {
+            discipline: LineDiscipline::new(Settings::COOKED),
+            extra: Extra {
+                cflag: if is_console { STANDARD_CFLAG | HUPCL } else { STANDARD_CFLAG },
+                line: 0,
+                input_speed: STANDARD_SPEED,
+                output_speed: STANDARD_SPEED,
+            },
+            pixels: [0; 2],
+        }
+    }
+}
 
 /// The launcher's terminal.
 pub fn console() -> &'static Tty {
@@ -125,9 +130,94 @@ pub enum Reason {
     BackgroundWrite,
 }
 
+/// The terminal that controls a process's session.
+pub fn controlling(process: &Process) -> Option<&'static Tty> {
+    if CONSOLE.is_controlling(process) {
+        return Some(&CONSOLE);
+    }
+    pty::find(|tty| tty.is_controlling(process))
+}
+
 impl Tty {
+    const fn new(pair: Option<Pair>) -> Self {
+        Self {
+            line: SpinLock::new(Line::new(pair.is_none())),
+            read_lock: SleepLock::new(),
+            write_lock: SleepLock::new(),
+            readable: PollHead::new(),
+            writable: PollHead::new(),
+            hung_up: AtomicBool::new(false),
+            session: AtomicU32::new(0),
+            foreground: AtomicU32::new(0),
+            pair,
+        }
+    }
+
+    /// One with a master.
+    #[inline(never)]
+    pub fn pseudo(pair: Pair) -> Self {
+        Self::new(Some(pair))
+    }
+
+    /// As new.
+    pub fn reset(&self) {
+        *self.line.lock() = Line::new(false);
+        self.session.store(0, Ordering::Relaxed);
+        self.foreground.store(0, Ordering::Relaxed);
+        self.hung_up.store(false, Ordering::Release);
+    }
+
+    /// Its device number.
+    pub fn device(&self) -> Device {
+        self.pair.as_ref().map_or(device::CONSOLE, Pair::device)
+    }
+
+    pub fn session(&self) -> u32 {
+        self.session.load(Ordering::Relaxed)
+    }
+
+    pub fn is_hung_up(&self) -> bool {
+        self.hung_up.load(Ordering::Acquire)
+    }
+
+    fn has_lost_master(&self) -> bool {
+        self.pair.is_some() && self.is_hung_up()
+    }
+
+    pub fn note_hang_up(&self) {
+        self.hung_up.store(true, Ordering::Release);
+        self.readable.notify();
+        self.writable.notify();
+    }
+
+    /// Whether the discipline can take more input.
+    pub fn has_room(&self) -> bool {
+        self.line.lock().discipline.has_room()
+    }
+
+    /// The master has read.
+    pub fn output_taken(&self) {
+        self.writable.notify();
+    }
+
+    /// Whether output has to wait.
+    fn is_blocked(&self) -> bool {
+        self.line.lock().discipline.is_stopped() || self.pair.as_ref().is_some_and(Pair::is_full)
+    }
+
+    fn winsize(&self) -> Winsize {
+        if let Some(pair) = &self.pair {
+            return pair.winsize();
+        }
+        let [xpixel, ypixel] = self.line.lock().pixels;
+        Winsize { xpixel, ypixel, ..console::winsize() }
+    }
+
     /// Takes what came from the keyboard, as far as the discipline has room.
     pub fn pump(&self) {
+        if let Some(pair) = &self.pair {
+            return pair.input_taken();
+        }
         let mut echo = Vec::new();
         let mut events = Vec::new();
         loop {
@@ -149,8 +239,8 @@ impl Tty {
         self.act(&echo, &events);
     }
 
-    /// A byte as if it came from the keyboard (TIOCSTI).
-    fn insert(&self, byte: u8) {
+    /// A byte as if it came from the keyboard (TIOCSTI), or from the master.
+    pub fn insert(&self, byte: u8) {
         let mut echo = Vec::new();
         let event = self.line.lock().discipline.receive(byte, &mut echo);
         self.act(&echo, event.as_slice());
@@ -158,7 +248,11 @@ impl Tty {
 
     /// Shows an echo, sends signals, and wakes who waits.
     fn act(&self, echo: &[u8], events: &[Event]) {
-        if !echo.is_empty() {
+        if let Some(pair) = &self.pair {
+            if !echo.is_empty() && !pair.is_full() {
+                pair.put(echo);
+            }
+        } else if !echo.is_empty() {
             // What the launcher doesn't take now is lost, as on a line that nobody reads.
             let _ = console::write(1, &mut Source::kernel(echo));
         }
@@ -238,7 +332,7 @@ impl Tty {
 
     fn read(&self, file: &OpenFile, dst: &mut Sink<'_>) -> SysResult {
         self.check_foreground(Reason::BackgroundRead)?;
-        if dst.remaining() == 0 {
+        if dst.remaining() == 0 || self.has_lost_master() {
             return Ok(0);
         }
         let _guard = self.read_lock.lock();
@@ -252,6 +346,7 @@ impl Tty {
         let least = if is_canonical || min == 0 { 1 } else { usize::from(min).min(dst.remaining()) };
         let mut buffer = [0; 256];
         let mut done = 0;
+        let mut has_waited = false;
         loop {
             let room = dst.remaining().min(buffer.len());
             let piece = buffer.get_mut(..room).unwrap_or_default();
@@ -275,7 +370,9 @@ impl Tty {
                 None => {}
             }
             if self.hung_up.load(Ordering::Acquire) {
-                return Ok(done);
+                // Who waited while the master went hears of it.
+                let is_news = has_waited && done == 0 && self.pair.is_some();
+                return if is_news { Err(Errno::EIO.into()) } else { Ok(done) };
             }
             if file.is_nonblocking() {
                 return if done > 0 { Ok(done) } else { Err(Errno::EAGAIN.into()) };
@@ -286,6 +383,7 @@ impl Tty {
             if !is_canonical && min == 0 && time == 0 {
                 return Ok(done);
             }
+            has_waited = true;
             match self.readable.wait(deadline, || self.can_read().then_some(())) {
                 Ok(()) => {}
                 Err(WaitError::TimedOut) => return Ok(done),
@@ -316,12 +414,11 @@ impl Tty {
             if self.hung_up.load(Ordering::Acquire) {
                 return if done > 0 { Ok(done) } else { Err(Errno::EIO.into()) };
             }
-            if self.line.lock().discipline.is_stopped() {
+            if self.is_blocked() {
                 if file.is_nonblocking() {
                     return if done > 0 { Ok(done) } else { Err(Errno::EAGAIN.into()) };
                 }
-                let goes_on =
-                    || !self.line.lock().discipline.is_stopped() || self.hung_up.load(Ordering::Acquire);
+                let goes_on = || !self.is_blocked() || self.hung_up.load(Ordering::Acquire);
                 match self.writable.wait(None, || goes_on().then_some(())) {
                     Ok(()) => continue,
                     Err(_) if done > 0 => return Ok(done),
@@ -336,7 +433,10 @@ impl Tty {
             };
             out.clear();
             self.line.lock().discipline.write(buffer.get(..moved).unwrap_or_default(), &mut out);
-            console::write(1, &mut Source::kernel(&out))?;
+            match &self.pair {
+                Some(pair) => pair.put(&out),
+                None => drop(console::write(1, &mut Source::kernel(&out))?),
+            }
             done += moved;
             if moved < len {
                 break;
@@ -394,8 +494,25 @@ impl Tty {
         Ok(0)
     }
 
+    /// An ioctl on the master's side that means the terminal.
+    pub fn ioctl_of_master(&self, _: &OpenFile, command: u32, argument: usize) -> SysResult {
+        use command::*;
+        let int = UserPtr::<i32>::new(argument);
+        match command {
+            TIOCGPGRP => int.write(&self.foreground().cast_signed())?,
+            TIOCGSID if self.session() == 0 => return Err(Errno::ENOTTY.into()),
+            TIOCGSID => int.write(&self.session().cast_signed())?,
+            TIOCSCTTY | TIOCNOTTY | TIOCSTI => return Err(Errno::ENOTTY.into()),
+            _ => return self.ioctl(command, argument),
+        }
+        Ok(0)
+    }
+
     fn ioctl(&self, command: u32, argument: usize) -> SysResult {
         use command::*;
+        if self.has_lost_master() {
+            return Err(Errno::EIO.into());
+        }
         let process = &current().process;
         let int = UserPtr::<i32>::new(argument);
         match command {
@@ -434,16 +551,20 @@ impl Tty {
                 let byte = UserPtr::<u8>::new(argument).read()?;
                 self.insert(byte);
             }
-            TIOCGWINSZ => {
-                let [xpixel, ypixel] = self.line.lock().pixels;
-                UserPtr::new(argument).write(&Winsize { xpixel, ypixel, ..console::winsize() })?;
-            }
+            TIOCGWINSZ => UserPtr::new(argument).write(&self.winsize())?,
             TIOCSWINSZ => {
                 let size = UserPtr::<Winsize>::new(argument).read()?;
-                self.line.lock().pixels = [size.xpixel, size.ypixel];
-                let old = console::winsize();
+                let old = self.winsize();
+                match &self.pair {
+                    Some(pair) => pair.set_winsize(size),
+                    None => {
+                        self.line.lock().pixels = [size.xpixel, size.ypixel];
+                        if (old.rows, old.cols) != (size.rows, size.cols) {
+                            console::set_winsize(size.rows, size.cols);
+                        }
+                    }
+                }
                 if (old.rows, old.cols) != (size.rows, size.cols) {
-                    console::set_winsize(size.rows, size.cols);
                     hooks::signal_group(self.foreground.load(Ordering::Relaxed), Reason::WindowChange);
                 }
             }
@@ -476,7 +597,10 @@ impl Tty {
                 if process.pid == session && holder == session {
                     return Ok(0);
                 }
-                if process.pid != session || (holder != 0 && argument != 1) {
+                if process.pid != session
+                    || controlling(process).is_some()
+                    || (holder != 0 && (argument != 1 || !has_capability(cap::SYS_ADMIN)))
+                {
                     return Err(Errno::EPERM.into());
                 }
                 self.control(session, process.group.load(Ordering::Relaxed));
@@ -498,6 +622,24 @@ impl Tty {
 /// An open terminal.
 struct TtyFile(&'static Tty);
 
+impl TtyFile {
+    fn new(tty: &'static Tty) -> Self {
+        if let Some(pair) = &tty.pair {
+            pair.opens.fetch_add(1, Ordering::AcqRel);
+            pair.is_left.store(false, Ordering::Release);
+        }
+        Self(tty)
+    }
+}
+
+impl Drop for TtyFile {
+    fn drop(&mut self) {
+        if let Some(pair) = &self.0.pair {
+            pair.close();
+        }
+    }
+}
+
 impl FileOps for TtyFile {
     fn as_any(&self) -> &dyn Any {
         self
@@ -517,7 +659,8 @@ impl FileOps for TtyFile {
         let line = self.0.line.lock();
         let mut events = Events::empty();
         events.set(Events::READABLE, line.discipline.poll_ready());
-        events.set(Events::WRITABLE, !line.discipline.is_stopped());
+        drop(line);
+        events.set(Events::WRITABLE, !self.0.is_blocked());
         if self.0.hung_up.load(Ordering::Acquire) {
             events |= Events::READABLE | Events::HUP;
         }
@@ -537,19 +680,22 @@ impl FileOps for TtyFile {
     }
 }
 
-/// Opens /dev/console, or /dev/tty: ENXIO for a process without a controlling terminal.
+/// Opens a terminal; /dev/tty is the one that controls the process. ENXIO.
 pub fn open(path: Path, flags: OpenFlags) -> Result<Arc<OpenFile>, SysError> {
     let process = &current().process;
-    if path.inode().device == device::TTY && !CONSOLE.is_controlling(process) {
-        return Err(Errno::ENXIO.into());
-    }
+    let device = path.inode().device;
+    let tty = match device {
+        device::TTY => controlling(process).ok_or(Errno::ENXIO)?,
+        device::CONSOLE => &CONSOLE,
+        _ => pty::by_number(device.minor())?,
+    };
     // A session leader without a terminal gets the first one that it opens.
     let session = process.session.load(Ordering::Relaxed);
-    let may_control = !flags.contains(OpenFlags::NOCTTY) && path.inode().device != device::CONSOLE;
-    if may_control && process.pid == session && CONSOLE.session.load(Ordering::Relaxed) == 0 {
-        CONSOLE.control(session, process.group.load(Ordering::Relaxed));
+    let may_control = !flags.contains(OpenFlags::NOCTTY) && device != device::CONSOLE;
+    if may_control && process.pid == session && tty.session() == 0 && controlling(process).is_none() {
+        tty.control(session, process.group.load(Ordering::Relaxed));
     }
-    Ok(Arc::new(OpenFile::new(path, flags, Mode::from_flags(flags), TtyFile(&CONSOLE))))
+    Ok(Arc::new(OpenFile::new(path, flags, Mode::from_flags(flags), TtyFile::new(tty))))
 }
 
 /// The terminal as a first process's standard stream.

@@ -32,6 +32,7 @@ mod code {
 /// Page-fault error code bits (Intel SDM volume 3, 4.7).
 const ERROR_PRESENT: u64 = 1;
 const ERROR_WRITE: u64 = 1 << 1;
+const ERROR_USER: u64 = 1 << 2;
 const ERROR_FETCH: u64 = 1 << 4;
 
 fn access_of(error: u64) -> Access {
@@ -52,6 +53,14 @@ extern "C" fn trap_user(frame: &mut TrapFrame, vector: u64, error: u64) {
         idt::PAGE_FAULT => {
             let address = paging::fault_address();
             match fault::handle(address, access_of(error)) {
+                // QEMU's translator (7.2 at least) lets `iretq` and far returns of ring 3 read the stack as ring 0 would, which SMAP forbids: the page
+                // is there, and would fault for ever.
+                Ok(())
+                    if error & (ERROR_PRESENT | ERROR_USER) == ERROR_PRESENT
+                        && crate::mode() == crate::Mode::Guarded =>
+                {
+                    page_fault_signal(address, access_of(error), error, FaultError::NotAllowed);
+                }
                 Ok(()) => {}
                 Err(reason) => page_fault_signal(address, access_of(error), error, reason),
             }
@@ -83,7 +92,7 @@ fn page_fault_signal(address: usize, access: Access, error: u64, reason: FaultEr
         Info::fault(signal, code, address as u64),
         signal::FaultContext {
             vector: u64::from(idt::PAGE_FAULT),
-            error: protection | write | fetch | 4,
+            error: protection | write | fetch | ERROR_USER,
             address: address as u64,
         },
     );

@@ -91,6 +91,21 @@ fn no_qemu() {
 }
 
 #[test]
+fn how_instructions_are_run_is_found_out() {
+    let automatic = run(&["--accel=auto", probe(), "--", "both"]);
+    assert_eq!((automatic.status, &*automatic.text()), (3, "to stdout\n"));
+    let kvm = run(&["--accel=kvm", probe(), "--", "both"]);
+    match automatic.stderr.strip_suffix("to stderr\n").unwrap() {
+        "" => assert_eq!((kvm.status, &*kvm.stderr), (3, "to stderr\n")),
+        line => {
+            let reason = line.strip_suffix(": using QEMU's translator\n").expect(line);
+            assert!(!reason.contains('\n'), "{line}");
+            kvm.expect_error(LAUNCHER, &[reason, "leave --accel kvm out"]);
+        }
+    }
+}
+
+#[test]
 fn options_that_make_no_sense() {
     run(&["--no-such-option", probe()]).expect_error(LAUNCHER, &["--no-such-option"]);
     run(&["--memory=1K", probe()]).expect_error(LAUNCHER, &["at least 2M"]);

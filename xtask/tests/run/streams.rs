@@ -23,6 +23,17 @@ fn streams_stay_apart_everywhere() {
 }
 
 #[test]
+fn without_a_program_there_is_a_demonstration() {
+    for mode in ["--mode=flat", "--mode=guarded"] {
+        let said = run(&[mode, "--cpus=2", "--memory=64M"]);
+        assert_eq!((said.status, &*said.stderr), (0, ""), "{mode}");
+        for words in ["Hello from inside Whelk.", "process 1", "2 processor(s)", "MiB of memory"] {
+            assert!(said.text().contains(words), "{words:?} isn't in {:?}", said.text());
+        }
+    }
+}
+
+#[test]
 fn exit_statuses() {
     for status in [0, 1, 255] {
         assert_eq!(run(&[probe(), "--", "exit", &status.to_string()]).status, status);

@@ -20,7 +20,7 @@
 .set NS_PER_SEC, 1000000000
 
 .section .vdso, "a", @progbits
-.balign 4096
+.balign 64
 .globl vdso_image
 vdso_image:
     .byte 0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, 0
@@ -348,7 +348,6 @@ vdso_image:
 .Lclock_getres_end:
 .Lend:
 
-.balign 4096, 0xcc
 .globl vdso_image_end
 vdso_image_end:
 .text

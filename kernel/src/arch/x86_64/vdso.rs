@@ -1,8 +1,9 @@
 //! The vDSO: code that tells programs the time without a system call. The image is `vdso.S`, what it reads is `vdso::Vvar`.
 //!
-//! Both are pages of the kernel's own image, mapped into programs; each is alone in its page.
+//! Both are pages of the kernel's own memory, mapped into programs; each is alone in its page.
 
 use core::arch::global_asm;
+use core::cell::UnsafeCell;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,8 +22,18 @@ use crate::sync::SpinLock;
 global_asm!(include_str!("vdso.S"), options(att_syntax, raw));
 
 unsafe extern "C" {
-    static vdso_image: [u8; PAGE_SIZE];
+    static vdso_image: u8;
+    static vdso_image_end: u8;
 }
+
+/// The page that programs map: the file has only what is in use of it.
+#[repr(C, align(4096))]
+struct Code(UnsafeCell<[u8; PAGE_SIZE]>);
+
+// SAFETY: written once, before anybody knows of it.
+unsafe impl Sync for Code {}
+
+static CODE: Code = Code(UnsafeCell::new([0; PAGE_SIZE]));
 
 /// What programs see of the clocks.
 static VVAR: Vvar = Vvar::new();
@@ -94,7 +105,10 @@ pub fn is_stale() -> bool {
 pub fn map(space: &AddressSpace) -> Result<usize, Errno> {
     let [data, code] = PAGES.call_once(|| {
         let page = |address, name| -> Arc<dyn MemoryObject> { Arc::new(ImagePage { address, name }) };
-        [page((&raw const VVAR).addr(), "[vvar]"), page((&raw const vdso_image).addr(), "[vdso]")]
+        let (image, end) = (&raw const vdso_image, &raw const vdso_image_end);
+        // SAFETY: what stands between the two symbols is shorter than a page, and nobody else has the page yet.
+        unsafe { image.copy_to_nonoverlapping(CODE.0.get().cast(), end.addr() - image.addr()) };
+        [page((&raw const VVAR).addr(), "[vvar]"), page((&raw const CODE).addr(), "[vdso]")]
     });
     let hint = space.with(|inner| inner.layout.stack_top) + PAGE_SIZE;
     let flags = RegionFlags::READ | RegionFlags::SPECIAL | RegionFlags::DONT_DUMP;

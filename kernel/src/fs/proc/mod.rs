@@ -298,11 +298,18 @@ impl InodeOps for ProcInode {
     fn list(&self, _: &Arc<Dentry>, from: u64, out: &mut Vec<Listed>) -> Result<(), Errno> {
         /// Positions of the entries begin behind `.` and `..`.
         const FIRST: u64 = 2;
-        let names = self.names()?;
-        let skip = usize::try_from(from.saturating_sub(FIRST)).unwrap_or(usize::MAX);
-        for (position, (name, node)) in names.into_iter().enumerate().skip(skip) {
-            let (kind, _) = kind_and_mode(&node);
-            out.push(Listed { name, inode: number(&node), kind, next: FIRST + position as u64 + 1 });
+        for (index, (name, node)) in self.names()?.into_iter().enumerate() {
+            // What comes and goes meanwhile doesn't move the others: programs close descriptors as they read of them.
+            let place = match (&self.0, &node) {
+                (_, Node::Descriptor(.., fd)) => u64::from(*fd),
+                (Node::Root, Node::Process(pid, _)) => ROOT.len() as u64 + u64::from(*pid) + 2,
+                (_, Node::Process(_, tid)) => u64::from(*tid),
+                _ => index as u64,
+            };
+            if place + FIRST >= from {
+                let (kind, _) = kind_and_mode(&node);
+                out.push(Listed { name, inode: number(&node), kind, next: FIRST + place + 1 });
+            }
         }
         Ok(())
     }

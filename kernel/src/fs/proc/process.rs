@@ -355,13 +355,11 @@ fn sizes(process: &Process) -> (usize, usize, usize) {
     })
 }
 
-/// `tty_nr`: the console's device number if the process has it.
+/// `tty_nr` and `tpgid`: the device number of the terminal that controls the process, and its foreground group.
 fn terminal(process: &Process) -> (u64, i32) {
-    let tty = crate::fs::tty::console();
-    if tty.is_controlling(process) {
-        (crate::fs::device::CONSOLE.encode(), tty.foreground().cast_signed())
-    } else {
-        (0, -1)
+    match crate::fs::tty::controlling(process) {
+        Some(tty) => (tty.device().encode(), tty.foreground().cast_signed()),
+        None => (0, -1),
     }
 }
 
