@@ -304,7 +304,11 @@ impl AddressSpace {
                 result = Err(Errno::EINVAL);
                 break;
             }
-            self.unmap_pages(range.start.max(region.start)..range.end.min(region.end), &mut gather);
+            self.unmap_pages_without(
+                range.start.max(region.start)..range.end.min(region.end),
+                Entry::empty(),
+                &mut gather,
+            );
         }
         gather.flush();
         result?;
@@ -333,7 +337,7 @@ impl AddressSpace {
                 // Pages that are still the file's: one that was copied has been written, and is marked so for ever.
                 self.unmap_pages_without(range, Entry::DIRTY, &mut gather);
             } else {
-                self.unmap_pages(range, &mut gather);
+                self.unmap_pages_without(range, Entry::empty(), &mut gather);
             }
         }
     }

@@ -204,7 +204,8 @@ impl PageTable {
 
     /// As `find_or_create` where `find_own` found nothing, for a program's fault: when only the kernel's reserve is left, no table comes from it.
     /// A storm of faults in processes that share their parents' tables would use it up, while whoever is to be ended still needs some of it.
-    #[inline(always)]
+    #[cold]
+    #[inline(never)]
     pub fn create_for_fault(&self, address: usize) -> Result<(Table, usize), OutOfMemory> {
         if frame::is_short() && frame::is_exhausted() {
             return Err(OutOfMemory);

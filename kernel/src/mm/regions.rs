@@ -194,13 +194,13 @@ impl Regions {
             }
             _ => {}
         }
-        self.search(address)
+        self.search(&self.hint, address)
     }
 
     #[inline(never)]
-    fn search(&self, address: usize) -> usize {
+    fn search(&self, hint: &Hint, address: usize) -> usize {
         let found = self.list.partition_point(|region| region.end <= address);
-        self.hint.set(found);
+        hint.set(found);
         found
     }
 
@@ -221,9 +221,7 @@ impl Regions {
 
     #[inline(never)]
     fn find_elsewhere(&self, hint: &Hint, address: usize) -> Option<&Region> {
-        let found = self.list.partition_point(|region| region.end <= address);
-        hint.set(found);
-        self.list.get(found).filter(|region| region.start <= address)
+        self.list.get(self.search(hint, address)).filter(|region| region.start <= address)
     }
 
     /// The first region that ends above an address.
