@@ -437,9 +437,7 @@ fn steal_wanted(me: &'static PerCpu, is_wanted: &dyn Fn(&Thread) -> bool) -> Opt
 /// Gives others a turn; returns at once when there are none (sched_yield(2)).
 #[inline]
 pub fn yield_now() {
-    if per_cpu().waiting.load(Ordering::Relaxed) != 0 {
-        yield_to_others();
-    }
+    cpu::if_others_wait(yield_to_others);
 }
 
 #[inline(never)]

@@ -175,6 +175,21 @@ pub fn current_thread() -> *const Thread {
     thread
 }
 
+/// Calls `then` if threads wait on this CPU's queue: one comparison where the number stands.
+#[inline(always)]
+pub fn if_others_wait(then: fn()) {
+    // SAFETY: as in `per_cpu`; nothing is changed.
+    unsafe {
+        asm!(
+            "cmp qword ptr gs:[{waiting}], 0",
+            "jne {others}",
+            waiting = const core::mem::offset_of!(PerCpu, waiting),
+            others = label { then() },
+            options(nostack, readonly),
+        );
+    }
+}
+
 /// Points GS at the boot CPU's data. First thing in `kernel_main`.
 pub fn init_boot_cpu() {
     use_data(&BOOT_CPU);
