@@ -16,7 +16,7 @@ use crate::terminal::say;
 const MAX_SIZE: u64 = 700_000;
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Only for the kernel: no vector registers (they are the program's), code at -2 GiB, no frame pointers (decision 0005), and as much inlining as the file's size leaves room for.
-const FLAGS: &str = "-Ctarget-feature=-sse,-sse2 -Crelocation-model=static -Ccode-model=kernel -Cllvm-args=--inline-threshold=44 -Cllvm-args=--inlinehint-threshold=225";
+const FLAGS: &str = "-Ctarget-feature=-sse,-sse2 -Crelocation-model=static -Ccode-model=kernel -Cllvm-args=--inline-threshold=60 -Cllvm-args=--inlinehint-threshold=225";
 
 #[derive(clap::Args)]
 pub(crate) struct BuildArgs {
