@@ -57,14 +57,25 @@ pub struct Inner {
     pub stack_limit: usize,
 }
 
+/// Pages present, and the most there ever were. In a cache line of its own, since faults on all CPUs write to it.
+#[repr(align(64))]
+struct PageCount {
+    resident: AtomicUsize,
+    peak: AtomicUsize,
+}
+
+impl PageCount {
+    fn new(pages: usize) -> Self {
+        Self { resident: AtomicUsize::new(pages), peak: AtomicUsize::new(pages) }
+    }
+}
+
 /// One address space; threads share it, and so do vfork children.
 pub struct AddressSpace {
     inner: SpaceLock<Inner>,
     table: PageTable,
     user: Entry,
-    /// Pages present, and the most there ever were.
-    resident: AtomicUsize,
-    peak: AtomicUsize,
+    pages: PageCount,
     /// What membarrier(2) was told to expect.
     pub membarrier: AtomicU32,
     /// Lock flags that new mappings get (mlockall(2)).
@@ -108,8 +119,7 @@ impl AddressSpace {
             }),
             table: PageTable::new(mode)?,
             user,
-            resident: AtomicUsize::new(0),
-            peak: AtomicUsize::new(0),
+            pages: PageCount::new(0),
             membarrier: AtomicU32::new(0),
             lock_future: AtomicU32::new(0),
         }))
@@ -143,8 +153,8 @@ impl AddressSpace {
 
     /// Pages present now and at most.
     pub fn resident(&self) -> (usize, usize) {
-        let now = self.resident.load(Ordering::Relaxed);
-        (now, self.peak.load(Ordering::Relaxed).max(now))
+        let now = self.pages.resident.load(Ordering::Relaxed);
+        (now, self.pages.peak.load(Ordering::Relaxed).max(now))
     }
 
     /// Pages of a range that are mapped now.
@@ -161,16 +171,16 @@ impl AddressSpace {
 
     /// Also while other CPUs handle faults.
     fn count_in(&self, pages: usize) {
-        self.resident.fetch_add(pages, Ordering::Relaxed);
+        self.pages.resident.fetch_add(pages, Ordering::Relaxed);
     }
 
     /// Only with the lock for a change.
     fn count_out(&self, pages: usize) {
-        let before = self.resident.load(Ordering::Relaxed);
-        if self.peak.load(Ordering::Relaxed) < before {
-            self.peak.store(before, Ordering::Relaxed);
+        let before = self.pages.resident.load(Ordering::Relaxed);
+        if self.pages.peak.load(Ordering::Relaxed) < before {
+            self.pages.peak.store(before, Ordering::Relaxed);
         }
-        self.resident.store(before.saturating_sub(pages), Ordering::Relaxed);
+        self.pages.resident.store(before.saturating_sub(pages), Ordering::Relaxed);
     }
 
     /// Ends what is mapped in a range. Its frames are left in `gather`, to be freed after the lock.
@@ -294,7 +304,11 @@ impl AddressSpace {
                 result = Err(Errno::EINVAL);
                 break;
             }
-            self.unmap_pages(range.start.max(region.start)..range.end.min(region.end), &mut gather);
+            self.unmap_pages_without(
+                range.start.max(region.start)..range.end.min(region.end),
+                Entry::empty(),
+                &mut gather,
+            );
         }
         gather.flush();
         result?;
@@ -323,7 +337,7 @@ impl AddressSpace {
                 // Pages that are still the file's: one that was copied has been written, and is marked so for ever.
                 self.unmap_pages_without(range, Entry::DIRTY, &mut gather);
             } else {
-                self.unmap_pages(range, &mut gather);
+                self.unmap_pages_without(range, Entry::empty(), &mut gather);
             }
         }
     }
@@ -410,7 +424,6 @@ impl AddressSpace {
         for region in regions.iter() {
             note_writable(region, region.pages());
         }
-        let resident = self.resident.load(Ordering::Relaxed);
         Ok(Arc::new(Self {
             inner: SpaceLock::new(Inner {
                 regions,
@@ -424,8 +437,7 @@ impl AddressSpace {
             }),
             table,
             user: self.user,
-            resident: AtomicUsize::new(resident),
-            peak: AtomicUsize::new(resident),
+            pages: PageCount::new(self.pages.resident.load(Ordering::Relaxed)),
             membarrier: AtomicU32::new(self.membarrier.load(Ordering::Relaxed)),
             lock_future: AtomicU32::new(0),
         }))

@@ -204,7 +204,8 @@ impl PageTable {
 
     /// As `find_or_create` where `find_own` found nothing, for a program's fault: when only the kernel's reserve is left, no table comes from it.
     /// A storm of faults in processes that share their parents' tables would use it up, while whoever is to be ended still needs some of it.
-    #[inline(always)]
+    #[cold]
+    #[inline(never)]
     pub fn create_for_fault(&self, address: usize) -> Result<(Table, usize), OutOfMemory> {
         if frame::is_short() && frame::is_exhausted() {
             return Err(OutOfMemory);
@@ -477,19 +478,23 @@ impl PageTable {
             // Ranges are mostly empty.
             const STEP: usize = Table::STEP;
             while at < stop {
-                let slot = index(at, 0);
-                if stop - at >= STEP * PAGE_SIZE && table.are_empty(slot) {
-                    at += STEP * PAGE_SIZE;
+                let is_whole = stop - at >= STEP * PAGE_SIZE;
+                let end = if is_whole { at + STEP * PAGE_SIZE } else { stop };
+                if is_whole && table.are_empty(index(at, 0)) {
+                    at = end;
                     continue;
                 }
-                let entry = table.get(slot);
-                if entry != Entry::empty() {
-                    let new = visit(at, entry);
-                    if new != entry {
-                        table.set(slot, new);
+                while at < end {
+                    let slot = index(at, 0);
+                    let entry = table.get(slot);
+                    if entry != Entry::empty() {
+                        let new = visit(at, entry);
+                        if new != entry {
+                            table.set(slot, new);
+                        }
                     }
+                    at += PAGE_SIZE;
                 }
-                at += PAGE_SIZE;
             }
         }
         Ok(())

@@ -123,12 +123,15 @@ pub struct Regions {
     searched: (usize, usize),
 }
 
-/// Where the last search ended: the next one is often for the same place. Faults on several CPUs read and write it at once; whatever it says
-/// is checked.
-#[derive(Default)]
-struct Hint(AtomicUsize);
+/// Where the last search ended: the next one is often for the same place. Whatever it says is checked.
+#[derive(Debug, Default)]
+pub struct Hint(AtomicUsize);
 
 impl Hint {
+    pub const fn new() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+
     #[inline(always)]
     fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
@@ -191,28 +194,34 @@ impl Regions {
             }
             _ => {}
         }
-        self.search(address)
+        self.search(&self.hint, address)
     }
 
     #[inline(never)]
-    fn search(&self, address: usize) -> usize {
+    fn search(&self, hint: &Hint, address: usize) -> usize {
         let found = self.list.partition_point(|region| region.end <= address);
-        self.hint.set(found);
+        hint.set(found);
         found
     }
 
     /// The region that holds an address.
     #[inline]
     pub fn find(&self, address: usize) -> Option<&Region> {
-        match self.list.get(self.hint.get()) {
+        self.list.get(self.position(address)).filter(|region| region.start <= address)
+    }
+
+    /// As `find`, with a hint of the caller's own: CPUs that search beside each other don't write to the same memory.
+    #[inline(always)]
+    pub fn find_near(&self, hint: &Hint, address: usize) -> Option<&Region> {
+        match self.list.get(hint.get()) {
             Some(region) if region.start <= address && address < region.end => Some(region),
-            _ => self.find_elsewhere(address),
+            _ => self.find_elsewhere(hint, address),
         }
     }
 
     #[inline(never)]
-    fn find_elsewhere(&self, address: usize) -> Option<&Region> {
-        self.list.get(self.position(address)).filter(|region| region.start <= address)
+    fn find_elsewhere(&self, hint: &Hint, address: usize) -> Option<&Region> {
+        self.list.get(self.search(hint, address)).filter(|region| region.start <= address)
     }
 
     /// The first region that ends above an address.

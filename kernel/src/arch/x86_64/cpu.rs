@@ -10,6 +10,7 @@ use x86_64::registers::model_specific::Msr;
 use smp::{FlushGate, ReadMark};
 
 use crate::mm::AddressSpace;
+use crate::mm::regions::Hint;
 use crate::sync::SpinLock;
 use crate::task::Thread;
 use crate::task::sched::RunQueue;
@@ -57,6 +58,8 @@ pub struct PerCpu {
     pub flush: FlushGate,
     /// The address space in which this CPU handles a fault (`mm::space_lock`).
     pub reading: ReadMark,
+    /// Where it found its last fault's region.
+    pub fault_hint: Hint,
     /// The idle thread, and the thread that is being switched away from, if there is something left to do for it.
     pub idle: Cell<*const Thread>,
     pub previous: Cell<*const Thread>,
@@ -96,6 +99,7 @@ impl PerCpu {
             space: Cell::new(core::ptr::null()),
             flush: FlushGate::new(),
             reading: ReadMark::new(),
+            fault_hint: Hint::new(),
             idle: Cell::new(core::ptr::null()),
             previous: Cell::new(core::ptr::null()),
             charged_at: Cell::new(0),

@@ -11,6 +11,7 @@ use core::ops::Range;
 use core::sync::atomic::AtomicU64;
 
 use super::{AddressSpace, Inner};
+use crate::arch::per_cpu;
 use crate::arch::x86_64::cpu;
 use crate::arch::x86_64::paging::{self, Entry, Table};
 use crate::mm::fault::{Access, FaultError};
@@ -58,7 +59,7 @@ impl AddressSpace {
     #[inline(never)]
     fn try_fault(&self, address: usize, access: Access) -> Option<Result<(), FaultError>> {
         let inner = self.inner.read();
-        let region = inner.regions.find(address)?;
+        let region = inner.regions.find_near(&per_cpu().fault_hint, address)?;
         let is_allowed = match access {
             // On x86 what can be written or executed can be read.
             Access::Read => region.flags.intersects(RegionFlags::ACCESS),

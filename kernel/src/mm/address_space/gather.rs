@@ -157,6 +157,7 @@ impl AddressSpace {
         }
     }
 
+    /// As `unmap_pages`, where there is something.
     #[inline(never)]
     fn unmap_present<'a>(&'a self, range: Range<usize>, gather: &mut Gather<'a>) {
         if range.len() == PAGE_SIZE
