@@ -254,7 +254,6 @@ bitflags::bitflags! {
         const GIGA_PAGES = 1 << 7;
         const TSC_DEADLINE = 1 << 8;
         const RDPID = 1 << 9;
-        const XSAVEOPT = 1 << 10;
     }
 }
 
