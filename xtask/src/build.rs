@@ -16,7 +16,7 @@ use crate::terminal::say;
 const MAX_SIZE: u64 = 700_000;
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Only for the kernel: no vector registers (they are the program's), code at -2 GiB, no frame pointers (decision 0005), and as much inlining as the file's size leaves room for.
-const FLAGS: &str = "-Ctarget-feature=-sse,-sse2 -Crelocation-model=static -Ccode-model=kernel -Cllvm-args=--inline-threshold=44 -Cllvm-args=--inlinehint-threshold=225";
+const FLAGS: &str = "-Ctarget-feature=-sse,-sse2 -Crelocation-model=static -Ccode-model=kernel -Cllvm-args=--inline-threshold=50 -Cllvm-args=--inlinehint-threshold=150";
 
 #[derive(clap::Args)]
 pub(crate) struct BuildArgs {
@@ -82,11 +82,13 @@ pub(crate) fn build(policy: Policy) -> Result<Kernel> {
     let full = target.join(TARGET).join("kernel").join("kernel");
     let stripped = full.with_file_name("kernel.stripped");
     let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
-    if modified(&stripped) <= modified(&full) {
+    // A kernel that cargo had from an earlier build may be the older file: what is stripped has its time.
+    if modified(&stripped) != modified(&full) {
         check_instructions(&full)?;
         // Under another name first: a check that fails, or an interrupted strip, leaves nothing that looks finished.
         let unfinished = full.with_file_name(format!("kernel.unfinished.{}", std::process::id()));
-        let status = Command::new("strip").arg("-o").arg(&unfinished).arg(&full).status().context("strip")?;
+        let status =
+            Command::new("strip").args(["-p", "-o"]).arg(&unfinished).arg(&full).status().context("strip")?;
         if !status.success() {
             bail!("strip failed");
         }

@@ -150,9 +150,11 @@ impl<T> FdMap<T> {
         Ok(fd)
     }
 
-    /// Whether [`FdMap::insert`] would succeed, memory aside.
-    pub fn has_room(&self, from: usize, limit: usize) -> bool {
-        self.lowest_free(from) < limit
+    /// Whether [`FdMap::insert`] from 0 on would succeed, memory aside.
+    #[inline]
+    pub fn has_room(&self, limit: usize) -> bool {
+        let is_free = |marks: &Marks| marks.taken & bit(self.hint) == 0;
+        self.hint < limit && self.marks.get(self.hint / 64).is_none_or(is_free) || self.lowest_free(0) < limit
     }
 
     /// Takes this very number; what stood there comes back.

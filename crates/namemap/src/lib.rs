@@ -64,9 +64,10 @@ impl Key {
     }
 }
 
-/// A name of less than eight bytes as a word.
-#[inline]
-fn short_word(name: &[u8]) -> u64 {
+/// A name of less than eight bytes as a word; among names of the same length no two have the same.
+#[inline(always)]
+#[must_use]
+pub fn short_word(name: &[u8]) -> u64 {
     match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
         (Some(first), Some(last)) => {
             u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
@@ -77,6 +78,25 @@ fn short_word(name: &[u8]) -> u64 {
             _ => 0,
         },
     }
+}
+
+/// Where what stands behind the last of these bytes begins; 0 without one.
+#[inline]
+#[must_use]
+pub fn behind_last(text: &[u8], wanted: u8) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const LOW: u64 = 0x7f * ONES;
+    let mut rest = text;
+    while let Some((before, last)) = rest.split_last_chunk::<8>() {
+        let word = u64::from_le_bytes(*last) ^ (ONES * u64::from(wanted));
+        // The top bit of each byte that is zero now.
+        let found = !(((word & LOW) + LOW) | word | LOW);
+        if found != 0 {
+            return rest.len() - found.leading_zeros() as usize / 8;
+        }
+        rest = before;
+    }
+    rest.iter().rposition(|&byte| byte == wanted).map_or(0, |at| at + 1)
 }
 
 /// A hash of all of a long name.
@@ -324,6 +344,12 @@ mod tests {
                     prop_assert_eq!(entries, expected);
                 }
             }
+        }
+
+        #[test]
+        fn the_last_slash_is_found(text in "[/ab\\x80-\\xff]{0,40}") {
+            let bytes = text.as_bytes();
+            prop_assert_eq!(behind_last(bytes, b'/'), bytes.iter().rposition(|&b| b == b'/').map_or(0, |at| at + 1));
         }
 
         #[test]

@@ -196,7 +196,7 @@ impl Dentry {
         }
     }
 
-    /// Enters a new name. EEXIST; ENOENT when the directory itself has been removed; ENOMEM.
+    /// Enters a new name, which the caller has found free, holding the directory's lock. ENOENT when the directory itself has been removed; ENOMEM.
     pub fn insert(self: &Arc<Self>, name: &[u8], inode: Arc<Inode>) -> Result<Arc<Self>, Errno> {
         if self.is_removed() {
             return Err(Errno::ENOENT);
@@ -207,22 +207,16 @@ impl Dentry {
     }
 
     fn attach(&self, name: &[u8], dentry: &Arc<Self>) -> Result<(), Errno> {
-        let key = Key::new(name);
-        let mut children = self.children.lock();
-        if children.get(&key, |child| child.is_called(name)).is_some() {
-            return Err(Errno::EEXIST);
-        }
-        children.insert(key, dentry.clone()).map_err(|_| Errno::ENOMEM)
+        self.children.lock().insert(Key::new(name), dentry.clone()).map_err(|_| Errno::ENOMEM)
     }
 
     fn detach(&self, name: &[u8], expected: &Arc<Self>) -> Option<Arc<Self>> {
         self.children.lock().remove(&Key::new(name), |child| Arc::ptr_eq(child, expected))
     }
 
-    /// Takes an entry out of the tree. It keeps its name and parent for those who have it open. ENOENT if it is gone already.
-    pub fn remove(&self, entry: &Arc<Self>) -> Result<(), Errno> {
-        let name = entry.name();
-        let slot = self.detach(name.bytes(), entry).ok_or(Errno::ENOENT)?;
+    /// Takes the entry of that name out of the tree. It keeps its name and parent for those who have it open. ENOENT if it is gone already.
+    pub fn remove(&self, name: &[u8], entry: &Arc<Self>) -> Result<(), Errno> {
+        let slot = self.detach(name, entry).ok_or(Errno::ENOENT)?;
         entry.link.lock().state = Attached::Removed;
         if entry.kind == FileKind::Symlink {
             path_cache::forget_all();
@@ -246,7 +240,7 @@ impl Dentry {
         let slot = self.detach(old.bytes(), entry).ok_or(Errno::ENOENT)?;
         moved(entry);
         if let Some(replaced) = replaced {
-            to.remove(replaced)?;
+            to.remove(name, replaced)?;
         }
         {
             let mut link = entry.link.lock();

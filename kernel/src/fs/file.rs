@@ -225,7 +225,7 @@ impl OpenFile {
     }
 
     /// As `glance`, for files without; nothing for O_PATH.
-    #[inline(never)]
+    #[inline(always)]
     pub fn look(&self) -> Option<Events> {
         if self.mode.contains(Mode::PATH) { None } else { Some(self.ops.poll(self, Poller::Glance)) }
     }

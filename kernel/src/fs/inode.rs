@@ -309,7 +309,14 @@ impl Contents {
 
 impl Inode {
     /// A new inode with one link, all times now.
+    #[inline(never)]
     pub fn new(fs: &Arc<FileSystem>, number: u64, new: &NewFile<'_>, contents: Contents) -> Self {
+        Self::build(fs, number, new, contents)
+    }
+
+    /// The same, for where many are made.
+    #[inline(always)]
+    pub fn build(fs: &Arc<FileSystem>, number: u64, new: &NewFile<'_>, contents: Contents) -> Self {
         let now = Timestamp::now();
         Self {
             number,

@@ -82,7 +82,7 @@ fn new_file(name: &[u8], mode: u32, flags: OpenFlags, contents: TmpFile) -> Resu
 
 /// Memory that mappings and children share: `len` bytes of zeros.
 pub fn anonymous_object(len: u64) -> Result<Arc<dyn MemoryObject>, Errno> {
-    let file = new_file(b"/dev/zero (deleted)", 0o777, OpenFlags::empty(), TmpFile::default())?;
+    let file = new_file(b"/dev/zero (deleted)", 0o777, OpenFlags::empty(), TmpFile::new())?;
     file.inode().set_size(len);
     Ok(Arc::new(MappedFile::new(file)))
 }

@@ -153,7 +153,8 @@ fn tell_removed(directory: &Inode, victim: Arc<Dentry>) {
 
 /// unlink(2).
 pub fn unlink(dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
-    let parent = resolve_parent(dirfd, path)?;
+    let found = resolve_parent(dirfd, path);
+    let parent = found.as_ref().map_err(|error| *error)?;
     if parent.last != Last::Name {
         return Err(Errno::EISDIR);
     }
@@ -168,7 +169,7 @@ pub fn unlink(dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
     if victim.mounted() {
         return Err(Errno::EBUSY);
     }
-    directory.dentry.remove(&victim)?;
+    directory.dentry.remove(parent.name, &victim)?;
     left(directory.inode(), &victim.inode);
     notify::note_itself(&victim.inode, event::ATTRIB);
     tell_removed(directory.inode(), victim);
@@ -180,7 +181,7 @@ pub fn unlink_in(directory: &Path, name: &[u8]) -> Result<(), Errno> {
     let _guard = directory.inode().lock.lock();
     let victim = directory.dentry.lookup(name)?;
     may_delete(directory, &victim, false)?;
-    directory.dentry.remove(&victim)?;
+    directory.dentry.remove(name, &victim)?;
     left(directory.inode(), &victim.inode);
     notify::note_itself(&victim.inode, event::ATTRIB);
     tell_removed(directory.inode(), victim);
@@ -210,7 +211,7 @@ pub fn rmdir(dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
         if !victim.is_empty() {
             return Err(Errno::ENOTEMPTY);
         }
-        directory.dentry.remove(&victim)?;
+        directory.dentry.remove(parent.name, &victim)?;
         left(directory.inode(), &victim.inode);
     }
     tell_removed(directory.inode(), victim);

@@ -10,7 +10,7 @@ use namei::{Follow, Followed, Last, Limits, Tree};
 use super::dentry::Dentry;
 use super::directory::DirectoryFile;
 use super::file::{InodeFile, Mode, OpenFile, PlaceFile};
-use super::inode::{FileKind, Inode};
+use super::inode::FileKind;
 use super::mount::flag;
 use super::names::{self, Node};
 use super::notify::{self, event};
@@ -106,15 +106,23 @@ fn look(directory: &Path, name: &[u8]) -> Result<Option<Arc<Dentry>>, Errno> {
 /// With O_CREAT: the file, made if it wasn't there.
 fn find_or_create(dirfd: Fd, path: &[u8], follow: Follow, how: &How) -> Result<(Path, Origin), Errno> {
     if how.limits == Limits::default() {
-        let parent = resolve_parent(dirfd, path)?;
+        let found = resolve_parent(dirfd, path);
+        let parent = found.as_ref().map_err(|error| *error)?;
         if parent.last == Last::Name && !parent.wants_directory {
-            let (found, origin) = match look(&parent.directory, parent.name)? {
+            // What must not be there is looked for where it would be made.
+            let is_new = how.has(OpenFlags::EXCL) && parent.directory.inode().fs.is_kept_in_memory();
+            let found = if is_new && parent.name.len() <= namei::NAME_MAX {
+                None
+            } else {
+                look(&parent.directory, parent.name)?
+            };
+            let (found, origin) = match found {
                 Some(found) => (found, Origin::Existing),
                 None => make(&parent.directory, parent.name, how.mode)?,
             };
             // What a link leads to may have to be made as well.
             if found.kind != FileKind::Symlink || follow == Follow::No {
-                let mut place = parent.directory;
+                let mut place = parent.directory.clone();
                 Names::new(path).descend(&mut place, found);
                 return Ok((place, origin));
             }
@@ -200,8 +208,7 @@ fn finish(place: Path, how: &How, origin: Origin) -> Result<Arc<OpenFile>, SysEr
         }
         check_access(&place, how)?;
     }
-    let inode = place.inode().clone();
-    open_place(place, &inode, how, origin)
+    open_place(place, how, origin)
 }
 
 /// `fs.protected_regular` and `fs.protected_fifos` are off by default; only the plain rules hold.
@@ -228,8 +235,11 @@ fn check_access(place: &Path, how: &How) -> Result<(), Errno> {
     Ok(())
 }
 
-fn open_place(place: Path, inode: &Arc<Inode>, how: &How, origin: Origin) -> Result<Arc<OpenFile>, SysError> {
-    if let Some(file) = inode.ops().open(&place, how.flags)? {
+fn open_place(place: Path, how: &How, origin: Origin) -> Result<Arc<OpenFile>, SysError> {
+    let inode = place.inode();
+    // Files in memory have nothing to say of it.
+    let is_in_memory = inode.file().is_some();
+    if !is_in_memory && let Some(file) = inode.ops().open(&place, how.flags)? {
         notify::note(&file.path.dentry, event::OPEN);
         return Ok(file);
     }
@@ -245,12 +255,12 @@ fn open_place(place: Path, inode: &Arc<Inode>, how: &How, origin: Origin) -> Res
             if access.contains(Mode::WRITE) {
                 inode.begin_write()?;
             }
-            let memory = if inode.file().is_some() { Mode::MEMORY } else { Mode::empty() };
+            let memory = if is_in_memory { Mode::MEMORY } else { Mode::empty() };
             let mode = access | memory | Mode::SEEK | Mode::OFFSET;
             let file = Arc::new(OpenFile::new(place, how.flags, mode, InodeFile));
             notify::note(&file.path.dentry, event::OPEN);
             if how.has(OpenFlags::TRUNC) && origin == Origin::Existing {
-                if inode.is_executing() {
+                if file.inode().is_executing() {
                     return Err(Errno::ETXTBSY.into());
                 }
                 truncate(&file.path.dentry, 0)?;

@@ -19,12 +19,16 @@ const PAGE: u64 = PAGE_SIZE as u64;
 const BLOCKS_PER_PAGE: u64 = PAGE / 512;
 
 /// A file's bytes where the boot loader put them, from a page boundary on.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Extent {
     physical: u64,
     bytes: u64,
     /// What follows the last byte in its page has been cleared.
     is_tail_clear: bool,
+}
+
+impl Extent {
+    const NONE: Self = Self { physical: 0, bytes: 0, is_tail_clear: false };
 }
 
 struct Pages {
@@ -77,13 +81,11 @@ pub struct PageCache {
     pages: SpinLock<Pages>,
 }
 
-impl Default for PageCache {
-    fn default() -> Self {
-        Self { pages: SpinLock::new(Pages { map: PageMap::new(), boot: Extent::default() }) }
-    }
-}
-
 impl PageCache {
+    pub const fn new() -> Self {
+        Self { pages: SpinLock::new(Pages { map: PageMap::new(), boot: Extent::NONE }) }
+    }
+
     /// The bytes at a page-aligned physical address of boot memory, used in place.
     pub fn set_boot_extent(&self, inode: &Inode, physical: u64, bytes: u64) {
         self.pages.lock().boot = Extent { physical, bytes, is_tail_clear: false };

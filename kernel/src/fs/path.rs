@@ -12,7 +12,7 @@ use super::inode::{FileKind, Inode, LinkTarget};
 use super::mount::{self, Mount};
 use super::path_cache::{self, Key};
 use super::perm::{self, Want};
-use crate::mm::user::{read_cstr, read_cstr_into};
+use crate::mm::user::{Few, read_cstr};
 use crate::syscall::Fd;
 use crate::syscall::args::Path as PathArg;
 use crate::task::current;
@@ -277,7 +277,7 @@ pub fn resolve(dirfd: Fd, path: &[u8], follow: Follow) -> Result<Path, Errno> {
 
 /// Resolves a path that is absolute or relative to the working directory, and keeps where it led.
 #[inline(never)]
-fn resolve_and_keep(key: &Key, path: &[u8], follow: Follow) -> Result<Path, Errno> {
+fn resolve_and_keep(key: &Key<'_>, path: &[u8], follow: Follow) -> Result<Path, Errno> {
     let names = Names::new(path);
     let start = if names.is_absolute { process_root() } else { start_at(Fd::CWD)? };
     let place = namei::resolve(&names, path, start, follow)?;
@@ -302,7 +302,7 @@ pub fn resolve_parent(dirfd: Fd, path: &[u8]) -> Result<Parent<'_>, Errno> {
     }
     let end = path.iter().rposition(|&byte| byte != b'/').map_or(0, |at| at + 1);
     let trimmed = path.get(..end).unwrap_or_default();
-    let start = trimmed.iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1);
+    let start = namemap::behind_last(trimmed, b'/');
     let (prefix, name) = trimmed.split_at_checked(start).unwrap_or_default();
     let directory = match prefix {
         [] if path.first() == Some(&b'/') => process_root(),
@@ -334,8 +334,8 @@ pub fn resolve_or_empty(dirfd: Fd, path: &[u8], follow: Follow) -> Result<Path, 
 
 /// Room for a path name from the program's memory: short ones need no allocation.
 pub struct UserPath {
-    short: [u8; Self::SHORT],
-    long: Vec<u8>,
+    short: Few<u8, { Self::SHORT }>,
+    long: Option<Vec<u8>>,
 }
 
 impl UserPath {
@@ -343,19 +343,21 @@ impl UserPath {
 
     #[inline(always)]
     pub const fn new() -> Self {
-        Self { short: [0; Self::SHORT], long: Vec::new() }
+        Self { short: Few::new(), long: None }
     }
 
     /// Reads a path. EFAULT; ENAMETOOLONG; ENOMEM.
-    #[inline]
+    #[inline(never)]
     pub fn read(&mut self, from: PathArg) -> Result<&[u8], Errno> {
-        match read_cstr_into(from.0, &mut self.short) {
-            Ok(len) => Ok(self.short.get(..len).unwrap_or_default()),
-            Err(Errno::ENAMETOOLONG) => {
-                self.long = read_cstr(from.0, PATH_MAX)?;
-                Ok(&self.long)
-            }
-            Err(error) => Err(error),
+        self.read_inline(from)
+    }
+
+    /// As `read`, for the calls that are made most.
+    #[inline(always)]
+    pub fn read_inline(&mut self, from: PathArg) -> Result<&[u8], Errno> {
+        match self.short.read_cstr(from.0) {
+            Err(Errno::ENAMETOOLONG) => Ok(self.long.insert(read_cstr(from.0, PATH_MAX)?)),
+            result => result,
         }
     }
 }

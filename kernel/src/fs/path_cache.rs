@@ -30,17 +30,21 @@ pub fn start_of(path: &Path) -> Start {
 }
 
 /// A path as a program spells it, and where it starts.
-#[derive(Clone)]
-pub struct Key {
-    words: [u64; WORDS],
-    len: u32,
+pub struct Key<'p> {
+    path: &'p [u8],
+    /// What is left behind the whole words, as one.
+    tail: u64,
     hash: u32,
-    start: Start,
     generation: u32,
+    start: Start,
 }
 
 struct Slot {
-    key: Key,
+    /// The path in words, the last one filled up with zeros.
+    words: [u64; WORDS],
+    len: usize,
+    start: Start,
+    generation: u32,
     place: Path,
     /// Links were followed, perhaps as the last component: not for those who want that one itself.
     over_links: bool,
@@ -50,50 +54,37 @@ static TABLE: [SpinLock<Option<Box<Slot>>>; SLOTS] = [const { SpinLock::new(None
 /// Keys of another generation are stale.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-impl Key {
+impl<'p> Key<'p> {
     /// The key of a path of up to `LONGEST` bytes. Made before the walk, so that a change during it makes it stale.
     #[inline(always)]
-    pub fn new(start: Start, path: &[u8]) -> Self {
+    pub fn new(start: Start, path: &'p [u8]) -> Self {
         const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mut words = [0; WORDS];
+        let [place, _] = start;
+        let mut hash = place as u64;
+        let mut mix = |word: u64| {
+            hash = (hash ^ word).wrapping_mul(MULTIPLIER);
+            hash ^= hash >> 32;
+        };
         let (chunks, rest) = path.as_chunks::<8>();
-        let [mut hash, _] = start.map(|address| address as u64);
-        let mut slots = words.iter_mut();
-        for (slot, chunk) in slots.by_ref().zip(chunks) {
-            *slot = u64::from_le_bytes(*chunk);
-            hash = (hash ^ *slot).wrapping_mul(MULTIPLIER);
-            hash ^= hash >> 32;
-        }
-        if let Some(slot) = words.get_mut(chunks.len())
-            && !rest.is_empty()
-        {
-            // With what stands before them shifted out, the last eight bytes are the rest; a shorter path goes byte by byte.
-            *slot = match path.last_chunk::<8>() {
-                Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
-                None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
-            };
-            hash = (hash ^ *slot).wrapping_mul(MULTIPLIER);
-            hash ^= hash >> 32;
-        }
-        Self {
-            words,
-            len: path.len() as u32,
-            hash: hash as u32,
-            start,
-            generation: GENERATION.load(Ordering::Acquire),
-        }
+        chunks.iter().for_each(|chunk| mix(u64::from_le_bytes(*chunk)));
+        let tail = match path.last_chunk::<8>() {
+            None => namemap::short_word(path),
+            Some(_) if rest.is_empty() => 0,
+            // With what stands before them shifted out, the last eight bytes are the rest.
+            Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+        };
+        mix(tail);
+        Self { path, tail, hash: hash as u32, generation: GENERATION.load(Ordering::Acquire), start }
     }
 
-    /// Without a branch for each word, of which the unused ones are zero.
-    #[inline]
-    fn is_same(&self, other: &Self) -> bool {
-        let [a, b, c, d, e, f] = &self.words;
-        let [g, h, i, j, k, l] = &other.words;
-        let words = (a ^ g) | (b ^ h) | (c ^ i) | (d ^ j) | (e ^ k) | (f ^ l);
-        words == 0
-            && self.len == other.len
-            && self.start == other.start
-            && self.generation == other.generation
+    #[inline(always)]
+    fn is_of(&self, slot: &Slot) -> bool {
+        let (chunks, _) = self.path.as_chunks::<8>();
+        let is_same =
+            slot.len == self.path.len() && slot.start == self.start && slot.generation == self.generation;
+        is_same
+            && chunks.iter().zip(&slot.words).all(|(chunk, word)| u64::from_le_bytes(*chunk) == *word)
+            && slot.words.get(chunks.len()).is_none_or(|word| *word == self.tail)
     }
 
     fn slot(&self) -> Option<&'static SpinLock<Option<Box<Slot>>>> {
@@ -105,7 +96,7 @@ impl Key {
     pub fn find(&self, follow: Follow) -> Option<Path> {
         let slot = self.slot()?.lock();
         let slot = slot.as_ref()?;
-        let is_same = slot.key.is_same(self) && (!slot.over_links || follow == Follow::Yes);
+        let is_same = self.is_of(slot) && (!slot.over_links || follow == Follow::Yes);
         is_same.then(|| slot.place.clone())
     }
 
@@ -127,7 +118,16 @@ impl Key {
             forget(dentry);
         }
         let Some(slot) = TABLE.get(index) else { return };
-        let new = Box::new(Slot { key: self.clone(), place: place.clone(), over_links });
+        let mut words = [0; WORDS];
+        let (chunks, _) = self.path.as_chunks::<8>();
+        for (word, chunk) in words.iter_mut().zip(chunks) {
+            *word = u64::from_le_bytes(*chunk);
+        }
+        if let Some(word) = words.get_mut(chunks.len()) {
+            *word = self.tail;
+        }
+        let (len, start, generation) = (self.path.len(), self.start, self.generation);
+        let new = Box::new(Slot { words, len, start, generation, place: place.clone(), over_links });
         let old = {
             let mut slot = slot.lock();
             dentry.set_path_slot(index as u32 + 1);

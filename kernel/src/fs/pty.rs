@@ -219,7 +219,7 @@ impl Drop for MasterFile {
         if let Ok(directory) = directory()
             && let Some(node) = directory.dentry.child(&name_of(pair.number))
         {
-            let _ = directory.dentry.remove(&node);
+            let _ = directory.dentry.remove(node.name().bytes(), &node);
         }
         self.0.hang_up_session();
         pair.in_use.store(false, Ordering::Release);

@@ -157,7 +157,7 @@ impl FileTable {
     /// EMFILE if no number is free: asked before an open has side effects.
     pub fn check_room(&self) -> Result<(), Errno> {
         let limit = limit();
-        if self.map.lock().has_room(0, limit) { Ok(()) } else { Err(Errno::EMFILE) }
+        if self.map.lock().has_room(limit) { Ok(()) } else { Err(Errno::EMFILE) }
     }
 
     /// Gives a file this very number, closing what had it. EBADF beyond the limit.

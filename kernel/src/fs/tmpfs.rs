@@ -40,7 +40,9 @@ pub fn make(fs: &Arc<FileSystem>, new: &NewFile<'_>) -> Result<Arc<Inode>, Errno
     fs.space.take_inode()?;
     let number = fs.next_inode();
     Ok(match new.kind {
-        FileKind::Regular => Arc::new(Inode::new(fs, number, new, Contents::File(TmpFile::default()))),
+        FileKind::Regular => {
+            Arc::new(Inode::build(fs, number, new, Contents::File(const { TmpFile::new() })))
+        }
         FileKind::Directory => {
             let inode = Inode::new(fs, number, new, Contents::Directory(TmpDirectory));
             inode.set_links(2);
@@ -126,7 +128,6 @@ impl InodeOps for Special {
 }
 
 /// A regular file.
-#[derive(Default)]
 pub struct TmpFile {
     pub cache: PageCache,
     /// Of a memfd; F_SEAL_SEAL for files that can't be sealed.
@@ -148,9 +149,19 @@ pub mod seal {
 }
 
 impl TmpFile {
+    /// A file without contents.
+    pub const fn new() -> Self {
+        Self {
+            cache: PageCache::new(),
+            seals: AtomicU32::new(0),
+            is_memfd: false,
+            reserved: AtomicU64::new(0),
+        }
+    }
+
     /// A file that can be sealed.
     pub fn memfd(seals: u32) -> Self {
-        Self { seals: AtomicU32::new(seals), is_memfd: true, ..Self::default() }
+        Self { seals: AtomicU32::new(seals), is_memfd: true, ..Self::new() }
     }
 
     /// Copies what lies in one page to the program. `None` if that is nothing, goes over a border or a hole, or faults.

@@ -292,9 +292,26 @@ impl UserPtr<[u64; 4]> {
 /// Room for a few values of an array, not filled before they are read.
 pub struct Few<T, const N: usize>(MaybeUninit<[T; N]>);
 
+impl<const N: usize> Few<u8, N> {
+    /// Reads a string up to its NUL, which isn't part of what it gives. ENAMETOOLONG when no NUL came in time; EFAULT.
+    #[inline(always)]
+    pub fn read_cstr(&mut self, from: UserPtr<u8>) -> Result<&[u8], Errno> {
+        // What lies beyond the program's half is not looked at.
+        let max = USER_TOP.saturating_sub(from.addr()).min(N);
+        let to = self.0.as_mut_ptr().cast::<u8>();
+        // SAFETY: there is room for as many.
+        match unsafe { usercopy::string_from_user_raw(to, from.addr(), max) } {
+            // SAFETY: the bytes before the NUL were just written.
+            Some(len) if len < max => Ok(unsafe { core::slice::from_raw_parts(to, len) }),
+            Some(len) if len == N => Err(Errno::ENAMETOOLONG),
+            _ => Err(Errno::EFAULT),
+        }
+    }
+}
+
 impl<T: FromBytes + IntoBytes, const N: usize> Few<T, N> {
     #[inline(always)]
-    pub fn new() -> Self {
+    pub const fn new() -> Self {
         Self(MaybeUninit::uninit())
     }
 

@@ -248,7 +248,7 @@ pub fn unlinkat(dirfd: Fd, path: PathArg, flags: u32) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let mut buffer = UserPath::new();
-    let path = buffer.read(path)?;
+    let path = buffer.read_inline(path)?;
     if flags.contains(AtFlags::REMOVEDIR) {
         names::rmdir(dirfd, path)?;
     } else {

@@ -26,7 +26,7 @@ pub fn on_exec(flags: OpenFlags) -> OnExec {
 
 fn open_with(dirfd: Fd, path: PathArg, how: How) -> SysResult {
     let mut buffer = UserPath::new();
-    let path = buffer.read(path)?;
+    let path = buffer.read_inline(path)?;
     let files = fs::files();
     // A full table comes before whatever the path would report, and before anything is made or emptied.
     if how.flags.intersects(OpenFlags::CREAT | OpenFlags::TRUNC | OpenFlags::TMPFILE_ONLY) {

@@ -247,6 +247,7 @@ fn select_at_once(
     let files = fs::files();
     let mut found = [[0u64; 3]; FEW_WORDS];
     let mut total = 0;
+    let [for_reading, for_writing, for_exceptions] = SELECT_SETS;
     for (index, found) in found.iter_mut().take(words).enumerate() {
         let mut wanted = [0u64; 3];
         for (wanted, set) in wanted.iter_mut().zip(sets) {
@@ -260,15 +261,29 @@ fn select_at_once(
         if beyond > count {
             rest &= u64::MAX >> ((beyond - count) % BITS);
         }
+        let [mut readable, mut writable, mut exceptional] = [0u64; 3];
         while rest != 0 {
             let bit = rest.trailing_zeros() as usize;
-            rest &= rest - 1;
+            let mask = rest & rest.wrapping_neg();
+            rest ^= mask;
             let events = files.get_ref(Fd((index * BITS + bit) as i32))?.glance();
-            for ((wanted, found), meaning) in wanted.iter().zip(found.iter_mut()).zip(SELECT_SETS) {
-                if wanted >> bit & 1 != 0 && events.intersects(meaning) {
-                    *found |= 1 << bit;
-                    total += 1;
-                }
+            if events.intersects(for_reading) {
+                readable |= mask;
+            }
+            if events.intersects(for_writing) {
+                writable |= mask;
+            }
+            if events.intersects(for_exceptions) {
+                exceptional |= mask;
+            }
+        }
+        *found = [read & readable, write & writable, except & exceptional];
+        // Few bits mostly, and there is no instruction that counts them on every processor.
+        for set in found {
+            let mut rest = *set;
+            while rest != 0 {
+                rest &= rest.wrapping_sub(1);
+                total += 1;
             }
         }
     }

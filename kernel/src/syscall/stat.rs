@@ -63,7 +63,7 @@ fn write_stat(inode: &Inode, out: UserPtr<Stat>) -> Result<(), Errno> {
 /// stat(2).
 pub fn stat(path: PathArg, out: UserPtr<Stat>) -> SysResult {
     let mut buffer = UserPath::new();
-    let path = buffer.read(path)?;
+    let path = buffer.read_inline(path)?;
     let place = resolve(Fd::CWD, path, Follow::Yes)?;
     out.write(&stat_of(place.inode()))?;
     Ok(0)

@@ -161,7 +161,7 @@ pub fn wait(
 }
 
 /// Puts the running thread into a word's bucket while the word has this value; `remove` must follow. EAGAIN if it hasn't.
-#[inline]
+#[inline(always)]
 pub(super) fn enqueue(waiter: &Waiter, address: UserPtr<u32>, expected: u32) -> Result<(), Errno> {
     // Once without the lock, so that the page is there. With one CPU nobody can change the word after that.
     let before = address.load()?;

@@ -1,10 +1,11 @@
-//! Timers: each CPU has an ordered map of deadlines, and the one-shot interrupt armed for the first of them. No timer, no interrupt.
+//! Timers: each CPU has its deadlines in order, and the one-shot interrupt armed for the first of them. No timer, no interrupt.
 //!
 //! A timer belongs to the CPU that set it. Its lock is held neither while threads are woken nor while functions are called.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+
+use deadlines::Deadlines;
 
 use crate::arch::per_cpu;
 use crate::arch::x86_64::{apic, cpu};
@@ -26,7 +27,7 @@ pub struct TimerId {
 
 /// One CPU's timers.
 pub struct Timers {
-    pending: BTreeMap<TimerId, Action>,
+    pending: Deadlines<TimerId, Action>,
     serial: u64,
     /// When the next interrupt comes, 0 for never: a CPU's data is all zeros at first and takes no room in the kernel's file.
     armed: u64,
@@ -34,7 +35,7 @@ pub struct Timers {
 
 impl Timers {
     pub const fn new() -> Self {
-        Self { pending: BTreeMap::new(), serial: 0, armed: 0 }
+        Self { pending: Deadlines::new(), serial: 0, armed: 0 }
     }
 
     /// On the CPU that the timers are of.
@@ -68,7 +69,7 @@ pub fn call_at(deadline: u64, function: Box<dyn FnOnce() + Send>) -> TimerId {
 
 /// Takes a timer back. Whether it was still to come.
 pub fn cancel(id: TimerId) -> bool {
-    let action = cpu::by_index(id.cpu as usize).and_then(|cpu| cpu.timers.lock().pending.remove(&id));
+    let action = cpu::by_index(id.cpu as usize).and_then(|cpu| cpu.timers.lock().pending.remove(id));
     action.is_some()
 }
 
@@ -86,9 +87,9 @@ pub fn interrupt() {
         let action = {
             let mut timers = cpu.timers.lock();
             let now = super::monotonic_ns();
-            match timers.pending.first_key_value() {
-                Some((&id, _)) if id.deadline <= now => timers.pending.remove(&id),
-                Some((&id, _)) => {
+            match timers.pending.first() {
+                Some(id) if id.deadline <= now => timers.pending.remove(id),
+                Some(id) => {
                     timers.arm(id.deadline);
                     None
                 }

@@ -232,8 +232,18 @@ pub unsafe fn to_user_raw(dst: usize, src: *const u8, len: usize) -> usize {
 /// `dst.len()` if there is none; `None` after a fault.
 #[inline]
 pub fn string_from_user(dst: &mut [u8], src: usize) -> Option<usize> {
+    // SAFETY: the slice is valid for its length.
+    unsafe { string_from_user_raw(dst.as_mut_ptr(), src, dst.len()) }
+}
+
+/// The same, into memory that isn't filled yet.
+///
+/// # Safety
+/// `dst` is valid for writes of `max` bytes.
+#[inline]
+pub unsafe fn string_from_user_raw(dst: *mut u8, src: usize, max: usize) -> Option<usize> {
     // SAFETY: a bad source ends in the exception table.
-    usize::try_from(unsafe { copy_string_from_user(dst.as_mut_ptr(), src, dst.len()) }).ok()
+    usize::try_from(unsafe { copy_string_from_user(dst, src, max) }).ok()
 }
 
 /// Copies from the program's memory at `src`. Returns how many bytes could not be copied.
