@@ -10,7 +10,12 @@ use crate::sync::SpinLock;
 
 /// An inode's attributes, in the order of their names from the last to the first.
 #[derive(Default)]
-pub struct Attributes(SpinLock<Vec<(Arc<[u8]>, Arc<[u8]>)>>);
+pub struct Attributes(SpinLock<Vec<Attribute>>);
+
+struct Attribute {
+    name: Arc<[u8]>,
+    value: Arc<[u8]>,
+}
 
 /// How a set may go (setxattr(2)).
 pub mod flag {
@@ -28,13 +33,13 @@ impl Attributes {
         let name: Arc<[u8]> = name.into();
         let mut all = self.0.lock();
         // The greatest comes first, as Linux lists them.
-        let old = match all.binary_search_by(|(other, _)| name.cmp(other)) {
+        let old = match all.binary_search_by(|other| name.cmp(&other.name)) {
             Ok(_) if flags & flag::CREATE != 0 => return Err(Errno::EEXIST),
             Err(_) if flags & flag::REPLACE != 0 => return Err(Errno::ENODATA),
-            Ok(at) => all.get_mut(at).map(|entry| core::mem::replace(&mut entry.1, value)),
+            Ok(at) => all.get_mut(at).map(|entry| core::mem::replace(&mut entry.value, value)),
             Err(at) => {
                 all.try_reserve(1).map_err(|_| Errno::ENOSPC)?;
-                all.insert(at, (name, value));
+                all.insert(at, Attribute { name, value });
                 None
             }
         };
@@ -45,13 +50,13 @@ impl Attributes {
 
     pub fn get(&self, name: &[u8]) -> Option<Arc<[u8]>> {
         let all = self.0.lock();
-        all.iter().find(|(other, _)| **other == *name).map(|(_, value)| value.clone())
+        all.iter().find(|other| *other.name == *name).map(|found| found.value.clone())
     }
 
     /// ENODATA.
     pub fn remove(&self, name: &[u8]) -> Result<(), Errno> {
         let mut all = self.0.lock();
-        let at = all.iter().position(|(other, _)| **other == *name).ok_or(Errno::ENODATA)?;
+        let at = all.iter().position(|other| *other.name == *name).ok_or(Errno::ENODATA)?;
         let removed = all.remove(at);
         drop(all);
         drop(removed);
@@ -60,6 +65,6 @@ impl Attributes {
 
     /// The names.
     pub fn names(&self) -> Vec<Arc<[u8]>> {
-        self.0.lock().iter().map(|(name, _)| name.clone()).collect()
+        self.0.lock().iter().map(|own| own.name.clone()).collect()
     }
 }
