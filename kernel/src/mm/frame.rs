@@ -214,15 +214,21 @@ impl Zone {
                 r.refs.store(0, Ordering::Relaxed);
                 r.state.store(STATE_NONE, Ordering::Relaxed);
             }
-            let mut at = frontier;
-            while at < stop {
-                let fit = (at.trailing_zeros() as usize).min((stop - at).ilog2() as usize).min(MAX_ORDER);
-                self.push(at, fit);
-                at += 1 << fit;
-            }
+            Self::each_block(frontier..stop, |frame, order| self.push(frame, order));
             return true;
         }
         false
+    }
+
+    /// The largest blocks that frames side by side consist of.
+    #[inline(always)]
+    fn each_block(frames: Range<u32>, mut act: impl FnMut(u32, usize)) {
+        let mut at = frames.start;
+        while at < frames.end {
+            let order = at.trailing_zeros().min((frames.end - at).ilog2()).min(MAX_ORDER as u32);
+            act(at, order as usize);
+            at += 1 << order;
+        }
     }
 
     fn alloc(&mut self, order: usize) -> Option<u32> {
@@ -349,13 +355,23 @@ fn refill(cache: &CpuCache) -> Option<u32> {
 #[cold]
 #[inline(never)]
 fn drain(cache: &CpuCache, count: usize) {
+    let before = cache.any.count.load(Ordering::Relaxed);
     let mut zone = ZONE.lock();
+    // Frames that were freed one after the other mostly lie so: then they are blocks, and needn't grow together one by one.
+    let mut run = 0..0;
     for _ in 0..count {
-        if let Some(frame) = cache.pop() {
-            zone.free(frame, 0);
-            FREE.fetch_add(1, Ordering::Relaxed);
+        let Some(frame) = cache.pop() else { break };
+        if frame == run.end {
+            run.end += 1;
+        } else if frame + 1 == run.start {
+            run.start = frame;
+        } else {
+            Zone::each_block(run, |frame, order| zone.free(frame, order));
+            run = frame..frame + 1;
         }
     }
+    Zone::each_block(run, |frame, order| zone.free(frame, order));
+    FREE.fetch_add(before - cache.any.count.load(Ordering::Relaxed), Ordering::Relaxed);
 }
 
 #[inline]
