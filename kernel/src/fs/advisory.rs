@@ -3,6 +3,7 @@
 use abi::Errno;
 use filelock::{Kind, Lock, LockList, TO_END, WaitGraph};
 
+use super::attributes::Attributes;
 use crate::sync::SpinLock;
 use crate::syscall::{SysError, SysResult};
 use crate::task::WaitQueue;
@@ -27,9 +28,10 @@ pub enum OnConflict {
 /// Processes that wait for each other's locks, on any file.
 static WAITERS: SpinLock<WaitGraph<u32>> = SpinLock::new(WaitGraph::new());
 
-/// The locks on one file.
+/// What only few files have: locks, and attributes.
 #[derive(Default)]
 pub struct Advisory {
+    pub attributes: Attributes,
     records: SpinLock<LockList<Owner>>,
     whole: SpinLock<LockList<usize>>,
     changed: WaitQueue,

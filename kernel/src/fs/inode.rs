@@ -289,7 +289,7 @@ pub struct Inode {
     was_mapped: AtomicBool,
     /// Writers of the contents, and changes of a directory's entries.
     pub lock: SleepLock,
-    /// Record locks; made with the first.
+    /// Record locks and extended attributes; made with the first.
     advisory: Once<Box<Advisory>>,
     contents: Contents,
 }

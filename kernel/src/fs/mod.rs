@@ -9,6 +9,7 @@
 
 pub mod advisory;
 pub mod anon;
+pub mod attributes;
 pub mod dentry;
 pub mod devfs;
 pub mod device;
