@@ -81,6 +81,7 @@ extern "C" fn kernel_main(protocol: u32, info: u64) -> ! {
         }
         cpu::protect_kernel();
     }
+    fpu::use_xsaveopt();
     mm::page_table::protect_image();
     let tracing = if boot.has_flag("strace") { entry::Tracing::On } else { entry::Tracing::Off };
     entry::init_syscall(mode(), tracing);

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use abi::Errno;
+use loader::stack::StackError;
 use loader::{Kind, script, stack};
 
 use super::process::{self, Cred, Process, rlimit};
@@ -167,6 +168,7 @@ fn find(mut exe: ExeFile, mut arguments: Arguments) -> Result<Plan, Failure> {
                         .replace(found.interpreter.to_vec())
                         .unwrap_or_else(|| arguments.filename.clone()),
                 );
+                argv.try_reserve(arguments.argv.len()).map_err(|_| Errno::ENOMEM)?;
                 argv.extend(arguments.argv.into_iter().skip(1));
                 arguments.argv = argv;
                 exe = fs::open_executable(Fd::CWD, found.interpreter, 0)?;
@@ -259,10 +261,9 @@ fn build(plan: Plan, process: &Process) -> Result<Image, Errno> {
     if arguments.argv.is_empty() {
         arguments.argv.push(Vec::new());
     }
-    let argv: Vec<&[u8]> = arguments.argv.iter().map(Vec::as_slice).collect();
-    let env: Vec<&[u8]> = arguments.env.iter().map(Vec::as_slice).collect();
-    let initial = stack::build(stack_top as u64, &argv, &env, &arguments.filename, &aux, stack_limit)
-        .map_err(|_| Errno::E2BIG)?;
+    let Arguments { argv, env, filename } = &arguments;
+    let initial = stack::build(stack_top as u64, argv, env, filename, &aux, stack_limit)
+        .map_err(|error| if error == StackError::TooLong { Errno::E2BIG } else { Errno::ENOMEM })?;
     let stack_bottom = page_floor((initial.rsp as usize).saturating_sub(INITIAL_STACK));
     let mut flags = RegionFlags::READ
         | RegionFlags::WRITE

@@ -437,9 +437,7 @@ fn steal_wanted(me: &'static PerCpu, is_wanted: &dyn Fn(&Thread) -> bool) -> Opt
 /// Gives others a turn; returns at once when there are none (sched_yield(2)).
 #[inline]
 pub fn yield_now() {
-    if per_cpu().waiting.load(Ordering::Relaxed) != 0 {
-        yield_to_others();
-    }
+    cpu::if_others_wait(yield_to_others);
 }
 
 #[inline(never)]
@@ -610,15 +608,17 @@ fn switch_to(cpu: &'static PerCpu, next: &'static Thread, place: Place) {
     previous.counters.note_switch(!previous.sleeper.is_runnable());
     previous.run_clock.stop(now);
     next.run_clock.start(now);
+    let have_programs = !previous.is_idle() && !next.is_idle();
     // SAFETY: interrupts are off; `previous` runs here and `next` runs nowhere, so their registers and FPU areas are ours to save and load.
     unsafe {
         if !previous.is_idle() {
             previous.check_stack();
-            if let Some(state) = previous.fpu_state() {
-                state.save();
-            }
-            previous.fs_base.set(cpu::fs_base());
-            previous.gs_base.set(cpu::user_gs_base());
+        }
+        if have_programs && cpu::can_exchange() {
+            straight::exchange_registers(previous, next);
+        } else {
+            save_registers(previous);
+            load_registers(next);
         }
         if cpu::is_single() {
             if place == Place::Open && !previous.is_idle() {
@@ -638,11 +638,6 @@ fn switch_to(cpu: &'static PerCpu, next: &'static Thread, place: Place) {
                 load_space(cpu, core::ptr::null());
             }
         } else {
-            if let Some(state) = next.fpu_state() {
-                state.restore();
-            }
-            cpu::set_fs_base(next.fs_base.get());
-            cpu::set_user_gs_base(next.gs_base.get());
             if next.space_pointer() != cpu.space.get() {
                 load_space(cpu, next.space_pointer());
             }
@@ -651,6 +646,34 @@ fn switch_to(cpu: &'static PerCpu, next: &'static Thread, place: Place) {
         switch::switch_stacks(previous.saved_rsp(), *next.saved_rsp());
     }
     finish_switch();
+}
+
+/// The registers beside the general ones that a program has; nothing for an idle thread.
+///
+/// # Safety
+/// As for `switch_to`'s threads: the registers are this one's, and nobody else uses its FPU area.
+#[inline(never)]
+unsafe fn save_registers(thread: &Thread) {
+    // SAFETY: the caller's promise.
+    if let Some(state) = unsafe { thread.fpu_state() } {
+        state.save();
+        thread.fs_base.set(cpu::fs_base());
+        thread.gs_base.set(cpu::user_gs_base());
+    }
+}
+
+/// As `save_registers`, the other way.
+///
+/// # Safety
+/// The thread is about to run here.
+#[inline(never)]
+unsafe fn load_registers(thread: &Thread) {
+    // SAFETY: the caller's promise.
+    if let Some(state) = unsafe { thread.fpu_state() } {
+        state.restore();
+        cpu::set_fs_base(thread.fs_base.get());
+        cpu::set_user_gs_base(thread.gs_base.get());
+    }
 }
 
 /// What switches tell where there are several CPUs: whether a thread sleeps right after waking another, and that one runs elsewhere than before.

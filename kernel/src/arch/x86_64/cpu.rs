@@ -123,7 +123,8 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 /// Whether there are any.
 static HAS_OTHERS: BootCell<bool> = BootCell::new(false);
 
-/// Whether threads may be switched by the straight way: there is one CPU, and it has FSGSBASE and XSAVE.
+/// Whether processors have FSGSBASE and XSAVE, and whether besides that there is only one.
+static CAN_EXCHANGE: BootCell<bool> = BootCell::new(false);
 static IS_PLAIN: BootCell<bool> = BootCell::new(false);
 
 /// What only the boot CPU writes, before another CPU or a program runs, and everybody reads from then on: as plain memory, which an instruction
@@ -172,6 +173,21 @@ pub fn current_thread() -> *const Thread {
             options(nostack, preserves_flags, pure, nomem));
     }
     thread
+}
+
+/// Calls `then` if threads wait on this CPU's queue: one comparison where the number stands.
+#[inline(always)]
+pub fn if_others_wait(then: fn()) {
+    // SAFETY: as in `per_cpu`; nothing is changed.
+    unsafe {
+        asm!(
+            "cmp qword ptr gs:[{waiting}], 0",
+            "jne {others}",
+            waiting = const core::mem::offset_of!(PerCpu, waiting),
+            others = label { then() },
+            options(nostack, readonly),
+        );
+    }
 }
 
 /// Points GS at the boot CPU's data. First thing in `kernel_main`.
@@ -238,7 +254,6 @@ bitflags::bitflags! {
         const GIGA_PAGES = 1 << 7;
         const TSC_DEADLINE = 1 << 8;
         const RDPID = 1 << 9;
-        const XSAVEOPT = 1 << 10;
     }
 }
 
@@ -275,7 +290,8 @@ pub fn detect_features() -> Features {
     // The other processors are of the same kind.
     if per_cpu().id.get() == 0 {
         FEATURES.set(found);
-        IS_PLAIN.set(found.contains(Features::FSGSBASE.union(Features::XSAVE)));
+        CAN_EXCHANGE.set(found.contains(Features::FSGSBASE.union(Features::XSAVE)));
+        IS_PLAIN.set(CAN_EXCHANGE.get());
     }
     let mut cr4 = Cr4Flags::empty();
     cr4.set(Cr4Flags::FSGSBASE, found.contains(Features::FSGSBASE));
@@ -377,6 +393,12 @@ pub fn online_count() -> usize {
 #[inline(always)]
 pub fn is_single() -> bool {
     !HAS_OTHERS.get()
+}
+
+/// Whether this one and all others have FSGSBASE and XSAVE.
+#[inline(always)]
+pub fn can_exchange() -> bool {
+    CAN_EXCHANGE.get()
 }
 
 /// Whether there is only this one, with FSGSBASE and XSAVE.

@@ -73,6 +73,21 @@ pub(super) fn sleep() -> bool {
     true
 }
 
+/// Saves one program's registers beside the general ones and loads another's.
+///
+/// # Safety
+/// `cpu::can_exchange`; `previous` runs here and `next` runs nowhere, so that their registers and FPU areas are the caller's to save and load.
+#[inline(always)]
+pub(super) unsafe fn exchange_registers(previous: &Thread, next: &Thread) {
+    // SAFETY: the caller's promise. Threads with programs have an FPU area.
+    unsafe {
+        fpu::exchange(previous.fpu_state().unwrap_unchecked(), next.fpu_state().unwrap_unchecked());
+        let (fs, gs) = cpu::exchange_bases(next.fs_base.get(), next.gs_base.get());
+        previous.fs_base.set(fs);
+        previous.gs_base.set(gs);
+    }
+}
+
 /// Switches between two threads, both of which have programs; the running one's place is settled.
 ///
 /// # Safety
@@ -88,13 +103,9 @@ pub(super) unsafe fn switch(cpu: &'static PerCpu, previous: &'static Thread, nex
     previous.run_clock.stop(now);
     next.run_clock.start(now);
     raise_least(cpu, next.virtual_time.load(Ordering::Relaxed));
-    // SAFETY: interrupts are off; `previous` runs here and `next` runs nowhere, so their registers and FPU areas are ours to save and load.
-    // Threads with programs have such an area.
+    // SAFETY: interrupts are off; `previous` runs here and `next` runs nowhere.
     unsafe {
-        fpu::exchange(previous.fpu_state().unwrap_unchecked(), next.fpu_state().unwrap_unchecked());
-        let (fs, gs) = cpu::exchange_bases(next.fs_base.get(), next.gs_base.get());
-        previous.fs_base.set(fs);
-        previous.gs_base.set(gs);
+        exchange_registers(previous, next);
         cpu.current.store(core::ptr::from_ref(next).cast_mut(), Ordering::Relaxed);
         if next.space_pointer() != cpu.space.get() {
             load_space(cpu, next.space_pointer());
