@@ -266,7 +266,7 @@ fn build(plan: Plan, process: &Process) -> Result<Image, Errno> {
     if arguments.argv.is_empty() {
         arguments.argv.push(Vec::new());
     }
-    let Arguments { argv, env, filename } = &arguments;
+    let Arguments { argv, env, filename, .. } = &arguments;
     let initial = stack::build(stack_top as u64, argv, env, filename, &aux, stack_limit)
         .map_err(|error| if error == StackError::TooLong { Errno::E2BIG } else { Errno::ENOMEM })?;
     let stack_bottom = page_floor((initial.rsp as usize).saturating_sub(INITIAL_STACK));
