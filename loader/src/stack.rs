@@ -130,7 +130,12 @@ pub fn build<S: AsRef<[u8]>>(
     let size = usize::try_from(top - rsp).map_err(|_| StackError::TooLong)?;
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(size).map_err(|_| StackError::NoMemory)?;
-    bytes.resize(size, 0);
+    // `resize` would go byte by byte.
+    let zeros = [0; 512];
+    while let Some(piece) = zeros.get(..zeros.len().min(size - bytes.len())).filter(|piece| !piece.is_empty())
+    {
+        bytes.extend_from_slice(piece);
+    }
     let mut slots = bytes.as_chunks_mut::<8>().0.iter_mut();
     let mut push = |word: u64| {
         if let Some(slot) = slots.next() {

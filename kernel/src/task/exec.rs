@@ -73,6 +73,8 @@ pub struct Arguments {
     pub env: Vec<Vec<u8>>,
     /// As the caller named it (AT_EXECFN, `comm`), also if that is a script.
     pub filename: Vec<u8>,
+    /// That name goes through a descriptor which is closed by then: no script can be started so.
+    pub is_closing: bool,
 }
 
 /// An image ready to run.
@@ -159,6 +161,9 @@ fn find(mut exe: ExeFile, mut arguments: Arguments) -> Result<Plan, Failure> {
                 depth += 1;
                 if depth > MAX_SCRIPTS {
                     return Err(Errno::ELOOP.into());
+                }
+                if arguments.is_closing {
+                    return Err(Errno::ENOENT.into());
                 }
                 // interpreter [argument] script-path args…
                 let mut argv = alloc::vec![found.interpreter.to_vec()];
@@ -261,7 +266,7 @@ fn build(plan: Plan, process: &Process) -> Result<Image, Errno> {
     if arguments.argv.is_empty() {
         arguments.argv.push(Vec::new());
     }
-    let Arguments { argv, env, filename } = &arguments;
+    let Arguments { argv, env, filename, .. } = &arguments;
     let initial = stack::build(stack_top as u64, argv, env, filename, &aux, stack_limit)
         .map_err(|error| if error == StackError::TooLong { Errno::E2BIG } else { Errno::ENOMEM })?;
     let stack_bottom = page_floor((initial.rsp as usize).saturating_sub(INITIAL_STACK));
@@ -433,7 +438,12 @@ fn start(job: &Job) -> Result<(), Errno> {
     let context = Arc::new(SpinLock::new(context));
     let process = Arc::new(Process::new(pid, job.index, files, context, ProcessSignals::default()));
     let exe = fs::open_executable(Fd::CWD, &job.path, 0)?;
-    let arguments = Arguments { argv: job.argv.clone(), env: job.env.clone(), filename: job.path.clone() };
+    let arguments = Arguments {
+        argv: job.argv.clone(),
+        env: job.env.clone(),
+        filename: job.path.clone(),
+        is_closing: false,
+    };
     let image = load(exe, arguments, &process).map_err(|failure| match failure {
         Failure::Refused(errno) | Failure::Fatal(errno) => errno,
     })?;
