@@ -10,7 +10,9 @@ use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use crate::arch::per_cpu;
 use crate::arch::x86_64::switch;
+use crate::mm::shootdown;
 
 /// A mutual-exclusion lock that spins.
 #[derive(Default)]
@@ -66,20 +68,20 @@ impl<T: ?Sized> SpinLock<T> {
 /// Waits for a lock, by way of `switch::call_contend`.
 #[unsafe(no_mangle)]
 extern "C" fn contend(held: &AtomicU32) {
-    loop {
-        while held.load(Ordering::Relaxed) != 0 {
-            relax();
-        }
-        if held.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-            return;
-        }
-    }
+    wait_until(|| {
+        held.load(Ordering::Relaxed) == 0
+            && held.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    });
 }
 
-/// One turn of a loop that waits for another CPU: answers what is asked of this one.
-pub fn relax() {
-    crate::mm::shootdown::serve();
-    core::hint::spin_loop();
+/// Waits for another CPU, and answers what is asked of this one meanwhile.
+pub fn wait_until(mut is_over: impl FnMut() -> bool) {
+    per_cpu().flush.begin_polling();
+    while !is_over() {
+        shootdown::serve();
+        core::hint::spin_loop();
+    }
+    shootdown::end_polling();
 }
 
 impl<T: ?Sized> Deref for SpinGuard<'_, T> {

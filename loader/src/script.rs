@@ -29,7 +29,9 @@ pub fn parse(head: &[u8]) -> Option<Result<Script<'_>, BadScript>> {
     let is_end = |byte: &u8| *byte == b'\n' || *byte == 0;
     let (line, complete) = match line.iter().position(is_end) {
         Some(end) => (line.get(..end).unwrap_or_default(), true),
-        None => (line, head.len() < HEAD_SIZE),
+        // Linux leaves the last byte of what it read alone.
+        None if head.len() == HEAD_SIZE => (line.split_last().map_or(line, |(_, before)| before), false),
+        None => (line, true),
     };
     let text = line.trim_ascii_start_blanks();
     let end = text.iter().position(|&byte| is_blank(byte));

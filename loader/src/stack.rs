@@ -37,10 +37,16 @@ const MIN_ROOM: u64 = 131_072;
 /// Most room (three quarters of _STK_LIM).
 const MAX_ROOM: u64 = 6 * 1024 * 1024;
 
-/// The arguments and environment are too large: E2BIG.
+/// Why there is no stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("argument list too long")]
-pub struct TooLong;
+pub enum StackError {
+    /// The arguments and environment are too large: E2BIG.
+    #[error("argument list too long")]
+    TooLong,
+    /// There is no memory to put it together in: ENOMEM.
+    #[error("not enough memory")]
+    NoMemory,
+}
 
 /// Auxiliary vector entries that the kernel knows; the others are made from them here.
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,19 +98,19 @@ pub struct InitialStack {
 /// # Errors
 /// The strings and pointers don't fit a quarter of the stack limit (128 KiB if that is more), or the strings the limit itself, or one string is
 /// longer than 128 KiB.
-pub fn build(
+pub fn build<S: AsRef<[u8]>>(
     top: u64,
-    argv: &[&[u8]],
-    env: &[&[u8]],
+    argv: &[S],
+    env: &[S],
     filename: &[u8],
     aux: &Aux,
     stack_limit: u64,
-) -> Result<InitialStack, TooLong> {
-    let strings = || argv.iter().chain(env);
+) -> Result<InitialStack, StackError> {
+    let strings = || argv.iter().chain(env).map(AsRef::as_ref);
     let mut string_bytes = filename.len() + 1;
     for string in strings() {
         if string.len() >= MAX_STRING {
-            return Err(TooLong);
+            return Err(StackError::TooLong);
         }
         string_bytes += string.len() + 1;
     }
@@ -113,7 +119,7 @@ pub fn build(
     // Linux copies the strings to the new stack first, which grows for them as far as its limit lets it.
     let on_stack = (string_bytes as u64 + 8).next_multiple_of(crate::PAGE_SIZE);
     if (string_bytes + pointers) as u64 > room || on_stack > stack_limit.max(crate::PAGE_SIZE) {
-        return Err(TooLong);
+        return Err(StackError::TooLong);
     }
     // From the top: a null word, the file name, env and argv strings, then platform and random bytes, then the vectors.
     let strings_start = top - 8 - string_bytes as u64;
@@ -121,7 +127,15 @@ pub fn build(
     let random = platform - 16;
     let words = 1 + argv.len() + 1 + env.len() + 1 + AUX_COUNT * 2;
     let rsp = (random - (words * 8) as u64) & !15;
-    let mut bytes = alloc::vec![0; usize::try_from(top - rsp).map_err(|_| TooLong)?];
+    let size = usize::try_from(top - rsp).map_err(|_| StackError::TooLong)?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size).map_err(|_| StackError::NoMemory)?;
+    // `resize` would go byte by byte.
+    let zeros = [0; 512];
+    while let Some(piece) = zeros.get(..zeros.len().min(size - bytes.len())).filter(|piece| !piece.is_empty())
+    {
+        bytes.extend_from_slice(piece);
+    }
     let mut slots = bytes.as_chunks_mut::<8>().0.iter_mut();
     let mut push = |word: u64| {
         if let Some(slot) = slots.next() {
@@ -171,7 +185,7 @@ pub fn build(
     put(&mut bytes, random - rsp, &aux.random);
     put(&mut bytes, platform - rsp, PLATFORM);
     let mut at = strings_start - rsp;
-    for string in strings().chain(core::iter::once(&filename)) {
+    for string in strings().chain(core::iter::once(filename)) {
         put(&mut bytes, at, string);
         // A NUL is there already.
         at += string.len() as u64 + 1;
@@ -195,10 +209,10 @@ fn put(bytes: &mut [u8], at: u64, what: &[u8]) {
 }
 
 /// The addresses that strings will have, from `at` on, and the null that ends them.
-fn push_pointers(push: &mut impl FnMut(u64), at: &mut u64, strings: &[&[u8]]) {
+fn push_pointers<S: AsRef<[u8]>>(push: &mut impl FnMut(u64), at: &mut u64, strings: &[S]) {
     for string in strings {
         push(*at);
-        *at += string.len() as u64 + 1;
+        *at += string.as_ref().len() as u64 + 1;
     }
     push(0);
 }

@@ -43,6 +43,13 @@ static void interpreted(int argc, char **argv) {
 	ssize_t len = readlink("/proc/self/exe", link, sizeof link - 1);
 	link[len > 0 ? len : 0] = 0;
 	const char *last = strrchr(link, '/');
+	if (argc == 3 && strncmp(argv[1], "args yyy", 8) == 0) {
+		printf("the line had %zu bytes\n", 3 + strlen(exe) + strlen(argv[1]));
+		return;
+	}
+	/* What comm is then has changed in Linux 6.14. */
+	if (strncmp((char *)getauxval(AT_EXECFN), "/dev/fd/", 8) == 0)
+		strcpy(comm, strcpy(name, "-"));
 	printf("EXECFN %s, comm %.*s %s, exe %s, arguments", (char *)getauxval(AT_EXECFN), (int)strcspn(comm, "\n"), comm, name, last ? last + 1 : link);
 	for (int i = 0; i < argc; i++)
 		printf(" [%s]", strcmp(argv[i], exe) == 0 ? "itself" : argv[i]);
@@ -89,6 +96,36 @@ int main(int argc, char **argv) {
 	run("two-of-a-long-name", (char *[]){ "zero", NULL });
 	script("relative", "#! ./two-of-a-long-name");
 	run("./relative", (char *[]){ "zero", "a", "b", NULL });
+	/* Through descriptors: one that stays open, and one that is closed before the interpreter could use it. */
+	extern char **environ;
+	for (int i = 0; i < 2; i++) {
+		printf("%s: ", i ? "closing" : "staying");
+		fflush(stdout);
+		pid_t pid = fork();
+		if (pid == 0) {
+			int fd = open("one", i ? O_RDONLY | O_CLOEXEC : O_RDONLY);
+			dup3(fd, 77, i ? O_CLOEXEC : 0);
+			char *args[] = { "zero", NULL };
+			fexecve(77, args, environ);
+			printf("%s\n", strerror(errno));
+			exit(0);
+		}
+		wait(NULL);
+	}
+	/* A line longer than what is looked at. */
+	memset(line, 'y', sizeof line);
+	int start = snprintf(line, sizeof line, "#!%s args ", exe);
+	line[start] = 'y';
+	line[sizeof line - 2] = '\n';
+	line[sizeof line - 1] = 0;
+	script("long", line);
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		execl("long", "zero", NULL);
+		exit(9);
+	}
+	wait(NULL);
 	many(5000, 4096);
 	many(70000, 65536);
 	many(70000, 1 << 20);

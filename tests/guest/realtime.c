@@ -1,4 +1,4 @@
-/* SCHED_FIFO and SCHED_RR on one CPU: who runs before whom, until when, and what a lock's owner inherits. */
+/* SCHED_FIFO and SCHED_RR, mostly on one CPU: who runs before whom, until when, and what a lock's owner inherits. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/futex.h>
@@ -309,6 +309,54 @@ static void idlers(void)
 	printf("SCHED_IDLE stays behind: %d\n", WEXITSTATUS(status));
 }
 
+static sem_t starts[4];
+static atomic_int stops;
+static _Atomic long used[8];
+
+static void *racer(void *arg)
+{
+	int number = (long)arg;
+	if (number < 4)
+		sem_wait(&starts[number]);
+	long begin = cpu_ms();
+	while (!stops)
+		used[number] = cpu_ms() - begin;
+	return NULL;
+}
+
+/* With as many CPUs as there are, up to two: the most urgent threads have them, wherever they were woken. */
+static void everywhere(void)
+{
+	cpu_set_t two, now;
+	CPU_ZERO(&two);
+	CPU_SET(0, &two);
+	CPU_SET(1, &two);
+	sched_setaffinity(0, sizeof two, &two);
+	sched_getaffinity(0, sizeof now, &now);
+	int cpus = CPU_COUNT(&now), right = 0;
+	for (int round = 0; round < 5; round++) {
+		pthread_t t[7];
+		stops = 0;
+		for (long i = 0; i < 4; i++) {
+			sem_init(&starts[i], 0, 0);
+			used[i] = 0;
+			t[i] = start(SCHED_FIFO, 50 - 10 * i, racer, (void *)i);
+		}
+		for (long i = 4; i < 7; i++)
+			t[i] = start(SCHED_OTHER, 0, racer, (void *)i);
+		usleep(20000);
+		for (int i = 0; i < 4; i++)
+			sem_post(&starts[(i + round) % 4]);
+		usleep(100000);
+		for (int i = 0; i < 4; i++)
+			right += i < cpus ? used[i] >= 40 : used[i] < 40;
+		stops = 1;
+		for (int i = 0; i < 7; i++)
+			pthread_join(t[i], NULL);
+	}
+	printf("the most urgent on each CPU: %d of 20\n", right);
+}
+
 int main(void)
 {
 	cpu_set_t first;
@@ -326,5 +374,6 @@ int main(void)
 	inheritance(PTHREAD_PRIO_INHERIT, "with inheritance");
 	fflush(stdout);
 	idlers();
+	everywhere();
 	return 0;
 }

@@ -1,28 +1,49 @@
 //! Requests to forget translations, counted: a CPU has done what was asked of it when it has flushed after the last request.
 
-use crate::atomic::{AtomicU64, Ordering};
+use crate::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 /// One CPU's requests.
 #[derive(Debug)]
 pub struct FlushGate {
     requested: AtomicU64,
     done: AtomicU64,
+    /// The CPU serves again and again, without an interrupt.
+    polls: AtomicBool,
 }
 
 impl FlushGate {
     #[cfg(not(test))]
     pub const fn new() -> Self {
-        Self { requested: AtomicU64::new(0), done: AtomicU64::new(0) }
+        Self { requested: AtomicU64::new(0), done: AtomicU64::new(0), polls: AtomicBool::new(false) }
     }
 
     #[cfg(test)]
     pub fn new() -> Self {
-        Self { requested: AtomicU64::new(0), done: AtomicU64::new(0) }
+        Self { requested: AtomicU64::new(0), done: AtomicU64::new(0), polls: AtomicBool::new(false) }
     }
 
     /// Asks for a flush, after the page table was changed. Returns what to wait for.
     pub fn request(&self) -> u64 {
         self.requested.fetch_add(1, Ordering::SeqCst).wrapping_add(1)
+    }
+
+    /// Whether the CPU has to be interrupted to serve the request that was just made.
+    pub fn needs_interrupt(&self) -> bool {
+        // Either the CPU sees the request when it ends its loop, or this sees that it has ended it.
+        fence(Ordering::SeqCst);
+        !self.polls.load(Ordering::Relaxed)
+    }
+
+    /// On the CPU itself: a loop that serves begins.
+    pub fn begin_polling(&self) {
+        self.polls.store(true, Ordering::Relaxed);
+    }
+
+    /// On the CPU itself: the loop has ended. What was asked for until now, without an interrupt, is served.
+    pub fn end_polling(&self, flush: impl FnOnce()) {
+        self.polls.store(false, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.serve(flush);
     }
 
     /// Whether a request has been served.
@@ -99,6 +120,24 @@ mod tests {
                 machine.frame_is_free.store(true, Ordering::Relaxed);
                 user.join().unwrap();
             }
+        });
+    }
+
+    /// Who is told that a CPU polls needn't interrupt it.
+    #[test]
+    fn a_polling_cpu_needs_no_interrupt() {
+        loom::model(|| {
+            let gate = Arc::new(FlushGate::new());
+            let other = gate.clone();
+            let server = thread::spawn(move || {
+                other.begin_polling();
+                other.serve(|| ());
+                other.end_polling(|| ());
+            });
+            let ticket = gate.request();
+            let needs_interrupt = gate.needs_interrupt();
+            server.join().unwrap();
+            assert!(needs_interrupt || gate.is_done(ticket));
         });
     }
 

@@ -3,13 +3,20 @@
 //! A socket that was sent is held by the queue in which it waits. If that queue is its own, or belongs to a socket that is on its way in turn, closing
 //! all descriptors frees nothing. Those to whom no way leads from outside are garbage (as `unix_gc` of Linux finds them).
 
+use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
 /// Finds those that nobody outside can reach: 0 is left of their count of holders, and something of all others'.
 ///
 /// `holders` counts everybody who holds a socket: descriptors, system calls, and messages. `messages` says in whose queue a socket waits, by the
 /// indexes of both, once for each time, in the order of the first; only of sockets that are on their way themselves.
-pub fn leave_reachable(holders: &mut [usize], messages: &[(usize, usize)]) {
+///
+/// # Errors
+/// There is no memory for it; the counts say nothing then.
+pub fn leave_reachable(holders: &mut [usize], messages: &[(usize, usize)]) -> Result<(), TryReserveError> {
+    let mut left: Vec<usize> = Vec::new();
+    // Each is there once at most.
+    left.try_reserve_exact(holders.len())?;
     for &(_, held) in messages {
         if let Some(count) = holders.get_mut(held) {
             *count = count.saturating_sub(1);
@@ -17,7 +24,7 @@ pub fn leave_reachable(holders: &mut [usize], messages: &[(usize, usize)]) {
     }
     // Whoever is held from outside keeps what it holds, and so on.
     let is_held = |at: &usize| holders.get(*at).is_some_and(|&count| count > 0);
-    let mut left: Vec<usize> = (0..holders.len()).filter(is_held).collect();
+    left.extend((0..holders.len()).filter(is_held));
     while let Some(holder) = left.pop() {
         let first = messages.partition_point(|message| message.0 < holder);
         let own = messages.get(first..).unwrap_or_default().iter().take_while(|message| message.0 == holder);
@@ -28,6 +35,7 @@ pub fn leave_reachable(holders: &mut [usize], messages: &[(usize, usize)]) {
             }
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -46,7 +54,7 @@ mod tests {
         let numbered = sockets.iter().enumerate();
         let messages: Vec<_> =
             numbered.flat_map(|(at, socket)| socket.1.iter().map(move |&to| (at, to))).collect();
-        leave_reachable(&mut holders, &messages);
+        leave_reachable(&mut holders, &messages).unwrap();
         holders.iter().map(|&count| count == 0).collect()
     }
 

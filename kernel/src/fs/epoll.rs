@@ -170,6 +170,8 @@ impl Set {
                 return Err(Errno::EEXIST);
             }
             items.reserve(1)?;
+            // Whoever puts an entry on the ready list has no way to fail: there is room for all of them.
+            self.ready.lock().try_reserve(items.len() + 1).map_err(|_| Errno::ENOMEM)?;
             items.insert(key(fd, file), item.clone());
         }
         let events = file.ops.poll(file, Poller::Watch(&item));

@@ -155,7 +155,7 @@ fn allocate() -> Result<&'static Tty, Errno> {
 }
 
 /// The directory of the terminals.
-fn directory() -> Result<Path, Errno> {
+pub fn directory() -> Result<Path, Errno> {
     let dev = mount::first_dev().ok_or(Errno::ENODEV)?;
     let mut path = Path { dentry: dev.root.lookup(b"pts")?, mount: dev };
     mount::cross_down(&mut path);

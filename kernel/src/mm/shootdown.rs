@@ -7,10 +7,10 @@
 //! the caller's promise kept that nobody sees the old page.
 //!
 //! A CPU answers from the interrupt, in the program and in the idle loop; and, since interrupts are off in the kernel, from every loop in
-//! which it waits for another CPU: for a lock (`sync::relax`) or for answers itself. Between the two it runs straight on and comes out of
-//! the kernel soon. So nobody waits for ever, whatever locks the one who asks holds. What a CPU reads out of a page table in software, it
-//! reads under the address space's lock, or has taken a count of the frame; of two faults that copy the same page the slower one may have
-//! copied a frame that was freed meanwhile, and throws the copy away.
+//! which it waits for another CPU (`sync::wait_until`): for a lock or for answers itself. One that is known to be in such a loop isn't
+//! interrupted. Between the two it runs straight on and comes out of the kernel soon. So nobody waits for ever, whatever locks the one who
+//! asks holds. What a CPU reads out of a page table in software, it reads under the address space's lock, or has taken a count of the frame;
+//! of two faults that copy the same page the slower one may have copied a frame that was freed meanwhile, and throws the copy away.
 //!
 //! Rights that are only added need no flush: the fault that a stale translation raises finds the entry in order and goes on.
 //! With one CPU all this is one comparison.
@@ -67,14 +67,14 @@ pub fn interrupt_and_wait(targets: u64) {
     for (index, ticket) in tickets.iter_mut().enumerate() {
         if let Some(target) = chosen(index) {
             *ticket = target.flush.request();
-            apic::send_ipi(target);
+            if target.flush.needs_interrupt() {
+                apic::send_ipi(target);
+            }
         }
     }
     for (index, ticket) in tickets.into_iter().enumerate() {
         if let Some(target) = chosen(index) {
-            while !target.flush.is_done(ticket) {
-                crate::sync::relax();
-            }
+            crate::sync::wait_until(|| target.flush.is_done(ticket));
         }
     }
 }
@@ -82,10 +82,16 @@ pub fn interrupt_and_wait(targets: u64) {
 /// Does what other CPUs asked of this one.
 #[inline]
 pub fn serve() {
-    let cpu = per_cpu();
-    cpu.flush.serve(|| {
-        paging::flush_all();
-        // membarrier(2) asks for more than a flush: a critical section may not go on.
-        crate::task::current().note_preemption();
-    });
+    per_cpu().flush.serve(forget);
+}
+
+/// At the end of a loop in which this CPU served.
+pub fn end_polling() {
+    per_cpu().flush.end_polling(forget);
+}
+
+fn forget() {
+    paging::flush_all();
+    // membarrier(2) asks for more than a flush: a critical section may not go on.
+    crate::task::current().note_preemption();
 }

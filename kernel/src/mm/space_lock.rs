@@ -45,8 +45,8 @@ impl<T> SpaceLock<T> {
     #[inline(never)]
     fn wait_for_readers(&self) {
         for other in (0..cpu::online_count()).filter_map(cpu::by_index) {
-            while other.reading.is_reading(self.mark()) {
-                sync::relax();
+            if other.reading.is_reading(self.mark()) {
+                sync::wait_until(|| !other.reading.is_reading(self.mark()));
             }
         }
     }
@@ -64,9 +64,7 @@ impl<T> SpaceLock<T> {
     #[inline(never)]
     fn enter(&self) {
         while !per_cpu().reading.enter(self.mark(), || self.0.is_held()) {
-            while self.0.is_held() {
-                sync::relax();
-            }
+            sync::wait_until(|| !self.0.is_held());
         }
     }
 

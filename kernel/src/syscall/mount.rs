@@ -11,7 +11,7 @@ use super::{Fd, SysResult};
 use crate::fs::dentry::Dentry;
 use crate::fs::mount::{self, FileSystem, Mount, flag};
 use crate::fs::path::{Path, UserPath, resolve};
-use crate::fs::{devfs, mqueue, names, proc, tmpfs};
+use crate::fs::{devfs, mqueue, names, proc, pty, tmpfs};
 use crate::task::process::has_capability;
 
 /// Further `MS_*` flags of the call itself.
@@ -80,6 +80,11 @@ fn new_file_system(kind: &[u8], options: &[u8]) -> Result<(Arc<FileSystem>, Arc<
             Ok((root.mount.fs.clone(), root.dentry))
         }
         b"devtmpfs" => Ok(devfs::new()),
+        // There is one instance, whatever the options.
+        b"devpts" => {
+            let terminals = pty::directory()?;
+            Ok((terminals.mount.fs.clone(), terminals.mount.root.clone()))
+        }
         _ => Err(Errno::ENODEV),
     }
 }

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use abi::{Errno, Rusage, SigInfo};
+use fdmap::OnExec;
 
 use super::args::Path;
 use super::{Fd, SysResult};
@@ -399,12 +400,14 @@ pub fn execveat(dir: Fd, path: Path, argv: UserPtr<u64>, env: UserPtr<u64>, flag
     let env = read_strings(env, &mut room)?;
     // What the program is told its name was: a path relative to a descriptor goes through /dev/fd, as on Linux.
     let mut filename = path.clone();
+    let mut is_closing = false;
     if dir != Fd::CWD && !path.starts_with(b"/") {
+        is_closing = fs::files().on_exec(dir) == Ok(OnExec::Close);
         filename = alloc::format!("/dev/fd/{}", dir.0).into_bytes();
         if !path.is_empty() {
             filename.push(b'/');
             filename.extend_from_slice(&path);
         }
     }
-    exec::execute(dir, &path, flags, Arguments { argv, env, filename })
+    exec::execute(dir, &path, flags, Arguments { argv, env, filename, is_closing })
 }

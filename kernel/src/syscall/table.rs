@@ -293,7 +293,7 @@ syscalls! {
     161 => chroot(path: Path) = dir::chroot, Full;
     162 => sync() = file::sync, Full;
     164 => settimeofday(tv: UserPtr<abi::Timeval>, tz: UserPtr<abi::Timezone>) = time::settimeofday, Partial("no time zone");
-    165 => mount(source: Path, target: Path, fstype: Path, flags: u64, data: Path) = mount::mount, Partial("tmpfs, proc, devtmpfs, mqueue, bind, remount");
+    165 => mount(source: Path, target: Path, fstype: Path, flags: u64, data: Path) = mount::mount, Partial("tmpfs, proc, devtmpfs, devpts, mqueue, bind, remount");
     166 => umount2(target: Path, flags: u32) = mount::umount2, Full;
     167 => swapon(path: Path, flags: u32) = mount::swapon, Full;
     168 => swapoff(path: Path) = mount::swapoff, Full;

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use abi::Errno;
+use loader::stack::StackError;
 use loader::{Kind, script, stack};
 
 use super::process::{self, Cred, Process, rlimit};
@@ -72,6 +73,8 @@ pub struct Arguments {
     pub env: Vec<Vec<u8>>,
     /// As the caller named it (AT_EXECFN, `comm`), also if that is a script.
     pub filename: Vec<u8>,
+    /// That name goes through a descriptor which is closed by then: no script can be started so.
+    pub is_closing: bool,
 }
 
 /// An image ready to run.
@@ -159,6 +162,9 @@ fn find(mut exe: ExeFile, mut arguments: Arguments) -> Result<Plan, Failure> {
                 if depth > MAX_SCRIPTS {
                     return Err(Errno::ELOOP.into());
                 }
+                if arguments.is_closing {
+                    return Err(Errno::ENOENT.into());
+                }
                 // interpreter [argument] script-path args…
                 let mut argv = alloc::vec![found.interpreter.to_vec()];
                 argv.extend(found.argument.map(<[u8]>::to_vec));
@@ -167,6 +173,7 @@ fn find(mut exe: ExeFile, mut arguments: Arguments) -> Result<Plan, Failure> {
                         .replace(found.interpreter.to_vec())
                         .unwrap_or_else(|| arguments.filename.clone()),
                 );
+                argv.try_reserve(arguments.argv.len()).map_err(|_| Errno::ENOMEM)?;
                 argv.extend(arguments.argv.into_iter().skip(1));
                 arguments.argv = argv;
                 exe = fs::open_executable(Fd::CWD, found.interpreter, 0)?;
@@ -259,10 +266,9 @@ fn build(plan: Plan, process: &Process) -> Result<Image, Errno> {
     if arguments.argv.is_empty() {
         arguments.argv.push(Vec::new());
     }
-    let argv: Vec<&[u8]> = arguments.argv.iter().map(Vec::as_slice).collect();
-    let env: Vec<&[u8]> = arguments.env.iter().map(Vec::as_slice).collect();
-    let initial = stack::build(stack_top as u64, &argv, &env, &arguments.filename, &aux, stack_limit)
-        .map_err(|_| Errno::E2BIG)?;
+    let Arguments { argv, env, filename, .. } = &arguments;
+    let initial = stack::build(stack_top as u64, argv, env, filename, &aux, stack_limit)
+        .map_err(|error| if error == StackError::TooLong { Errno::E2BIG } else { Errno::ENOMEM })?;
     let stack_bottom = page_floor((initial.rsp as usize).saturating_sub(INITIAL_STACK));
     let mut flags = RegionFlags::READ
         | RegionFlags::WRITE
@@ -432,7 +438,12 @@ fn start(job: &Job) -> Result<(), Errno> {
     let context = Arc::new(SpinLock::new(context));
     let process = Arc::new(Process::new(pid, job.index, files, context, ProcessSignals::default()));
     let exe = fs::open_executable(Fd::CWD, &job.path, 0)?;
-    let arguments = Arguments { argv: job.argv.clone(), env: job.env.clone(), filename: job.path.clone() };
+    let arguments = Arguments {
+        argv: job.argv.clone(),
+        env: job.env.clone(),
+        filename: job.path.clone(),
+        is_closing: false,
+    };
     let image = load(exe, arguments, &process).map_err(|failure| match failure {
         Failure::Refused(errno) | Failure::Fatal(errno) => errno,
     })?;

@@ -1,13 +1,12 @@
 //! The ends of threads, of processes, and of the machine's work.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::futex::{self, Key, Scope};
 use super::process::Process;
 use super::sched::{self, current};
-use super::thread::work;
+use super::thread::{Thread, work};
 use super::wait::WaitQueue;
 use crate::arch::x86_64::cpu;
 use crate::console;
@@ -70,12 +69,25 @@ pub fn end_on_return(status: Status) {
 
 /// Tells the process's other threads to end; each does so on its way back to the program.
 pub fn end_other_threads() {
+    each_other_thread(&mut |thread| {
+        thread.add_work(work::SIGNAL);
+        sched::nudge(thread);
+    });
+}
+
+/// Does something with the process's other threads, without memory for a list. From the last to the first: one that ends meanwhile has its place
+/// taken by one from behind, so that none is passed over. New ones look at the process's flags themselves.
+#[inline(never)]
+fn each_other_thread(with: &mut dyn FnMut(&Arc<Thread>)) {
     let me = current();
-    let others = me.process.threads.lock().clone();
-    for thread in &others {
-        if thread.tid != me.tid {
-            thread.add_work(work::SIGNAL);
-            sched::nudge(thread);
+    let mut at = me.process.threads.lock().len();
+    while at > 0 {
+        at -= 1;
+        let thread = me.process.threads.lock().get(at).cloned();
+        if let Some(thread) = thread
+            && thread.tid != me.tid
+        {
+            with(&thread);
         }
     }
 }
@@ -93,14 +105,14 @@ pub fn become_single_threaded() -> bool {
         if process.ending.load(Ordering::SeqCst) {
             return Some(());
         }
-        let others =
-            process.threads.lock().iter().filter(|thread| thread.tid != me.tid).cloned().collect::<Vec<_>>();
-        for thread in &others {
+        let mut others = 0;
+        each_other_thread(&mut |thread| {
+            others += 1;
             thread.ending.store(true, Ordering::SeqCst);
             thread.add_work(work::SIGNAL);
             sched::nudge(thread);
-        }
-        others.is_empty().then_some(())
+        });
+        (others == 0).then_some(())
     });
     process.exec_thread.store(0, Ordering::Release);
     !process.ending.load(Ordering::Acquire)

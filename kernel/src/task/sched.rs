@@ -19,7 +19,7 @@ use smp::{After, Wake, fair, place};
 
 pub use queue::RunQueue;
 pub use urgent::{REALTIME_USED, ROUND_ROBIN_NS, begin_turn, priority_changed};
-use urgent::{choose_urgently, keeps_turn, steal_urgent, yield_to_equals};
+use urgent::{choose_urgently, give_way_elsewhere, keeps_turn, push_urgent, steal_urgent, yield_to_equals};
 
 use super::thread::{FIRST_FAIR_RANK, Thread, work};
 use crate::arch::per_cpu;
@@ -274,11 +274,17 @@ fn pick(me: &'static PerCpu) -> Option<&'static Thread> {
 /// As `pick`, where there are several CPUs.
 #[inline(never)]
 fn pick_among(me: &'static PerCpu) -> Option<&'static Thread> {
-    if REALTIME_USED.load(Ordering::Relaxed)
-        && let Some(next) = steal_urgent(me)
-    {
-        return Some(next);
+    if REALTIME_USED.load(Ordering::Relaxed) {
+        let next = steal_urgent(me, FIRST_FAIR_RANK).or_else(|| pick_here(me));
+        push_urgent(me, next);
+        return next.or_else(|| steal(me));
     }
+    pick_here(me).or_else(|| steal(me))
+}
+
+/// The first thread on this CPU's queue that may run here.
+#[inline(always)]
+fn pick_here(me: &'static PerCpu) -> Option<&'static Thread> {
     while me.waiting.load(Ordering::Relaxed) != 0
         && let Some(next) = pop(me)
     {
@@ -290,7 +296,7 @@ fn pick_among(me: &'static PerCpu) -> Option<&'static Thread> {
         raise_least(me, next.virtual_time.load(Ordering::Relaxed));
         return Some(next);
     }
-    steal(me)
+    None
 }
 
 /// Takes the first thread off this CPU's queue.
@@ -388,7 +394,7 @@ fn give_way(me: &Thread) {
         let rank = me.rank();
         let is_first = cpu.queue.lock().first().is_none_or(|next| next.rank() > rank);
         if is_first {
-            return;
+            return give_way_elsewhere(cpu, me);
         }
     }
     me.note_preemption();
@@ -678,6 +684,10 @@ pub fn tick() {
 pub fn interrupted() {
     crate::mm::shootdown::serve();
     let cpu = per_cpu();
+    if REALTIME_USED.load(Ordering::Relaxed) && !current().is_idle() {
+        // What it was sent for may be on another queue by now.
+        current().add_work(work::RESCHEDULE);
+    }
     if cpu.waiting.load(Ordering::SeqCst) == 0 || current().is_idle() {
         return;
     }

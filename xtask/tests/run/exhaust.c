@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -258,6 +259,71 @@ static int long_arguments(void) {
     return over("execv");
 }
 
+/* Several at once: each has its strings in the kernel. */
+static int many_arguments(void) {
+    static char text[2000];
+    static char *args[1000];
+    memset(text, 'x', sizeof text - 1);
+    for (int i = 0; i < 999; i++)
+        args[i] = text;
+    for (int i = 0; i < 6; i++)
+        if (fork() == 0) {
+            execv("/proc/self/exe", args);
+            _exit(1);
+        }
+    while (waitpid(-1, NULL, 0) > 0)
+        ;
+    return 0;
+}
+
+/* Sockets in each other's queues. */
+static int sockets(void) {
+    int pair[2];
+    for (; socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0; count++) {
+        fcntl(pair[0], F_SETFL, O_NONBLOCK);
+        for (int i = 0; i < 200; i++) {
+            union {
+                struct cmsghdr header;
+                char room[CMSG_SPACE(50 * sizeof(int))];
+            } control;
+            struct iovec byte = { "x", 1 };
+            struct msghdr message = { .msg_iov = &byte, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+            control.header.cmsg_level = SOL_SOCKET;
+            control.header.cmsg_type = SCM_RIGHTS;
+            control.header.cmsg_len = CMSG_LEN(50 * sizeof(int));
+            for (int fd = 0; fd < 50; fd++)
+                ((int *)CMSG_DATA(&control.header))[fd] = pair[fd & 1];
+            if (sendmsg(pair[0], &message, 0) < 0)
+                break;
+        }
+    }
+    return over("socketpair");
+}
+
+static int messages(void) {
+    int pair[2];
+    char text[200];
+    memset(text, 'x', sizeof text);
+    for (; socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) == 0; count++) {
+        fcntl(pair[0], F_SETFL, O_NONBLOCK);
+        while (send(pair[0], text, sizeof text, 0) > 0)
+            ;
+    }
+    return over("socketpair");
+}
+
+/* Instances that watch everything, and all becomes ready when it is closed. */
+static int watches(void) {
+    for (;; count++) {
+        int set = epoll_create1(0), ends[2];
+        struct epoll_event event = { .events = EPOLLIN };
+        if (set < 0 || pipe(ends))
+            return over("pipe");
+        for (int fd = 3; fd < 1000; fd++)
+            epoll_ctl(set, EPOLL_CTL_ADD, fd, &event);
+    }
+}
+
 static const struct {
     const char *name;
     int (*run)(void);
@@ -266,6 +332,7 @@ static const struct {
     {"names", names}, {"directories", directories}, {"pipes", pipes}, {"descriptors", descriptors}, {"memory_files", memory_files},
     {"threads", threads}, {"processes", processes}, {"bomb", bomb}, {"signals", signals}, {"timers", timers}, {"locks", locks},
     {"stack", stack}, {"copies", copies}, {"long_arguments", long_arguments},
+    {"many_arguments", many_arguments}, {"sockets", sockets}, {"messages", messages}, {"watches", watches},
 };
 
 static void clean(void) {

@@ -49,6 +49,15 @@ fn the_kernels_own_memory_runs_out_without_harm() {
 }
 
 #[test]
+fn long_lists_ask_for_their_memory() {
+    for mode in MODES {
+        for memory in ["8M", "16M"] {
+            exhaust(memory, mode, &["sockets", "messages", "watches", "many_arguments"]);
+        }
+    }
+}
+
+#[test]
 fn bombs_have_bounds() {
     for mode in MODES {
         // Several times: how near to its end the kernel's reserve comes depends on who runs when.

@@ -168,12 +168,12 @@ fn what_the_machine_lets_its_programs_set() {
     const SCRIPT: &str = r#"
         cat /proc/mounts | grep ' /dev/shm '
         echo x > /dev/shm/x; cat /dev/shm/x; [ $(stat -c %d /dev/shm) = $(stat -c %d /dev) ] || echo apart
+        mkdir /tmp/pts; mount -t devpts devpts /tmp/pts; (exec 3<>/dev/ptmx; ls /tmp/pts /dev/pts)
         cd /proc/sys; echo example.org > kernel/domainname; cat kernel/domainname
         echo 40 > vm/max_map_count; cat vm/max_map_count; /bin/busybox true && echo enough
         echo 3 > vm/max_map_count; (exec /bin/busybox true) 2> /dev/null || echo too few"#;
     let said = run(&["/bin/busybox", "--", "sh", "-c", SCRIPT]);
-    let expected =
-        "tmpfs /dev/shm tmpfs rw,nosuid,nodev,relatime 0 0\nx\napart\nexample.org\n40\nenough\ntoo few\n";
+    let expected = "tmpfs /dev/shm tmpfs rw,nosuid,nodev,relatime 0 0\nx\napart\n/dev/pts:\n0\n\n/tmp/pts:\n0\nexample.org\n40\nenough\ntoo few\n";
     assert_eq!(said.text(), expected, "{}", said.stderr);
 }
 

@@ -3,6 +3,7 @@
 //! Looked for whenever a socket is closed while one is on its way in a message. Holders are counted before queues are looked at: what another CPU
 //! takes out of a queue meanwhile, or puts into one, then counts as held from outside.
 
+use alloc::collections::TryReserveError;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -66,7 +67,8 @@ pub(super) fn collect() {
     }
     loop {
         STATE.store(BUSY, Ordering::Release);
-        collect_once();
+        // Without memory for it the garbage stays until the next time.
+        let _ = collect_once();
         // Letting go may have closed further sockets.
         if STATE.compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             return;
@@ -75,33 +77,47 @@ pub(super) fn collect() {
 }
 
 #[inline(never)]
-fn collect_once() {
+fn collect_once() -> Result<(), TryReserveError> {
     let address = |file: &Arc<OpenFile>| Arc::as_ptr(file).addr();
-    let on_their_way: Vec<Arc<OpenFile>> = ON_THEIR_WAY.lock().iter().filter_map(Weak::upgrade).collect();
+    let mut on_their_way: Vec<Arc<OpenFile>> = Vec::new();
+    {
+        let list = ON_THEIR_WAY.lock();
+        on_their_way.try_reserve_exact(list.len())?;
+        on_their_way.extend(list.iter().filter_map(Weak::upgrade));
+    }
     // In order, and each once: only one reference of our own is to be taken off.
-    let mut files: Vec<Arc<OpenFile>> = Vec::with_capacity(on_their_way.len());
+    let mut files: Vec<Arc<OpenFile>> = Vec::new();
+    files.try_reserve_exact(on_their_way.len())?;
     for file in on_their_way {
         if let Err(at) = files.binary_search_by_key(&address(&file), address) {
             files.insert(at, file);
         }
     }
-    let mut holders: Vec<usize> =
-        files.iter().map(|file| Arc::strong_count(file).saturating_sub(1)).collect();
+    let mut holders: Vec<usize> = Vec::new();
+    holders.try_reserve_exact(files.len())?;
+    holders.extend(files.iter().map(|file| Arc::strong_count(file).saturating_sub(1)));
     let mut messages = Vec::new();
+    let mut result = Ok(());
     for (at, file) in files.iter().enumerate() {
         if let Some(endpoint) = endpoint(file) {
             endpoint.for_each_message(&mut |message| {
                 for held in message.rights.iter().flat_map(|rights| rights.files()) {
-                    messages
-                        .extend(files.binary_search_by_key(&address(held), address).map(|held| (at, held)));
+                    if let Ok(held) = files.binary_search_by_key(&address(held), address) {
+                        match messages.try_reserve(1) {
+                            Ok(()) => messages.push((at, held)),
+                            Err(error) => result = Err(error),
+                        }
+                    }
                 }
             });
         }
     }
-    leave_reachable(&mut holders, &messages);
+    result?;
+    leave_reachable(&mut holders, &messages)?;
     for (file, _) in files.iter().zip(&holders).filter(|(_, holders)| **holders == 0) {
         if let Some(endpoint) = endpoint(file) {
             endpoint.release();
         }
     }
+    Ok(())
 }

@@ -106,8 +106,11 @@ fn enter(endpoint: &Arc<Endpoint>, address: &Arc<Address>) -> Result<(), Errno> 
 /// A new endpoint, for the list.
 pub fn register(endpoint: &Arc<Endpoint>) {
     let mut all = ALL.lock();
-    endpoint.listed_at.store(all.len(), Ordering::Relaxed);
-    all.push(Arc::downgrade(endpoint));
+    // Without memory for the list it is missing there, and nowhere else.
+    if all.try_reserve(1).is_ok() {
+        endpoint.listed_at.store(all.len(), Ordering::Relaxed);
+        all.push(Arc::downgrade(endpoint));
+    }
 }
 
 /// All endpoints.

@@ -138,9 +138,11 @@ impl Endpoint {
         if is_peer.is_none() && !Arc::ptr_eq(self, other) && inner.messages.len() > super::MAX_QUEUE {
             return Err(Undelivered::Full);
         }
+        let queue = inner.messages.all();
+        queue.try_reserve(1).map_err(|_| Undelivered::Failed(Errno::ENOBUFS))?;
         if let Some(message) = message.take() {
             self.charged.fetch_add(message.charge as usize, Ordering::AcqRel);
-            inner.messages.all().push_back(message);
+            queue.push_back(message);
         }
         Ok(())
     }

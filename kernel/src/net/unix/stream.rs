@@ -112,24 +112,32 @@ impl Endpoint {
                 rights,
                 sender: self.clone(),
             };
-            if let Err(message) = peer.push(message) {
+            if let Err((message, errno)) = peer.push(message) {
                 drop(message);
-                return Self::broken_pipe(flags, sent);
+                return match errno {
+                    Errno::EPIPE => Self::broken_pipe(flags, sent),
+                    _ if sent > 0 => Ok(sent),
+                    _ => Err(errno.into()),
+                };
             }
             sent += len;
         }
         Ok(sent)
     }
 
-    /// Puts a message into the queue; it comes back if nobody will read it.
-    pub fn push(&self, message: Message) -> Result<(), Message> {
+    /// Puts a message into the queue; it comes back if nobody will read it (EPIPE), or if there is no memory (ENOBUFS).
+    pub fn push(&self, message: Message) -> Result<(), (Message, Errno)> {
         {
             let mut inner = self.inner.lock();
             if inner.is_dead || self.is_shut(shut::READ) {
-                return Err(message);
+                return Err((message, Errno::EPIPE));
+            }
+            let queue = inner.messages.all();
+            if queue.try_reserve(1).is_err() {
+                return Err((message, Errno::ENOBUFS));
             }
             message.sender.charged.fetch_add(message.charge as usize, Ordering::AcqRel);
-            inner.messages.all().push_back(message);
+            queue.push_back(message);
         }
         self.readable.notify_of(INPUT);
         Ok(())

@@ -4,7 +4,10 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use abi::SchedPolicy;
 
-use super::{CREDIT, IDLE, Place, bit, current, interrupt_if_running, pick, steal_wanted, switch_to};
+use super::{
+    CREDIT, IDLE, Place, bit, choose, current, enqueue_on, interrupt_if_running, pick, steal_wanted,
+    switch_to, take,
+};
 use crate::arch::per_cpu;
 use crate::arch::x86_64::apic;
 use crate::arch::x86_64::cpu::{self, PerCpu};
@@ -78,12 +81,46 @@ pub fn priority_changed(thread: &Thread, before: u64) {
     interrupt_if_running(thread);
 }
 
-/// The same for a real-time thread that is more urgent than all that wait here.
+/// Takes a real-time thread that waits on another CPU, may run here, and comes before all that wait here and before a rank.
 #[cold]
 #[inline(never)]
-pub(super) fn steal_urgent(me: &'static PerCpu) -> Option<&'static Thread> {
-    let own = me.queue.lock().first().map_or(FIRST_FAIR_RANK, Thread::rank).min(FIRST_FAIR_RANK);
+pub(super) fn steal_urgent(me: &'static PerCpu, before: u64) -> Option<&'static Thread> {
+    let own = me.queue.lock().first().map_or(before, Thread::rank).min(before);
     steal_wanted(me, &|thread| thread.rank() < own && thread.affinity.load(Ordering::Relaxed) & bit(me) != 0)
+}
+
+/// The running thread comes before those that wait here: perhaps not before real-time threads that wait elsewhere.
+#[inline(always)]
+pub(super) fn give_way_elsewhere(cpu: &'static PerCpu, me: &Thread) {
+    if REALTIME_USED.load(Ordering::Relaxed) && !cpu::is_single() {
+        cpu.running_urgency.store(!me.rank(), Ordering::Relaxed);
+        if let Some(next) = steal_urgent(cpu, me.rank().min(FIRST_FAIR_RANK)) {
+            me.note_preemption();
+            switch_to(cpu, next, Place::Open);
+        }
+    }
+}
+
+/// A CPU is about to run this thread: a real-time thread that still waits there goes where something less urgent runs, or nothing.
+#[cold]
+#[inline(never)]
+pub(super) fn push_urgent(me: &'static PerCpu, next: Option<&Thread>) {
+    me.running_urgency.store(next.map_or(0, |next| !next.rank()), Ordering::Relaxed);
+    let Some(first) = take(me, &|waiting| waiting.rank() < FIRST_FAIR_RANK) else { return };
+    let target = if IDLE.load(Ordering::SeqCst) & first.affinity.load(Ordering::Relaxed) != 0 {
+        Some(choose(first, false))
+    } else {
+        choose_urgently(first)
+    };
+    match target {
+        Some(target) if !core::ptr::eq(target, me) => enqueue_on(target, first),
+        // Back to its place before its equals.
+        _ => {
+            let mut queue = me.queue.lock();
+            queue.insert_behind(first, first.rank() - 1);
+            me.waiting.store(me.waiting.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        }
+    }
 }
 
 /// A real-time thread yields to others of its priority only.
