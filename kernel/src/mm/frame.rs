@@ -28,9 +28,9 @@ const NIL: u32 = u32::MAX;
 const MAX_REGIONS: usize = 16;
 
 /// Programs can't have the last frames: the kernel needs some for what a call needs before it ends, and to end a program in good order.
-/// A 64th of memory, within these bounds.
+/// A 32nd of memory, within these bounds.
 const RESERVE_MIN: usize = 16;
-const RESERVE_MAX: usize = 1024;
+const RESERVE_MAX: usize = 2048;
 
 /// One frame's record.
 #[repr(C)]
@@ -136,7 +136,7 @@ pub fn init(usable: &[Range<u64>], kernel_end: u64, taken: &[Range<u64>]) {
     }
     FREE.store(total, Ordering::Relaxed);
     TOTAL.store(total, Ordering::Relaxed);
-    RESERVE.store((total / 64).clamp(RESERVE_MIN, RESERVE_MAX), Ordering::Relaxed);
+    RESERVE.store((total / 32).clamp(RESERVE_MIN, RESERVE_MAX), Ordering::Relaxed);
 }
 
 /// Frames that the allocator has, and those free now.
@@ -409,6 +409,10 @@ pub fn alloc_block(order: usize) -> Option<usize> {
     }
     if is_short() {
         note_short();
+        // Small things, without which nothing goes on, have half of the reserve for themselves.
+        if FREE.load(Ordering::Relaxed) < RESERVE.load(Ordering::Relaxed) / 2 + (1 << order) {
+            return None;
+        }
     }
     let frame = ZONE.lock().alloc(order);
     let frame = match frame {

@@ -63,6 +63,9 @@ fn wait(entries: &mut [PollFd], deadline: Option<u64>) -> Result<usize, SysError
         if ready > 0 {
             return Ok(ready);
         }
+        if waiter.lacks_memory() {
+            return Err(Errno::ENOMEM.into());
+        }
         match waiter.sleep(deadline) {
             Ok(()) => {}
             Err(WaitError::TimedOut) => return Ok(0),

@@ -206,6 +206,7 @@ static CLEARING: AtomicBool = AtomicBool::new(false);
 
 /// A process has become a zombie, or is gone.
 pub fn note_death() {
+    super::oom::note_ended();
     if CLEARING.load(Ordering::SeqCst) {
         DEATHS.wake_all();
     }

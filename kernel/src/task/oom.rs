@@ -4,10 +4,14 @@ use alloc::format;
 use alloc::string::String;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::process::{self, Process};
-use super::{current, sched, signal};
+use abi::Errno;
+
+use super::process::Process;
+use super::wait::{WaitError, WaitQueue};
+use super::{process, signal};
 use crate::console;
 use crate::mm::{frame, heap};
+use crate::time;
 
 /// The process that was chosen last: while it is still there, nobody else is.
 static VICTIM: AtomicU32 = AtomicU32::new(0);
@@ -46,14 +50,47 @@ fn is_alive(process: &Process) -> bool {
     !process.zombie.load(Ordering::Acquire)
 }
 
-/// Ends the largest process if there is nothing left but the kernel's reserve. Called on the way back to a program, without locks.
+/// Ends the largest process if there is nothing left but the kernel's reserve, and waits until there is more: who has used some of the reserve
+/// doesn't come back for more. Called on the way back to a program, without locks.
 pub fn relieve() {
-    if !frame::is_exhausted() {
-        return;
+    while frame::is_exhausted() {
+        end_largest();
+        let until = time::monotonic_ns().saturating_add(PATIENCE_NS);
+        // Whoever is to end goes on, and gives back what it has.
+        if RELIEVED.wait(Some(until), || (!frame::is_exhausted()).then_some(()))
+            == Err(WaitError::Interrupted)
+        {
+            return;
+        }
     }
+}
+
+/// Does what may have failed because memory ran short again, when there is more.
+pub fn with_patience(attempt: &mut dyn FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
+    /// Signals may interrupt the waits.
+    const ATTEMPTS: u32 = 16;
+    for _ in 0..ATTEMPTS {
+        match attempt() {
+            Err(_) if frame::is_short() => relieve(),
+            result => return result,
+        }
+    }
+    attempt()
+}
+
+/// A process has ended, and what it had is there.
+pub fn note_ended() {
+    RELIEVED.wake_all();
+}
+
+/// As long as nothing was told, who waits for memory looks again after this, since it isn't only processes that give some back.
+const PATIENCE_NS: u64 = 10_000_000;
+static RELIEVED: WaitQueue = WaitQueue::new();
+
+/// Ends the largest process, unless one that was to end is still there.
+fn end_largest() {
     let last = VICTIM.load(Ordering::Relaxed);
-    if last != current().process.pid && process::find(last).is_some_and(|process| is_alive(&process)) {
-        sched::yield_now();
+    if process::find(last).is_some_and(|process| is_alive(&process)) {
         return;
     }
     // What ended processes left in the heap may be enough.

@@ -262,7 +262,7 @@ extern "C" fn exit_to_user_work(frame: &mut TrapFrame) {
     }
     if thread.has_work(work::RSEQ) {
         thread.clear_work(work::RSEQ);
-        if rseq::resume(thread, frame).is_err() {
+        if super::oom::with_patience(&mut || rseq::resume(thread, frame)).is_err() {
             signal::force_kernel(Signal::SIGSEGV);
         }
     }

@@ -4,13 +4,14 @@
 
 use alloc::vec::Vec;
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::sync::atomic::{Ordering, fence};
 
 use super::sched;
 use super::thread::Thread;
 use crate::arch::x86_64::cpu;
 use crate::list::{Entry, List};
+use crate::mm::frame;
 use crate::sync::SpinLock;
 use crate::time;
 
@@ -227,6 +228,8 @@ pub fn wait_quietly<T>(queue: &WaitQueue, mut condition: impl FnMut() -> Option<
 
 /// So many registrations stand together.
 const CHUNK: usize = 16;
+/// So many of these may come from the kernel's reserve.
+const FEW_CHUNKS: usize = 4;
 
 /// An entry on a queue that the waiter doesn't know by name.
 struct Registration {
@@ -239,18 +242,30 @@ pub struct PollWaiter {
     thread: &'static Thread,
     /// Each of the inner ones is made as large as it gets: what stands in it doesn't move.
     registrations: RefCell<Vec<Vec<Registration>>>,
+    lacks_memory: Cell<bool>,
 }
 
 impl PollWaiter {
     pub fn new() -> Self {
-        Self { thread: sched::current(), registrations: RefCell::new(Vec::new()) }
+        Self {
+            thread: sched::current(),
+            registrations: RefCell::new(Vec::new()),
+            lacks_memory: Cell::new(false),
+        }
     }
 
     /// Registers on a queue. The queue must outlive the waiter: callers hold the file (or whatever owns it) until the waiter is gone.
     pub fn register(&self, queue: &WaitQueue) {
         let mut chunks = self.registrations.borrow_mut();
         if chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            chunks.push(Vec::with_capacity(CHUNK));
+            let mut new = Vec::new();
+            // A hundred thousand descriptors aren't what the kernel keeps its reserve for.
+            let is_short = chunks.len() > FEW_CHUNKS && frame::is_short();
+            if is_short || new.try_reserve_exact(CHUNK).is_err() || chunks.try_reserve(1).is_err() {
+                self.lacks_memory.set(true);
+                return;
+            }
+            chunks.push(new);
         }
         if let Some(chunk) = chunks.last_mut() {
             chunk.push(Registration { entry: Entry::new(self.thread), queue });
@@ -259,6 +274,11 @@ impl PollWaiter {
                 unsafe { queue.add(&new.entry) };
             }
         }
+    }
+
+    /// Whether a registration found no memory: then nobody would wake the thread for it.
+    pub fn lacks_memory(&self) -> bool {
+        self.lacks_memory.get()
     }
 
     /// Before the first look.

@@ -10,13 +10,21 @@ use abi::{Errno, OpenFlags};
 use super::Node;
 use crate::fs::file::{FileOps, Mode, OpenFile};
 use crate::fs::path::Path;
-use crate::mm::{Sink, Source};
+use crate::mm::{Sink, Source, frame};
 use crate::sync::SpinLock;
 use crate::syscall::SysResult;
 
 /// Text under construction: bytes, since names needn't be UTF-8.
 #[derive(Default)]
-pub struct Text(pub Vec<u8>, pub Place);
+pub struct Text(pub Vec<u8>, pub Place, Memory);
+
+/// Whether there was memory for all of a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Memory {
+    #[default]
+    Enough,
+    Short,
+}
 
 /// Where a piece of a long text starts, and, when it has been written, where the next one does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +40,7 @@ pub const PIECE: usize = 4096;
 
 impl fmt::Write for Text {
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        self.0.extend_from_slice(s.as_bytes());
+        self.bytes(s.as_bytes());
         Ok(())
     }
 }
@@ -44,7 +52,15 @@ impl Text {
     }
 
     pub fn bytes(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
+        let is_full = self.0.capacity() - self.0.len() < bytes.len();
+        // A long text isn't what the kernel keeps its reserve for.
+        if is_full
+            && (self.0.capacity() > PIECE && frame::is_short() || self.0.try_reserve(bytes.len()).is_err())
+        {
+            self.2 = Memory::Short;
+        } else if self.2 == Memory::Enough {
+            self.0.extend_from_slice(bytes);
+        }
     }
 
     /// Bytes with white space and backslashes as octal escapes, as in /proc/mounts.
@@ -52,7 +68,7 @@ impl Text {
         for &byte in bytes {
             match byte {
                 b' ' | b'\t' | b'\n' | b'\\' | b'#' => self.put(format_args!("\\{byte:03o}")),
-                _ => self.0.push(byte),
+                _ => self.bytes(&[byte]),
             }
         }
     }
@@ -73,7 +89,7 @@ pub struct TextFile {
 /// The part of the text that was read last, as it was then.
 #[derive(Clone)]
 struct Piece {
-    text: Arc<[u8]>,
+    text: Arc<Vec<u8>>,
     /// Its offset in the file.
     start: u64,
     /// What follows it.
@@ -97,10 +113,13 @@ impl TextFile {
             if at < end || piece.next == Place::End {
                 return Ok(piece);
             }
-            let mut text = Text(Vec::new(), piece.next);
+            let mut text = Text(Vec::new(), piece.next, Memory::Enough);
             self.node.write_text(&mut text)?;
+            if text.2 == Memory::Short {
+                return Err(Errno::ENOMEM);
+            }
             let next = if text.1 == piece.next { Place::End } else { text.1 };
-            piece = Piece { text: text.0.into(), start: end, next };
+            piece = Piece { text: Arc::new(text.0), start: end, next };
             *self.piece.lock() = piece.clone();
         }
     }
@@ -108,7 +127,7 @@ impl TextFile {
 
 impl Piece {
     fn none() -> Self {
-        Self { text: Arc::new([]), start: 0, next: Place::Start }
+        Self { text: Arc::default(), start: 0, next: Place::Start }
     }
 }
 

@@ -10,11 +10,11 @@ use super::{frame, hand_over, restore_mask, stop};
 use crate::arch::TrapFrame;
 use crate::mm::PAGE_SIZE;
 use crate::syscall::{self, Restart};
-use crate::task::exit;
 use crate::task::process::rlimit;
 use crate::task::rseq;
 use crate::task::sched::current;
 use crate::task::thread::Thread;
+use crate::task::{exit, oom};
 
 /// Length of the SYSCALL instruction.
 const SYSCALL_LEN: u64 = 2;
@@ -68,7 +68,9 @@ pub fn deliver(frame: &mut TrapFrame) {
                 if restart_of(frame).is_some() {
                     interrupt_call(frame, &delivery.action);
                 }
-                if rseq::resume(thread, frame).is_err() || frame::build(frame, thread, &delivery).is_err() {
+                let is_built =
+                    rseq::resume(thread, frame).is_ok() && frame::build(frame, thread, &delivery).is_ok();
+                if !is_built && build_again(frame, thread, &delivery).is_err() {
                     fail(thread, &delivery);
                     continue;
                 }
@@ -93,6 +95,19 @@ pub fn deliver(frame: &mut TrapFrame) {
         frame.rax = if kind == Restart::WithRest { RESTART_SYSCALL } else { frame.orig_rax };
     }
     restore_mask();
+}
+
+/// As `frame::build`, if it was memory that it lacked.
+#[cold]
+#[inline(never)]
+fn build_again(frame: &mut TrapFrame, thread: &Thread, delivery: &Delivery) -> Result<(), Errno> {
+    if !crate::mm::frame::is_short() {
+        return Err(Errno::EFAULT);
+    }
+    oom::with_patience(&mut || {
+        rseq::resume(thread, frame)?;
+        frame::build(frame, thread, delivery).map_err(|_| Errno::EFAULT)
+    })
 }
 
 /// Takes the next signal that something is to be done about. For a handler, the mask is the handler's from here on.
