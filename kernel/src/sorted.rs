@@ -70,6 +70,12 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.0.get_mut(at).map(|(_, value)| value)
     }
 
+    /// The first value from a key on.
+    pub fn first_from(&self, key: &K) -> Option<(&K, &V)> {
+        let at = self.position(key).unwrap_or_else(|at| at);
+        self.0.get(at).map(|(key, value)| (key, value))
+    }
+
     pub fn contains_key(&self, key: &K) -> bool {
         self.position(key).is_ok()
     }

@@ -76,8 +76,7 @@ pub fn stop_background(group: u32, reason: Reason) -> Result<(), SysError> {
 /// Whether a process group belongs to a session. ESRCH if there is no such group.
 pub fn is_group_in_session(group: u32, session: u32) -> Result<bool, Errno> {
     let load = core::sync::atomic::Ordering::Relaxed;
-    let all = process::all();
-    let member = all.iter().find(|process| process.group.load(load) == group).ok_or(Errno::ESRCH)?;
+    let member = process::all().find(|process| process.group.load(load) == group).ok_or(Errno::ESRCH)?;
     Ok(member.session.load(load) == session)
 }
 
@@ -130,7 +129,7 @@ fn drop_mapped(inode: &Inode, pages: &Range<u64>, copies: Copies) {
         return;
     }
     let key = core::ptr::from_ref(inode).addr();
-    for space in process::all().iter().filter_map(|process| process.space()) {
+    for space in process::all().filter_map(|process| process.space()) {
         space.drop_object_pages(key, pages, copies);
     }
 }

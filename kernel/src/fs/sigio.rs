@@ -69,7 +69,7 @@ impl Signals {
     /// F_SETOWN and F_SETOWN_EX, by the running process. ESRCH if there is nobody of that number.
     pub fn set_owner(&self, id: i32, kind: u32) -> Result<(), Errno> {
         let number = id.unsigned_abs();
-        let is_group = |group: u32| process::all().iter().any(|p| p.group.load(Ordering::Relaxed) == group);
+        let is_group = |group: u32| process::all().any(|p| p.group.load(Ordering::Relaxed) == group);
         if id != 0
             && process::find(number).is_none()
             && process::find_thread(number).is_none()
@@ -134,9 +134,9 @@ impl SignalOwner {
             owner_kind::GROUP => process.group.load(Ordering::Relaxed) == number,
             _ => process.pid == number,
         };
-        for process in process::all().iter().filter(|process| is_meant(process) && may(process)) {
-            if signal::send_to_process(process, info).is_err() {
-                let _ = signal::send_to_process(process, Info::kernel(Signal::SIGIO));
+        for process in process::all().filter(|process| is_meant(process) && may(process)) {
+            if signal::send_to_process(&process, info).is_err() {
+                let _ = signal::send_to_process(&process, Info::kernel(Signal::SIGIO));
             }
         }
     }

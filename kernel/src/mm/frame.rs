@@ -295,8 +295,26 @@ impl CpuCache {
 
     #[inline]
     fn push(&self, frame: u32) -> bool {
-        self.any.push(frame)
+        let count = self.any.count.load(Ordering::Relaxed);
+        if count >= LIMIT.load(Ordering::Relaxed) {
+            return false;
+        }
+        // SAFETY: the limit is at most `SIZE`.
+        unsafe { self.any.slots.get_unchecked(count) }.set(frame);
+        self.any.count.store(count.wrapping_add(1), Ordering::Relaxed);
+        true
     }
+}
+
+/// Most frames in a CPU's cache.
+static LIMIT: AtomicUsize = AtomicUsize::new(CpuCache::SIZE);
+
+/// There are so many CPUs: what stands in the others' caches, where this one can't have it, is at most half of the reserve, unless that is very
+/// little.
+pub fn limit_caches(cpus: usize) {
+    let others = cpus.saturating_sub(1).max(1);
+    let limit = RESERVE.load(Ordering::Relaxed) / 2 / others;
+    LIMIT.store(limit.clamp(1 << CpuCache::BATCH_ORDER, CpuCache::SIZE), Ordering::Relaxed);
 }
 
 struct Stack<const SIZE: usize> {
@@ -394,7 +412,7 @@ fn alloc_one() -> Option<u32> {
 fn free_one(frame: u32) {
     let cache = &per_cpu().frames;
     if !cache.push(frame) {
-        drain(cache, CpuCache::SIZE / 2);
+        drain(cache, LIMIT.load(Ordering::Relaxed) / 2);
         cache.push(frame);
     }
 }

@@ -9,7 +9,7 @@ use fdmap::OnExec;
 use super::args::Path;
 use super::{Fd, SysResult};
 use crate::fs;
-use crate::mm::{UserPtr, read_cstr};
+use crate::mm::{UserPtr, frame, read_cstr};
 use crate::task::children::{self, Options, Which};
 use crate::task::clone::{self, CloneFlags, Request};
 use crate::task::exec::{self, Arguments};
@@ -323,7 +323,7 @@ pub fn setpgid(pid: i32, group: i32) -> SysResult {
     }
     let group = if group == 0 { target.pid } else { group };
     if group != target.pid {
-        let exists = crate::task::process::all().iter().any(|process| {
+        let exists = crate::task::process::all().any(|process| {
             process.group.load(Relaxed) == group && process.session.load(Relaxed) == me.session.load(Relaxed)
         });
         if !exists {
@@ -338,7 +338,7 @@ pub fn setpgid(pid: i32, group: i32) -> SysResult {
 pub fn setsid() -> SysResult {
     use Ordering::Relaxed;
     let me = &current().process;
-    let leads = crate::task::process::all().iter().any(|process| process.group.load(Relaxed) == me.pid);
+    let leads = crate::task::process::all().any(|process| process.group.load(Relaxed) == me.pid);
     if leads {
         return Err(Errno::EPERM.into());
     }
@@ -368,6 +368,10 @@ fn read_strings(array: UserPtr<u64>, room: &mut usize) -> Result<Vec<Vec<u8>>, E
             other => other,
         })?;
         *room = room.checked_sub(string.len() + 9).ok_or(Errno::E2BIG)?;
+        // Megabytes of arguments aren't what the kernel keeps its reserve for.
+        if frame::is_short() && frame::is_exhausted() {
+            return Err(Errno::ENOMEM);
+        }
         strings.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         strings.push(string);
     }

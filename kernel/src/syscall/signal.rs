@@ -237,8 +237,8 @@ fn send_to(target: &Process, number: i32) -> Result<(), Errno> {
 /// Sends to all processes of a kind: success if one took it, else the last error, ESRCH without any.
 fn send_to_all(number: i32, is_meant: impl Fn(&Process) -> bool) -> SysResult {
     let mut result = Err(Errno::ESRCH);
-    for target in process::all().iter().filter(|target| is_meant(target)) {
-        let sent = send_to(target, number);
+    for target in process::all().filter(|target| is_meant(target)) {
+        let sent = send_to(&target, number);
         if result.is_err() {
             result = sent;
         }

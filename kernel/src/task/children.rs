@@ -6,8 +6,9 @@ use core::sync::atomic::Ordering;
 use abi::Errno;
 
 use super::process::{self, Process};
-use super::sched::current;
+use super::sched::{self, current};
 use super::usage;
+use crate::arch::x86_64::cpu::MAX_CPUS;
 use crate::sync::SpinLock;
 
 /// Which children a wait means.
@@ -135,17 +136,41 @@ pub fn wait(which: Which, options: &Options) -> Result<Option<Report>, crate::sy
 /// any process's `children`.
 static FAMILY: SpinLock<()> = SpinLock::new(());
 
-/// Makes a new process a child of the caller's, or of its parent (CLONE_PARENT).
-pub fn adopt(caller: &Arc<Process>, child: &Arc<Process>, is_sibling: bool) {
+/// Makes a new process a child of the caller's, or of its parent (CLONE_PARENT). ENOMEM.
+pub fn adopt(caller: &Arc<Process>, child: &Arc<Process>, is_sibling: bool) -> Result<(), Errno> {
     let _family = is_sibling.then(|| FAMILY.lock());
     let parent = if is_sibling { process::find(caller.parent.load(Ordering::Relaxed)) } else { None };
     let parent = parent.as_ref().unwrap_or(caller);
     child.parent.store(parent.pid, Ordering::Relaxed);
-    parent.children.lock().push(child.clone());
+    let mut children = parent.children.lock();
+    children.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+    children.push(child.clone());
+    Ok(())
+}
+
+/// Sees to it that who inherits a process's children has room for them, which may have to wait until others have given memory back.
+fn make_room_for_orphans(dead: &Arc<Process>) {
+    /// What the process had itself is there already: it doesn't take long.
+    const ATTEMPTS: u32 = 1000;
+    let orphans = dead.children.lock().len();
+    if orphans == 0 {
+        return;
+    }
+    for _ in 0..ATTEMPTS {
+        let heir = {
+            let _family = FAMILY.lock();
+            new_parent(dead)
+        };
+        if heir.is_none_or(|heir| heir.children.lock().try_reserve(orphans + MAX_CPUS).is_ok()) {
+            return;
+        }
+        sched::yield_now();
+    }
 }
 
 /// The process has ended: its children get a new parent, and its own parent learns of it.
 pub fn announce_death(dead: &Arc<Process>) {
+    make_room_for_orphans(dead);
     let family = FAMILY.lock();
     let heir = new_parent(dead);
     let orphans = core::mem::take(&mut *dead.children.lock());

@@ -9,6 +9,7 @@ use caps::cap;
 use super::process::{self, Process};
 use super::thread::{Thread, work};
 use super::{children, sched, signal};
+use crate::arch::x86_64::cpu;
 use crate::mm::user::UserPtr;
 use crate::mm::{USER_TOP, address_space::AddressSpace, frame};
 use crate::sync::SpinLock;
@@ -109,7 +110,7 @@ fn has_too_many(process: &Process, uid: u32) -> bool {
         let same = process.cred.lock().uid == uid;
         if same { process.threads.lock().len().max(1) } else { 0 }
     };
-    let running: usize = process::all().iter().map(|process| count(process)).sum();
+    let running: usize = process::all().map(|process| count(&process)).sum();
     running as u64 >= process.limit(process::rlimit::NPROC)
 }
 
@@ -139,7 +140,9 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
         None => process::allocate_pid().ok_or(Errno::EAGAIN)?,
         Some(tid) => process::claim_pid(tid)?,
     };
+    // For this one, and for what other CPUs are about to add.
     let process = if flags.contains(CloneFlags::THREAD) {
+        parent.process.threads.lock().try_reserve(cpu::online_count()).map_err(|_| Errno::ENOMEM)?;
         parent.process.clone()
     } else {
         let child = child_process(parent, tid, request)?;
@@ -157,12 +160,8 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
     }
     let fpu = parent.copy_fpu().ok_or(Errno::ENOMEM)?;
     let child = Thread::new(tid, process.clone(), frame, fpu).ok_or(Errno::ENOMEM)?;
-    child.fs_base.set(if flags.contains(CloneFlags::SETTLS) {
-        request.tls as u64
-    } else {
-        crate::arch::x86_64::cpu::fs_base()
-    });
-    child.gs_base.set(crate::arch::x86_64::cpu::user_gs_base());
+    child.fs_base.set(if flags.contains(CloneFlags::SETTLS) { request.tls as u64 } else { cpu::fs_base() });
+    child.gs_base.set(cpu::user_gs_base());
     child.priorities.inherit(&parent.priorities);
     child.affinity.store(parent.affinity.load(Ordering::Relaxed), Ordering::Relaxed);
     signal::inherit(parent, &child, !flags.contains(CloneFlags::THREAD));
@@ -185,8 +184,8 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
     }
 
     if !flags.contains(CloneFlags::THREAD) {
+        children::adopt(&parent.process, &process, flags.contains(CloneFlags::PARENT))?;
         process::register(&process);
-        children::adopt(&parent.process, &process, flags.contains(CloneFlags::PARENT));
     }
     process::register_thread(&child);
     // Whoever ends or stops all threads of the process may have missed this one.

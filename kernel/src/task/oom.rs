@@ -99,7 +99,6 @@ fn end_largest() {
         return;
     }
     let Some(victim) = process::all()
-        .into_iter()
         .filter(|process| process.pid != 0 && is_alive(process))
         .max_by_key(|process| (badness(process), process.pid))
     else {

@@ -468,8 +468,14 @@ pub fn find_thread(tid: u32) -> Option<Arc<Thread>> {
 }
 
 /// All processes, zombies included, by number.
-pub fn all() -> Vec<Arc<Process>> {
-    REGISTRY.lock().processes.values().cloned().collect()
+pub fn all() -> impl Iterator<Item = Arc<Process>> {
+    let mut from = Some(0);
+    core::iter::from_fn(move || {
+        // One at a time: it may be want of memory for which somebody asks.
+        let next = REGISTRY.lock().processes.first_from(&from?).map(|(_, process)| process.clone())?;
+        from = next.pid.checked_add(1);
+        Some(next)
+    })
 }
 
 /// Looks at a process's threads, for those who hold a lock that `Process::threads` stands before.

@@ -220,6 +220,7 @@ pub fn add(data: &'static PerCpu) {
         slot.store(core::ptr::from_ref(data).cast_mut(), Ordering::Release);
         COUNT.store(index, Ordering::Release);
         HAS_OTHERS.set(true);
+        crate::mm::frame::limit_caches(index + 1);
         IS_PLAIN.set(false);
     }
 }

@@ -247,10 +247,8 @@ impl ProcInode {
         Ok(match self.0 {
             Node::Root => {
                 let own = [(b"self".to_vec(), Node::Me), (b"thread-self".to_vec(), Node::MyThread)];
-                let processes = all();
-                let processes = processes
-                    .iter()
-                    .map(|p| (format!("{}", p.pid).into_bytes(), Node::Process(p.pid, p.pid)));
+                let processes =
+                    all().map(|p| (format!("{}", p.pid).into_bytes(), Node::Process(p.pid, p.pid)));
                 of_static(ROOT).chain(own).chain(processes).collect()
             }
             Node::Static(Entry { what: What::Directory(entries), .. }, _) => of_static(entries).collect(),

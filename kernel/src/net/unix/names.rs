@@ -113,9 +113,19 @@ pub fn register(endpoint: &Arc<Endpoint>) {
     }
 }
 
-/// All endpoints.
-pub fn all() -> Vec<Arc<Endpoint>> {
-    ALL.lock().iter().filter_map(Weak::upgrade).collect()
+/// All endpoints. ENOMEM.
+pub fn all() -> Result<Vec<Arc<Endpoint>>, Errno> {
+    let mut found = Vec::new();
+    loop {
+        let list = ALL.lock();
+        if list.len() <= found.capacity() {
+            found.extend(list.iter().filter_map(Weak::upgrade));
+            return Ok(found);
+        }
+        let count = list.len();
+        drop(list);
+        found.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+    }
 }
 
 /// An endpoint ends: its name is free again.

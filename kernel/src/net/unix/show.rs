@@ -10,7 +10,7 @@ pub fn write_table(text: &mut Text) -> Result<(), Errno> {
     /// `__SO_ACCEPTCON`
     const LISTENS: u32 = 0x1_0000;
     put!(text, "Num       RefCount Protocol Flags    Type St Inode Path\n");
-    for (number, endpoint) in names::all().iter().enumerate() {
+    for (number, endpoint) in names::all()?.iter().enumerate() {
         let address = endpoint.inner.lock().address.clone();
         let inode = endpoint.inode_number();
         let flags = if endpoint.is(State::Listening) { LISTENS } else { 0 };

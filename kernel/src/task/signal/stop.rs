@@ -94,7 +94,7 @@ pub(super) fn tell_parent(process: &Process, happened: u32) {
 pub fn is_orphaned(process: &Process) -> bool {
     let group = process.group.load(Ordering::Relaxed);
     let session = process.session.load(Ordering::Relaxed);
-    !process::all().iter().any(|member| {
+    !process::all().any(|member| {
         member.group.load(Ordering::Relaxed) == group
             && !member.zombie.load(Ordering::Acquire)
             && process::find(member.parent.load(Ordering::Relaxed)).is_some_and(|parent| {
