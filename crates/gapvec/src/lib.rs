@@ -23,13 +23,14 @@ impl<T> Default for GapVec<T> {
     }
 }
 
-impl<T: Clone> Clone for GapVec<T> {
-    /// The copy's gap is at its end.
-    fn clone(&self) -> Self {
-        let mut before = Vec::with_capacity(self.len());
+impl<T: Clone> GapVec<T> {
+    /// A copy, whose gap is at its end.
+    pub fn try_clone(&self) -> Result<Self, TryReserveError> {
+        let mut before = Vec::new();
+        before.try_reserve_exact(self.len())?;
         before.extend_from_slice(&self.before);
         before.extend(self.after.iter().rev().cloned());
-        Self { before, after: Vec::new() }
+        Ok(Self { before, after: Vec::new() })
     }
 }
 
@@ -233,7 +234,7 @@ mod tests {
                             *element = 1000 + number;
                         }
                     }
-                    Step::Copy => ours = ours.clone(),
+                    Step::Copy => ours = ours.try_clone().unwrap(),
                 }
                 prop_assert!(ours.iter().eq(&model));
                 prop_assert_eq!((ours.len(), ours.is_empty()), (model.len(), model.is_empty()));

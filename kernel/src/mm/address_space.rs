@@ -394,7 +394,7 @@ impl AddressSpace {
     /// A child's copy (fork): same regions, same pages, copied when either side writes. Regions that say so are left out or start empty.
     pub fn fork(&self) -> Result<Arc<Self>, Errno> {
         let inner = self.inner.write();
-        let mut regions = inner.regions.clone();
+        let mut regions = inner.regions.try_clone()?;
         let mut excluded = alloc::vec::Vec::new();
         // Locks aren't inherited.
         const LOCKS: RegionFlags = RegionFlags::LOCKED.union(RegionFlags::ON_FAULT);

@@ -31,6 +31,8 @@ const MAX_REGIONS: usize = 16;
 /// A 32nd of memory, within these bounds.
 const RESERVE_MIN: usize = 16;
 const RESERVE_MAX: usize = 2048;
+/// Blocks from this order on are only asked for by those who can do without.
+const LARGE_ORDER: usize = 4;
 
 /// One frame's record.
 #[repr(C)]
@@ -428,7 +430,9 @@ pub fn alloc_block(order: usize) -> Option<usize> {
     if is_short() {
         note_short();
         // Small things, without which nothing goes on, have half of the reserve for themselves.
-        if FREE.load(Ordering::Relaxed) < RESERVE.load(Ordering::Relaxed) / 2 + (1 << order) {
+        if order >= LARGE_ORDER
+            && FREE.load(Ordering::Relaxed) < RESERVE.load(Ordering::Relaxed) / 2 + (1 << order)
+        {
             return None;
         }
     }

@@ -115,7 +115,7 @@ impl Region {
 }
 
 /// All regions of one address space.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Regions {
     list: GapVec<Region>,
     hint: Hint,
@@ -143,16 +143,16 @@ impl Hint {
     }
 }
 
-impl Clone for Hint {
-    fn clone(&self) -> Self {
-        Self(AtomicUsize::new(self.get()))
-    }
-}
-
 /// Regions from which on it pays to remember where there is no room.
 const MANY: usize = 64;
 
 impl Regions {
+    /// A copy for a child. ENOMEM.
+    pub fn try_clone(&self) -> Result<Self, Errno> {
+        let list = self.list.try_clone().map_err(|_| Errno::ENOMEM)?;
+        Ok(Self { list, hint: Hint::new(), searched: self.searched })
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Region> {
         self.list.iter()
     }
