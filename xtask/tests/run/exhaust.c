@@ -324,6 +324,8 @@ static int watches(void) {
     }
 }
 
+static int storm(void);
+
 static const struct {
     const char *name;
     int (*run)(void);
@@ -333,7 +335,26 @@ static const struct {
     {"threads", threads}, {"processes", processes}, {"bomb", bomb}, {"signals", signals}, {"timers", timers}, {"locks", locks},
     {"stack", stack}, {"copies", copies}, {"long_arguments", long_arguments},
     {"many_arguments", many_arguments}, {"sockets", sockets}, {"messages", messages}, {"watches", watches},
+    {"storm", storm},
 };
+
+/* All of them at once, for a few seconds. */
+static int storm(void) {
+    for (size_t i = 0; i < sizeof WHAT / sizeof *WHAT; i++) {
+        const char *name = WHAT[i].name;
+        if (!strcmp(name, "storm") || !strcmp(name, "bomb") || !strcmp(name, "names") || !strcmp(name, "directories"))
+            continue;
+        pid_t child = fork();
+        if (child == 0) {
+            fclose(stdout);
+            alarm(5);
+            _exit(WHAT[i].run());
+        }
+    }
+    while (wait(NULL) > 0)
+        ;
+    return 0;
+}
 
 static void clean(void) {
     unlink("/tmp/full");

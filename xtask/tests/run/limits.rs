@@ -58,6 +58,18 @@ fn long_lists_ask_for_their_memory() {
 }
 
 #[test]
+fn all_of_them_at_once_do_no_harm() {
+    for mode in MODES {
+        for (memory, cpus) in [("--memory=16M", "--cpus=1"), ("--memory=32M", "--cpus=2")] {
+            let said = run(&[memory, cpus, mode, &EXHAUST, "--", "storm"]);
+            let text = said.text();
+            assert_eq!((said.status, text.lines().last()), (0, Some("alive")), "{text}{}", said.stderr);
+            assert!(text.contains("storm: afterwards 7\n"), "{text}{}", said.stderr);
+        }
+    }
+}
+
+#[test]
 fn bombs_have_bounds() {
     for mode in MODES {
         // Several times: how near to its end the kernel's reserve comes depends on who runs when.
