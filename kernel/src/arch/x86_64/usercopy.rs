@@ -270,6 +270,30 @@ pub fn fill(dst: usize, byte: u8, len: usize) -> usize {
     unsafe { fill_user(dst, byte, len) }
 }
 
+/// Instructions that touch the program's memory, as `asm!` takes them, with SMAP lifted around them. Those with the labels may fault: what follows
+/// is run then in the place of all that is left of them.
+macro_rules! access {
+    ([$($instruction:expr),+ $(,)?], faults at [$($label:literal)+]: $fix_up:literal, $($operands:tt)+) => {
+        asm!(
+            "780: .byte 0x0f, 0x1f, 0x00",
+            $($instruction,)+
+            "3: .byte 0x0f, 0x1f, 0x00",
+            ".pushsection .alt_smap, \"a\"",
+            ".quad 780b, 1, 3b, 0",
+            ".popsection",
+            ".pushsection .ex_table, \"a\"",
+            $(concat!(".quad ", $label, "b, 4f"),)+
+            ".popsection",
+            ".pushsection .text.fixup, \"ax\"",
+            concat!("4: ", $fix_up),
+            "jmp 3b",
+            ".popsection",
+            $($operands)+
+            options(nostack),
+        )
+    };
+}
+
 /// Reads one word from the program's memory, `None` on a fault.
 #[inline]
 pub fn read_u64(src: usize) -> Option<u64> {
@@ -277,25 +301,15 @@ pub fn read_u64(src: usize) -> Option<u64> {
     let failed: u64;
     // SAFETY: a bad address goes on at the fix-up with `failed` set.
     unsafe {
-        asm!(
-            "780: .byte 0x0f, 0x1f, 0x00",
-            "xor {failed:e}, {failed:e}",
-            "2: mov {value}, [{src}]",
-            "3: .byte 0x0f, 0x1f, 0x00",
-            ".pushsection .alt_smap, \"a\"",
-            ".quad 780b, 1, 3b, 0",
-            ".popsection",
-            ".pushsection .ex_table, \"a\"",
-            ".quad 2b, 4f",
-            ".popsection",
-            ".pushsection .text.fixup, \"ax\"",
-            "4: mov {failed:e}, 1",
-            "jmp 3b",
-            ".popsection",
+        access!(
+            [
+                "xor {failed:e}, {failed:e}",
+                "2: mov {value}, [{src}]",
+            ],
+            faults at [2]: "mov {failed:e}, 1",
             src = in(reg) src,
             value = lateout(reg) value,
             failed = out(reg) failed,
-            options(nostack),
         );
     }
     (failed == 0).then_some(value)
@@ -307,23 +321,13 @@ pub fn read_u32(src: usize) -> Option<u32> {
     let value: i64;
     // SAFETY: a bad address goes on at the fix-up with a value that no four bytes have.
     unsafe {
-        asm!(
-            "780: .byte 0x0f, 0x1f, 0x00",
-            "2: mov {value:e}, [{src}]",
-            "3: .byte 0x0f, 0x1f, 0x00",
-            ".pushsection .alt_smap, \"a\"",
-            ".quad 780b, 1, 3b, 0",
-            ".popsection",
-            ".pushsection .ex_table, \"a\"",
-            ".quad 2b, 4f",
-            ".popsection",
-            ".pushsection .text.fixup, \"ax\"",
-            "4: mov {value}, -1",
-            "jmp 3b",
-            ".popsection",
+        access!(
+            [
+                "2: mov {value:e}, [{src}]",
+            ],
+            faults at [2]: "mov {value}, -1",
             src = in(reg) src,
             value = lateout(reg) value,
-            options(nostack),
         );
     }
     if value < 0 { None } else { Some(value as u32) }
@@ -336,30 +340,20 @@ pub fn read_four(src: usize) -> Option<[u64; 4]> {
     let failed: u64;
     // SAFETY: a bad address goes on at the fix-up with `failed` set.
     unsafe {
-        asm!(
-            "780: .byte 0x0f, 0x1f, 0x00",
-            "2: mov {a}, [{src}]",
-            "5: mov {b}, [{src} + 8]",
-            "6: mov {c}, [{src} + 16]",
-            "7: mov {d}, [{src} + 24]",
-            "xor {src:e}, {src:e}",
-            "3: .byte 0x0f, 0x1f, 0x00",
-            ".pushsection .alt_smap, \"a\"",
-            ".quad 780b, 1, 3b, 0",
-            ".popsection",
-            ".pushsection .ex_table, \"a\"",
-            ".quad 2b, 4f, 5b, 4f, 6b, 4f, 7b, 4f",
-            ".popsection",
-            ".pushsection .text.fixup, \"ax\"",
-            "4: mov {src:e}, 1",
-            "jmp 3b",
-            ".popsection",
+        access!(
+            [
+                "2: mov {a}, [{src}]",
+                "5: mov {b}, [{src} + 8]",
+                "6: mov {c}, [{src} + 16]",
+                "7: mov {d}, [{src} + 24]",
+                "xor {src:e}, {src:e}",
+            ],
+            faults at [2 5 6 7]: "mov {src:e}, 1",
             src = inout(reg) src => failed,
             a = out(reg) a,
             b = out(reg) b,
             c = out(reg) c,
             d = out(reg) d,
-            options(nostack),
         );
     }
     (failed == 0).then_some([a, b, c, d])
@@ -374,24 +368,14 @@ macro_rules! several {
             let failed: u64;
             // SAFETY: a bad address goes on at the fix-up with `failed` set.
             unsafe {
-                asm!(
-                    "780: .byte 0x0f, 0x1f, 0x00",
-                    $(concat!($label, ": mov [{dst} + ", $offset, "], {", stringify!($name), "}"),)+
-                    "xor {dst:e}, {dst:e}",
-                    "3: .byte 0x0f, 0x1f, 0x00",
-                    ".pushsection .alt_smap, \"a\"",
-                    ".quad 780b, 1, 3b, 0",
-                    ".popsection",
-                    ".pushsection .ex_table, \"a\"",
-                    $(concat!(".quad ", $label, "b, 4f"),)+
-                    ".popsection",
-                    ".pushsection .text.fixup, \"ax\"",
-                    "4: mov {dst:e}, 1",
-                    "jmp 3b",
-                    ".popsection",
+                access!(
+                    [
+                        $(concat!($label, ": mov [{dst} + ", $offset, "], {", stringify!($name), "}"),)+
+                        "xor {dst:e}, {dst:e}",
+                    ],
+                    faults at [$($label)+]: "mov {dst:e}, 1",
                     dst = inout(reg) dst => failed,
                     $($name = in(reg) $name,)+
-                    options(nostack),
                 );
             }
             (failed == 0).then_some(())
@@ -426,30 +410,21 @@ pub fn write_stat_head(
     let failed: u64;
     // SAFETY: a bad address goes on at the fix-up with `failed` set.
     unsafe {
-        asm!(
-            "780: .byte 0x0f, 0x1f, 0x00",
-            "5: mov [{dst}], {dev}",
-            "6: mov [{dst} + 8], {ino}",
-            "7: mov [{dst} + 16], {nlink}",
-            "8: mov [{dst} + 24], {mode:e}",
-            "9: mov [{dst} + 28], {uid:e}",
-            "20: mov [{dst} + 32], {gid}",
-            "21: mov [{dst} + 40], {rdev}",
-            "12: mov qword ptr [{dst} + 120], 0",
-            "13: mov qword ptr [{dst} + 128], 0",
-            "14: mov qword ptr [{dst} + 136], 0",
-            "xor {dst:e}, {dst:e}",
-            "3: .byte 0x0f, 0x1f, 0x00",
-            ".pushsection .alt_smap, \"a\"",
-            ".quad 780b, 1, 3b, 0",
-            ".popsection",
-            ".pushsection .ex_table, \"a\"",
-            ".quad 5b, 4f, 6b, 4f, 7b, 4f, 8b, 4f, 9b, 4f, 20b, 4f, 21b, 4f, 12b, 4f, 13b, 4f, 14b, 4f",
-            ".popsection",
-            ".pushsection .text.fixup, \"ax\"",
-            "4: mov {dst:e}, 1",
-            "jmp 3b",
-            ".popsection",
+        access!(
+            [
+                "5: mov [{dst}], {dev}",
+                "6: mov [{dst} + 8], {ino}",
+                "7: mov [{dst} + 16], {nlink}",
+                "8: mov [{dst} + 24], {mode:e}",
+                "9: mov [{dst} + 28], {uid:e}",
+                "20: mov [{dst} + 32], {gid}",
+                "21: mov [{dst} + 40], {rdev}",
+                "12: mov qword ptr [{dst} + 120], 0",
+                "13: mov qword ptr [{dst} + 128], 0",
+                "14: mov qword ptr [{dst} + 136], 0",
+                "xor {dst:e}, {dst:e}",
+            ],
+            faults at [5 6 7 8 9 20 21 12 13 14]: "mov {dst:e}, 1",
             dst = inout(reg) dst => failed,
             dev = in(reg) dev,
             ino = in(reg) ino,
@@ -458,7 +433,6 @@ pub fn write_stat_head(
             uid = in(reg) uid,
             gid = in(reg) u64::from(gid),
             rdev = in(reg) rdev,
-            options(nostack),
         );
     }
     (failed == 0).then_some(())
@@ -470,26 +444,16 @@ pub fn write_event(dst: usize, first: u32, second: u64) -> Option<()> {
     let failed: u64;
     // SAFETY: a bad address goes on at the fix-up with `failed` set.
     unsafe {
-        asm!(
-            "780: .byte 0x0f, 0x1f, 0x00",
-            "2: mov [{dst}], {first:e}",
-            "5: mov [{dst} + 4], {second}",
-            "xor {dst:e}, {dst:e}",
-            "3: .byte 0x0f, 0x1f, 0x00",
-            ".pushsection .alt_smap, \"a\"",
-            ".quad 780b, 1, 3b, 0",
-            ".popsection",
-            ".pushsection .ex_table, \"a\"",
-            ".quad 2b, 4f, 5b, 4f",
-            ".popsection",
-            ".pushsection .text.fixup, \"ax\"",
-            "4: mov {dst:e}, 1",
-            "jmp 3b",
-            ".popsection",
+        access!(
+            [
+                "2: mov [{dst}], {first:e}",
+                "5: mov [{dst} + 4], {second}",
+                "xor {dst:e}, {dst:e}",
+            ],
+            faults at [2 5]: "mov {dst:e}, 1",
             dst = inout(reg) dst => failed,
             first = in(reg) first,
             second = in(reg) second,
-            options(nostack),
         );
     }
     (failed == 0).then_some(())
@@ -501,24 +465,14 @@ pub fn write_u16(dst: usize, value: u16) -> Option<()> {
     let failed: u64;
     // SAFETY: a bad address goes on at the fix-up with `failed` set.
     unsafe {
-        asm!(
-            "780: .byte 0x0f, 0x1f, 0x00",
-            "2: mov [{dst}], {value:x}",
-            "xor {dst:e}, {dst:e}",
-            "3: .byte 0x0f, 0x1f, 0x00",
-            ".pushsection .alt_smap, \"a\"",
-            ".quad 780b, 1, 3b, 0",
-            ".popsection",
-            ".pushsection .ex_table, \"a\"",
-            ".quad 2b, 4f",
-            ".popsection",
-            ".pushsection .text.fixup, \"ax\"",
-            "4: mov {dst:e}, 1",
-            "jmp 3b",
-            ".popsection",
+        access!(
+            [
+                "2: mov [{dst}], {value:x}",
+                "xor {dst:e}, {dst:e}",
+            ],
+            faults at [2]: "mov {dst:e}, 1",
             dst = inout(reg) dst => failed,
             value = in(reg) value,
-            options(nostack),
         );
     }
     (failed == 0).then_some(())
@@ -530,26 +484,16 @@ pub fn compare_exchange_u32(address: usize, expected: u32, new: u32) -> Option<b
     let found: u32;
     // SAFETY: a bad address goes on at the fix-up with `failed` set.
     unsafe {
-        asm!(
-            "780: .byte 0x0f, 0x1f, 0x00",
-            "xor {failed:e}, {failed:e}",
-            "2: lock cmpxchg [{address}], {new:e}",
-            "3: .byte 0x0f, 0x1f, 0x00",
-            ".pushsection .alt_smap, \"a\"",
-            ".quad 780b, 1, 3b, 0",
-            ".popsection",
-            ".pushsection .ex_table, \"a\"",
-            ".quad 2b, 4f",
-            ".popsection",
-            ".pushsection .text.fixup, \"ax\"",
-            "4: mov {failed:e}, 1",
-            "jmp 3b",
-            ".popsection",
+        access!(
+            [
+                "xor {failed:e}, {failed:e}",
+                "2: lock cmpxchg [{address}], {new:e}",
+            ],
+            faults at [2]: "mov {failed:e}, 1",
             address = in(reg) address,
             new = in(reg) new,
             inout("eax") expected => found,
             failed = out(reg) failed,
-            options(nostack),
         );
     }
     (failed == 0).then_some(found == expected)
