@@ -12,7 +12,7 @@ use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use abi::{Errno, OpenFlags};
+use abi::{Errno, Ioctl, OpenFlags};
 use ipc::events::{IGNORED, Pushed, Queue};
 
 use super::anon;
@@ -278,9 +278,6 @@ impl Drop for InotifyFile {
     }
 }
 
-/// FIONREAD
-const FIONREAD: u32 = 0x541b;
-
 impl FileOps for InotifyFile {
     fn as_any(&self) -> &dyn Any {
         self
@@ -320,7 +317,7 @@ impl FileOps for InotifyFile {
     }
 
     fn ioctl(&self, _: &OpenFile, command: u32, argument: usize) -> SysResult {
-        if command != FIONREAD {
+        if Ioctl(command) != Ioctl::FIONREAD {
             return Err(Errno::ENOTTY.into());
         }
         let bytes = self.0.state.lock().queue.bytes();

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
-use abi::{Errno, OpenFlags, Winsize};
+use abi::{Errno, Ioctl, OpenFlags, Winsize};
 use fdmap::OnExec;
 
 use super::device;
@@ -31,15 +31,6 @@ pub const MAJOR: u32 = 136;
 const ROOM: usize = 4096;
 /// The group of terminals.
 const TTY_GROUP: u32 = 5;
-
-/// Commands of ioctl(2) for masters.
-mod command {
-    pub(super) const FIONREAD: u32 = 0x541b;
-    pub(super) const TIOCGPTN: u32 = 0x8004_5430;
-    pub(super) const TIOCSPTLCK: u32 = 0x4004_5431;
-    pub(super) const TIOCGPTLCK: u32 = 0x8004_5439;
-    pub(super) const TIOCGPTPEER: u32 = 0x5441;
-}
 
 /// What a pseudoterminal has besides what every terminal has.
 pub struct Pair {
@@ -304,15 +295,14 @@ impl FileOps for MasterFile {
     }
 
     fn ioctl(&self, file: &OpenFile, command: u32, argument: usize) -> SysResult {
-        use command::*;
         let pair = self.pair();
         let int = UserPtr::<i32>::new(argument);
-        match command {
-            FIONREAD => int.write(&(pair.output.lock().len() as i32))?,
-            TIOCGPTN => int.write(&pair.number.cast_signed())?,
-            TIOCGPTLCK => int.write(&i32::from(pair.is_locked.load(Ordering::Acquire)))?,
-            TIOCSPTLCK => pair.is_locked.store(int.read()? != 0, Ordering::Release),
-            TIOCGPTPEER => {
+        match Ioctl(command) {
+            Ioctl::FIONREAD => int.write(&(pair.output.lock().len() as i32))?,
+            Ioctl::TIOCGPTN => int.write(&pair.number.cast_signed())?,
+            Ioctl::TIOCGPTLCK => int.write(&i32::from(pair.is_locked.load(Ordering::Acquire)))?,
+            Ioctl::TIOCSPTLCK => pair.is_locked.store(int.read()? != 0, Ordering::Release),
+            Ioctl::TIOCGPTPEER => {
                 let flags = OpenFlags::from_bits_retain(argument as u32);
                 let directory = directory()?;
                 let dentry = directory.dentry.child(&name_of(pair.number)).ok_or(Errno::EIO)?;

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use abi::{Errno, OpenFlags};
+use abi::{Errno, Ioctl, OpenFlags};
 use spin::Once;
 use wire::{Stdin, StreamKind};
 
@@ -24,8 +24,6 @@ use crate::console;
 use crate::mm::{Sink, Source, UserPtr};
 use crate::syscall::{SysError, SysResult};
 use crate::task::exec::FIRST_PID;
-
-const FIONREAD: u32 = 0x541b;
 
 /// Those who wait for input.
 static INPUT: PollHead = PollHead::new();
@@ -75,7 +73,7 @@ impl FileOps for HostReader {
     }
 
     fn ioctl(&self, _: &OpenFile, command: u32, argument: usize) -> SysResult {
-        if command != FIONREAD {
+        if Ioctl(command) != Ioctl::FIONREAD {
             return Err(Errno::ENOTTY.into());
         }
         UserPtr::<i32>::new(argument).write(&(console::input_state().0 as i32))?;
@@ -134,7 +132,7 @@ impl FileOps for BytesReader {
     }
 
     fn ioctl(&self, _: &OpenFile, command: u32, argument: usize) -> SysResult {
-        if command != FIONREAD {
+        if Ioctl(command) != Ioctl::FIONREAD {
             return Err(Errno::ENOTTY.into());
         }
         let rest = self.0.bytes.len().saturating_sub(self.0.taken.load(Ordering::Relaxed));

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use abi::{Errno, OpenFlags, Winsize};
+use abi::{Errno, Ioctl, OpenFlags, Winsize};
 use caps::cap;
 use ldisc::{Event, LineDiscipline, NCCS, Settings, cc, lflag};
 
@@ -24,36 +24,6 @@ use crate::syscall::{SysError, SysResult};
 use crate::task::process::has_capability;
 use crate::task::{Process, WaitError, current};
 use crate::time;
-
-/// Commands of ioctl(2) for terminals.
-mod command {
-    pub const TCGETS: u32 = 0x5401;
-    pub const TCSETS: u32 = 0x5402;
-    pub const TCSETSW: u32 = 0x5403;
-    pub const TCSETSF: u32 = 0x5404;
-    pub const TCSBRK: u32 = 0x5409;
-    pub const TCXONC: u32 = 0x540a;
-    pub const TCFLSH: u32 = 0x540b;
-    pub const TIOCEXCL: u32 = 0x540c;
-    pub const TIOCNXCL: u32 = 0x540d;
-    pub const TIOCSCTTY: u32 = 0x540e;
-    pub const TIOCGPGRP: u32 = 0x540f;
-    pub const TIOCSPGRP: u32 = 0x5410;
-    pub const TIOCOUTQ: u32 = 0x5411;
-    pub const TIOCSTI: u32 = 0x5412;
-    pub const TIOCGWINSZ: u32 = 0x5413;
-    pub const TIOCSWINSZ: u32 = 0x5414;
-    pub const FIONREAD: u32 = 0x541b;
-    pub const TIOCNOTTY: u32 = 0x5422;
-    pub const TIOCSETD: u32 = 0x5423;
-    pub const TIOCGETD: u32 = 0x5424;
-    pub const TCSBRKP: u32 = 0x5425;
-    pub const TIOCGSID: u32 = 0x5429;
-    pub const TCGETS2: u32 = 0x802c_542a;
-    pub const TCSETS2: u32 = 0x402c_542b;
-    pub const TCSETSW2: u32 = 0x402c_542c;
-    pub const TCSETSF2: u32 = 0x402c_542d;
-}
 
 /// Bytes of `struct termios`, and of `struct termios2`, which adds two speeds.
 const TERMIOS: usize = 4 * 4 + 1 + NCCS;
@@ -496,36 +466,34 @@ impl Tty {
 
     /// An ioctl on the master's side that means the terminal.
     pub fn ioctl_of_master(&self, _: &OpenFile, command: u32, argument: usize) -> SysResult {
-        use command::*;
         let int = UserPtr::<i32>::new(argument);
-        match command {
-            TIOCGPGRP => int.write(&self.foreground().cast_signed())?,
-            TIOCGSID if self.session() == 0 => return Err(Errno::ENOTTY.into()),
-            TIOCGSID => int.write(&self.session().cast_signed())?,
-            TIOCSCTTY | TIOCNOTTY | TIOCSTI => return Err(Errno::ENOTTY.into()),
+        match Ioctl(command) {
+            Ioctl::TIOCGPGRP => int.write(&self.foreground().cast_signed())?,
+            Ioctl::TIOCGSID if self.session() == 0 => return Err(Errno::ENOTTY.into()),
+            Ioctl::TIOCGSID => int.write(&self.session().cast_signed())?,
+            Ioctl::TIOCSCTTY | Ioctl::TIOCNOTTY | Ioctl::TIOCSTI => return Err(Errno::ENOTTY.into()),
             _ => return self.ioctl(command, argument),
         }
         Ok(0)
     }
 
     fn ioctl(&self, command: u32, argument: usize) -> SysResult {
-        use command::*;
         if self.has_lost_master() {
             return Err(Errno::EIO.into());
         }
         let process = &current().process;
         let int = UserPtr::<i32>::new(argument);
-        match command {
-            TCGETS | TCGETS2 => {
+        match Ioctl(command) {
+            Ioctl::TCGETS | Ioctl::TCGETS2 => {
                 let bytes = self.settings_bytes();
-                let len = if command == TCGETS { TERMIOS } else { TERMIOS2 };
+                let len = if Ioctl(command) == Ioctl::TCGETS { TERMIOS } else { TERMIOS2 };
                 UserPtr::new(argument).write_bytes(bytes.get(..len).unwrap_or_default())?;
             }
-            TCSETS | TCSETSW => return self.set_from_user(argument, TERMIOS, false),
-            TCSETSF => return self.set_from_user(argument, TERMIOS, true),
-            TCSETS2 | TCSETSW2 => return self.set_from_user(argument, TERMIOS2, false),
-            TCSETSF2 => return self.set_from_user(argument, TERMIOS2, true),
-            TCXONC => match argument {
+            Ioctl::TCSETS | Ioctl::TCSETSW => return self.set_from_user(argument, TERMIOS, false),
+            Ioctl::TCSETSF => return self.set_from_user(argument, TERMIOS, true),
+            Ioctl::TCSETS2 | Ioctl::TCSETSW2 => return self.set_from_user(argument, TERMIOS2, false),
+            Ioctl::TCSETSF2 => return self.set_from_user(argument, TERMIOS2, true),
+            Ioctl::TCXONC => match argument {
                 0 => self.line.lock().discipline.set_stopped(true),
                 1 => {
                     self.line.lock().discipline.set_stopped(false);
@@ -534,25 +502,25 @@ impl Tty {
                 2 | 3 => {}
                 _ => return Err(Errno::EINVAL.into()),
             },
-            TCFLSH => match argument {
+            Ioctl::TCFLSH => match argument {
                 0 | 2 => self.line.lock().discipline.flush_input(),
                 1 => {}
                 _ => return Err(Errno::EINVAL.into()),
             },
-            TCSBRK | TCSBRKP | TIOCEXCL | TIOCNXCL => {}
-            FIONREAD => int.write(&(self.line.lock().discipline.available() as i32))?,
-            TIOCOUTQ | TIOCGETD => int.write(&0)?,
-            TIOCSETD => {
+            Ioctl::TCSBRK | Ioctl::TCSBRKP | Ioctl::TIOCEXCL | Ioctl::TIOCNXCL => {}
+            Ioctl::FIONREAD => int.write(&(self.line.lock().discipline.available() as i32))?,
+            Ioctl::TIOCOUTQ | Ioctl::TIOCGETD => int.write(&0)?,
+            Ioctl::TIOCSETD => {
                 if int.read()? != 0 {
                     return Err(Errno::EINVAL.into());
                 }
             }
-            TIOCSTI => {
+            Ioctl::TIOCSTI => {
                 let byte = UserPtr::<u8>::new(argument).read()?;
                 self.insert(byte);
             }
-            TIOCGWINSZ => UserPtr::new(argument).write(&self.winsize())?,
-            TIOCSWINSZ => {
+            Ioctl::TIOCGWINSZ => UserPtr::new(argument).write(&self.winsize())?,
+            Ioctl::TIOCSWINSZ => {
                 let size = UserPtr::<Winsize>::new(argument).read()?;
                 let old = self.winsize();
                 match &self.pair {
@@ -568,13 +536,13 @@ impl Tty {
                     hooks::signal_group(self.foreground.load(Ordering::Relaxed), Reason::WindowChange);
                 }
             }
-            TIOCGPGRP => {
+            Ioctl::TIOCGPGRP => {
                 if !self.is_controlling(process) {
                     return Err(Errno::ENOTTY.into());
                 }
                 int.write(&self.foreground.load(Ordering::Relaxed).cast_signed())?;
             }
-            TIOCSPGRP => {
+            Ioctl::TIOCSPGRP => {
                 self.check_foreground(Reason::BackgroundWrite)?;
                 if !self.is_controlling(process) {
                     return Err(Errno::ENOTTY.into());
@@ -585,13 +553,13 @@ impl Tty {
                 }
                 self.foreground.store(group, Ordering::Relaxed);
             }
-            TIOCGSID => {
+            Ioctl::TIOCGSID => {
                 if !self.is_controlling(process) {
                     return Err(Errno::ENOTTY.into());
                 }
                 int.write(&self.session.load(Ordering::Relaxed).cast_signed())?;
             }
-            TIOCSCTTY => {
+            Ioctl::TIOCSCTTY => {
                 let session = process.session.load(Ordering::Relaxed);
                 let holder = self.session.load(Ordering::Relaxed);
                 if process.pid == session && holder == session {
@@ -605,7 +573,7 @@ impl Tty {
                 }
                 self.control(session, process.group.load(Ordering::Relaxed));
             }
-            TIOCNOTTY => {
+            Ioctl::TIOCNOTTY => {
                 if !self.is_controlling(process) {
                     return Err(Errno::ENOTTY.into());
                 }

@@ -5,7 +5,7 @@ use alloc::sync::{Arc, Weak};
 use core::any::Any;
 use core::sync::atomic::Ordering;
 
-use abi::{Errno, OpenFlags};
+use abi::{Errno, Ioctl, OpenFlags};
 use spin::Once;
 
 use super::Pipe;
@@ -21,8 +21,6 @@ use crate::mm::user::UserRange;
 use crate::mm::{Sink, Source, UserPtr};
 use crate::sync::SpinLock;
 use crate::syscall::{SysError, SysResult};
-
-const FIONREAD: u32 = 0x541b;
 
 /// One end of a pipe, or both (a FIFO opened for reading and writing).
 pub struct PipeEnd {
@@ -132,7 +130,7 @@ impl FileOps for PipeEnd {
     }
 
     fn ioctl(&self, _: &OpenFile, command: u32, argument: usize) -> SysResult {
-        if command != FIONREAD {
+        if Ioctl(command) != Ioctl::FIONREAD {
             return Err(Errno::ENOTTY.into());
         }
         UserPtr::<i32>::new(argument).write(&(self.pipe.pending() as i32))?;
