@@ -67,10 +67,13 @@ pub fn find(is_wanted: impl Fn(&Tty) -> bool) -> Option<&'static Tty> {
 }
 
 impl Pair {
-    fn new(number: u32) -> Self {
-        Self {
+    /// ENOMEM.
+    fn new(number: u32) -> Result<Self, Errno> {
+        let mut output = Vec::new();
+        output.try_reserve_exact(2 * ROOM).map_err(|_| Errno::ENOMEM)?;
+        Ok(Self {
             number,
-            output: SpinLock::new(Vec::new()),
+            output: SpinLock::new(output),
             readable: PollHead::new(),
             writable: PollHead::new(),
             is_locked: AtomicBool::new(true),
@@ -78,7 +81,7 @@ impl Pair {
             is_left: AtomicBool::new(false),
             size: SpinLock::new(Winsize::default()),
             in_use: AtomicBool::new(true),
-        }
+        })
     }
 
     pub fn device(&self) -> Device {
@@ -90,7 +93,7 @@ impl Pair {
         self.output.lock().len() >= ROOM
     }
 
-    /// Output of a program; an echo, unless there is no room.
+    /// Output of a program; an echo, unless there is no room. What one write adds (`Tty::write`) has room above `ROOM`.
     pub fn put(&self, bytes: &[u8]) {
         self.output.lock().extend_from_slice(bytes);
         self.readable.notify();
@@ -139,7 +142,7 @@ fn allocate() -> Result<&'static Tty, Errno> {
         }
     }
     all.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-    let tty: &'static Tty = Box::leak(Box::new(Tty::pseudo(Pair::new(all.len() as u32))));
+    let tty: &'static Tty = Box::leak(Box::new(Tty::pseudo(Pair::new(all.len() as u32)?)));
     all.push(tty);
     COUNT.store(all.len() as u32, Ordering::Relaxed);
     Ok(tty)

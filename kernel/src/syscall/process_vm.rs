@@ -184,8 +184,7 @@ pub fn unshare(flags: u64) -> SysResult {
     use crate::task::clone::{CloneFlags as F, check_namespaces};
     let flags = F::from_bits_retain(flags);
     let alone = F::THREAD | F::SIGHAND | F::VM;
-    let spaces = F::NEWNS | F::NEWCGROUP | F::NEWUTS | F::NEWIPC | F::NEWUSER | F::NEWPID | F::NEWNET;
-    let known = alone | F::FS | F::FILES | F::SYSVSEM | spaces;
+    let known = alone | F::FS | F::FILES | F::SYSVSEM | F::NAMESPACES;
     let me = &current().process;
     let has_threads = me.threads.lock().len() > 1;
     // Threads always share their directories and descriptors.

@@ -41,6 +41,8 @@ bitflags::bitflags! {
         const NEWUSER = 0x1000_0000;
         const NEWPID = 0x2000_0000;
         const NEWNET = 0x4000_0000;
+        /// All kinds of namespaces.
+        const NAMESPACES = Self::NEWNS.bits() | Self::NEWCGROUP.bits() | Self::NEWUTS.bits() | Self::NEWIPC.bits() | Self::NEWUSER.bits() | Self::NEWPID.bits() | Self::NEWNET.bits();
         const IO = 0x8000_0000;
         const CLEAR_SIGHAND = 0x1_0000_0000;
         const INTO_CGROUP = 0x2_0000_0000;
@@ -69,15 +71,9 @@ fn thread_limit() -> usize {
 
 /// Nobody makes namespaces here: EPERM for those who couldn't anyway, else EINVAL.
 pub fn check_namespaces(flags: CloneFlags) -> Result<(), Errno> {
-    let privileged = CloneFlags::NEWNS
-        | CloneFlags::NEWCGROUP
-        | CloneFlags::NEWUTS
-        | CloneFlags::NEWIPC
-        | CloneFlags::NEWPID
-        | CloneFlags::NEWNET;
     if flags.contains(CloneFlags::NEWUSER) {
         Err(Errno::EINVAL)
-    } else if flags.intersects(privileged) {
+    } else if flags.intersects(CloneFlags::NAMESPACES) {
         Err(if process::has_capability(cap::SYS_ADMIN) { Errno::EINVAL } else { Errno::EPERM })
     } else {
         Ok(())
