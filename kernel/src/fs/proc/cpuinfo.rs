@@ -107,7 +107,7 @@ fn register(values: (u32, u32, u32, u32), index: usize) -> u32 {
 fn write_ascii(words: &[u32], text: &mut Text) {
     let bytes = words.iter().flat_map(|word| word.to_le_bytes());
     let printable = bytes.filter(|byte| (0x20..0x7f).contains(byte));
-    text.0.extend(printable);
+    text.bytes.extend(printable);
 }
 
 fn write_flags(text: &mut Text) {

@@ -40,7 +40,7 @@ fn write_line(region: &Region, heap: core::ops::Range<usize>, text: &mut Text) {
         Backing::Anonymous => (0, (0, 0)),
     };
     let device = Device::decode(device as u32);
-    let start = text.0.len();
+    let start = text.bytes.len();
     put!(
         text,
         "{:08x}-{:08x} {}{}{}{} {offset:08x} {:02x}:{:02x} {inode} ",
@@ -55,11 +55,11 @@ fn write_line(region: &Region, heap: core::ops::Range<usize>, text: &mut Text) {
     );
     /// Names begin in this column.
     const NAME_COLUMN: usize = 73;
-    let width = text.0.len() - start;
-    let before = text.0.len();
+    let width = text.bytes.len() - start;
+    let before = text.bytes.len();
     let padding = NAME_COLUMN.saturating_sub(width);
     put!(text, "{:padding$}", "");
-    let named = text.0.len();
+    let named = text.bytes.len();
     match &region.backing {
         Backing::Object(object, _) => {
             struct Name<'a>(&'a dyn crate::mm::MemoryObject);
@@ -74,8 +74,8 @@ fn write_line(region: &Region, heap: core::ops::Range<usize>, text: &mut Text) {
         Backing::Anonymous if region.start < heap.end && heap.start < region.end => put!(text, "[heap]"),
         Backing::Anonymous => {}
     }
-    if text.0.len() == named {
-        text.0.truncate(before);
+    if text.bytes.len() == named {
+        text.bytes.truncate(before);
     }
     put!(text, "\n");
 }
@@ -123,19 +123,19 @@ pub fn write(process: &Process, text: &mut Text, detail: Detail) -> Result<(), E
     }
     /// No line is shorter.
     const LINE: usize = 40;
-    let from = if let Place::At(address) = text.1 { address } else { 0 };
+    let from = if let Place::At(address) = text.place { address } else { 0 };
     for region in &regions(&space, from, PIECE / LINE)? {
-        let whole = text.0.len();
+        let whole = text.bytes.len();
         write_line(region, heap.clone(), text);
         if detail == Detail::Everything {
             let locked = locked_pages(&space, region);
             write_details(space.resident_in(&region.range()), locked, region.len(), text);
         }
-        if whole > 0 && text.0.len() > PIECE {
-            text.0.truncate(whole);
+        if whole > 0 && text.bytes.len() > PIECE {
+            text.bytes.truncate(whole);
             break;
         }
-        text.1 = Place::At(region.end);
+        text.place = Place::At(region.end);
     }
     Ok(())
 }

@@ -16,7 +16,12 @@ use crate::syscall::SysResult;
 
 /// Text under construction: bytes, since names needn't be UTF-8.
 #[derive(Default)]
-pub struct Text(pub Vec<u8>, pub Place, Memory);
+pub struct Text {
+    pub bytes: Vec<u8>,
+    /// Of a long text: where this piece starts, then where the next one does.
+    pub place: Place,
+    memory: Memory,
+}
 
 /// Whether there was memory for all of a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,14 +57,15 @@ impl Text {
     }
 
     pub fn bytes(&mut self, bytes: &[u8]) {
-        let is_full = self.0.capacity() - self.0.len() < bytes.len();
+        let is_full = self.bytes.capacity() - self.bytes.len() < bytes.len();
         // A long text isn't what the kernel keeps its reserve for.
         if is_full
-            && (self.0.capacity() > PIECE && frame::is_short() || self.0.try_reserve(bytes.len()).is_err())
+            && (self.bytes.capacity() > PIECE && frame::is_short()
+                || self.bytes.try_reserve(bytes.len()).is_err())
         {
-            self.2 = Memory::Short;
-        } else if self.2 == Memory::Enough {
-            self.0.extend_from_slice(bytes);
+            self.memory = Memory::Short;
+        } else if self.memory == Memory::Enough {
+            self.bytes.extend_from_slice(bytes);
         }
     }
 
@@ -113,13 +119,13 @@ impl TextFile {
             if at < end || piece.next == Place::End {
                 return Ok(piece);
             }
-            let mut text = Text(Vec::new(), piece.next, Memory::Enough);
+            let mut text = Text { place: piece.next, ..Text::default() };
             self.node.write_text(&mut text)?;
-            if text.2 == Memory::Short {
+            if text.memory == Memory::Short {
                 return Err(Errno::ENOMEM);
             }
-            let next = if text.1 == piece.next { Place::End } else { text.1 };
-            piece = Piece { text: Arc::new(text.0), start: end, next };
+            let next = if text.place == piece.next { Place::End } else { text.place };
+            piece = Piece { text: Arc::new(text.bytes), start: end, next };
             *self.piece.lock() = piece.clone();
         }
     }
