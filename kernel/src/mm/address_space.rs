@@ -19,7 +19,7 @@ use self::gather::Gather;
 pub use self::remap::RemapTarget;
 use super::commit;
 use super::frame::OutOfMemory;
-use super::page_table::PageTable;
+use super::page_table::{PageTable, SPAN};
 use super::regions::{Backing, LOWEST, Region, RegionFlags, Regions};
 use super::shootdown::{self, CpuSet};
 use super::space_lock::SpaceLock;
@@ -174,13 +174,12 @@ impl AddressSpace {
         self.pages.resident.fetch_add(pages, Ordering::Relaxed);
     }
 
-    /// Only with the lock for a change.
+    /// Also while other CPUs handle faults or change the map.
     fn count_out(&self, pages: usize) {
-        let before = self.pages.resident.load(Ordering::Relaxed);
+        let before = self.pages.resident.fetch_sub(pages, Ordering::Relaxed);
         if self.pages.peak.load(Ordering::Relaxed) < before {
-            self.pages.peak.store(before, Ordering::Relaxed);
+            self.pages.peak.fetch_max(before, Ordering::Relaxed);
         }
-        self.pages.resident.store(before.saturating_sub(pages), Ordering::Relaxed);
     }
 
     /// Ends what is mapped in a range. Its frames are left in `gather`, to be freed after the lock.
@@ -190,20 +189,40 @@ impl AddressSpace {
         range: Range<usize>,
         gather: &mut Gather<'a>,
     ) -> Result<(), Errno> {
+        if range.len() >= SPAN {
+            return self.remove_wide(inner, range, gather);
+        }
         let mut freed = 0;
-        inner.regions.remove(range.clone(), |region| {
+        inner.regions.remove(range, |region| {
             freed += region.len();
             self.unmap_pages(region.range(), gather);
             note_writable(region, region.pages().wrapping_neg());
         })?;
         inner.total -= freed;
-        if freed >= 2 << 20 {
+        gather.flush();
+        Ok(())
+    }
+
+    /// As `remove_locked`, for a range in which there may be whole page tables.
+    #[inline(never)]
+    fn remove_wide<'a>(
+        &'a self,
+        inner: &mut Inner,
+        range: Range<usize>,
+        gather: &mut Gather<'a>,
+    ) -> Result<(), Errno> {
+        let mut freed = 0;
+        inner.regions.remove_pieces(range.clone(), &mut |region| {
+            freed += region.len();
+            note_writable(region, region.pages().wrapping_neg());
+        })?;
+        inner.total -= freed;
+        if freed > 0 {
             let floor = inner.regions.find_before(range.start + 1).map_or(0, |r| r.end);
             let ceiling = inner.regions.find_from(range.end).map_or(USER_TOP, |r| r.start);
-            self.table.free_tables(floor, ceiling);
-            gather.note_flushed();
+            self.unmap_wide(range, floor..ceiling, gather);
+            gather.flush();
         }
-        gather.flush();
         Ok(())
     }
 
@@ -413,7 +432,7 @@ impl AddressSpace {
         for range in &excluded {
             if inner.regions.find(range.start).is_some_and(|r| r.flags.contains(RegionFlags::DONT_FORK)) {
                 total -= range.len();
-                regions.remove(range.clone(), |_| {})?;
+                regions.remove_pieces(range.clone(), &mut |_| {})?;
             }
         }
         let table = self.table.fork(crate::mode(), &excluded);

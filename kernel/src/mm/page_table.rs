@@ -4,120 +4,22 @@
 //! it his own, holds `SHARED`: so exactly one of them finds that it is the last, and disposes of the frames.
 #![expect(unsafe_code, reason = "owns page tables")]
 
+mod kernel_half;
+
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use self::kernel_half::{KERNEL_SLOTS, boot_root};
+pub use self::kernel_half::{boot_root_address, map_direct_device, map_direct_ram, protect_image};
 use super::PAGE_SIZE;
-use super::frame::{self, Frame, OutOfMemory};
+use super::frame::{self, Frame, FrameChain, OutOfMemory};
 use super::shootdown::{self, CpuSet};
-use crate::arch::x86_64::cpu::{Features, features};
-use crate::arch::x86_64::paging::{self, Entry, KERNEL_BASE, Table, index};
+use crate::arch::x86_64::paging::{self, Entry, Table, index};
 use crate::sync::SpinLock;
 
-unsafe extern "C" {
-    static boot_pml4: u8;
-    static boot_pd_image: u8;
-    static __text_start: u8;
-    static __text_end: u8;
-    static __rodata_start: u8;
-    static __data_start: u8;
-    static __kernel_end: u8;
-}
-
-/// Where the kernel's half is entered in every root table.
-const KERNEL_SLOTS: [usize; 2] = [index(paging::DIRECT_MAP, 3), index(KERNEL_BASE, 3)];
-const TWO_MIB: u64 = 2 << 20;
-const ONE_GIB: u64 = 1 << 30;
-/// The direct map's first GiB is there from the start (`boot/entry.rs`).
-const MAPPED_AT_BOOT: u64 = ONE_GIB;
-
-fn boot_root() -> Table {
-    Table(paging::image_to_physical((&raw const boot_pml4).addr()))
-}
-
-fn kernel_data_flags() -> Entry {
-    Entry::PRESENT | Entry::WRITABLE | Entry::ACCESSED | Entry::DIRTY | Entry::GLOBAL | Entry::NO_EXECUTE
-}
-
-/// The direct map's page directory that holds `physical`, made if there is none.
-fn direct_directory(physical: u64) -> Option<Table> {
-    let pdpt = boot_root().next(index(paging::DIRECT_MAP, 3))?;
-    let slot = index(paging::direct(physical), 2);
-    if pdpt.get(slot).contains(Entry::HUGE) {
-        return None;
-    }
-    Some(pdpt.next(slot).unwrap_or_else(|| {
-        let table = Frame::zeroed_for_kernel().expect("a frame for the direct map").into_raw();
-        pdpt.set(slot, Entry::new(table, Entry::PRESENT | Entry::WRITABLE));
-        Table(table)
-    }))
-}
-
-/// Maps RAM beyond the first GiB: by whole GiB where the processor can, else by 2 MiB.
-pub fn map_direct_ram(range: Range<u64>) {
-    let mut at = range.start.max(MAPPED_AT_BOOT) & !(TWO_MIB - 1);
-    while at < range.end {
-        let whole = at.is_multiple_of(ONE_GIB)
-            && at + ONE_GIB <= range.end
-            && features().contains(Features::GIGA_PAGES);
-        if whole && let Some(pdpt) = boot_root().next(index(paging::DIRECT_MAP, 3)) {
-            pdpt.set(index(paging::direct(at), 2), Entry::new(at, kernel_data_flags() | Entry::HUGE));
-            at += ONE_GIB;
-        } else {
-            if let Some(directory) = direct_directory(at) {
-                directory
-                    .set(index(paging::direct(at), 1), Entry::new(at, kernel_data_flags() | Entry::HUGE));
-            }
-            at += TWO_MIB;
-        }
-    }
-}
-
-/// Maps a device's registers, uncached.
-pub fn map_direct_device(physical: u64, len: u64) {
-    let flags = kernel_data_flags() | Entry::HUGE | Entry::UNCACHED | Entry::WRITE_THROUGH;
-    let mut at = physical & !(TWO_MIB - 1);
-    while at < physical + len {
-        if at >= MAPPED_AT_BOOT
-            && let Some(directory) = direct_directory(at)
-            && !directory.get(index(paging::direct(at), 1)).contains(Entry::PRESENT)
-        {
-            directory.set(index(paging::direct(at), 1), Entry::new(at, flags));
-        }
-        at += TWO_MIB;
-    }
-}
-
-/// Gives the kernel's image its final rights, page by page: code read-execute, constants read-only, data read-write, nothing else.
-pub fn protect_image() {
-    let start = (&raw const __text_start).addr();
-    let end = (&raw const __kernel_end).addr();
-    let directory = Table(paging::image_to_physical((&raw const boot_pd_image).addr()));
-    let mut at = start & !(TWO_MIB as usize - 1);
-    while at < end {
-        let table = Table(Frame::zeroed_for_kernel().expect("a frame for the image's table").into_raw());
-        for page in (at.max(start)..end.min(at + TWO_MIB as usize)).step_by(PAGE_SIZE) {
-            let flags = if page < (&raw const __text_end).addr() {
-                Entry::PRESENT | Entry::ACCESSED | Entry::GLOBAL
-            } else if (page >= (&raw const __rodata_start).addr()) && page < (&raw const __data_start).addr()
-            {
-                Entry::PRESENT | Entry::ACCESSED | Entry::GLOBAL | Entry::NO_EXECUTE
-            } else {
-                kernel_data_flags()
-            };
-            table.set(index(page, 0), Entry::new(paging::image_to_physical(page), flags));
-        }
-        directory.set(index(at, 1), Entry::new(table.0, Entry::PRESENT | Entry::WRITABLE));
-        at += TWO_MIB as usize;
-    }
-    debug_assert!(start > KERNEL_BASE);
-    // The identity mapping went through the same directory: nothing uses it any more.
-    boot_root().set(0, Entry::empty());
-    for address in (start & !(TWO_MIB as usize - 1)..end).step_by(TWO_MIB as usize) {
-        paging::flush_page(address);
-    }
-}
+/// What one table of the last level maps, in bytes.
+pub const SPAN: usize = 2 << 20;
 
 /// Held while the owners of a shared table are counted and one leaves. Below the address space's lock.
 static SHARED: SpinLock<()> = SpinLock::new(());
@@ -247,7 +149,7 @@ impl PageTable {
     /// An empty page table for the span of an address.
     fn create_last(&self, directory: Table, address: usize) -> Result<Table, OutOfMemory> {
         let next = Frame::zeroed_for_kernel()?;
-        self.link_last(directory, address & !(TWO_MIB as usize - 1), next.clone(), self.link)?;
+        self.link_last(directory, address & !(SPAN - 1), next.clone(), self.link)?;
         Ok(Table(next.physical()))
     }
 
@@ -339,7 +241,7 @@ impl PageTable {
             let entry = directory.get(index(start, 1));
             let pdpt = child.upper_or_create(child.root, index(start, 3))?;
             let child_directory = child.upper_or_create(pdpt, index(start, 2))?;
-            let end = start + TWO_MIB as usize;
+            let end = start + SPAN;
             if excluded.iter().any(|r| r.start < end && start < r.end) {
                 let table = child.create_last(child_directory, start)?;
                 for slot in 0..512 {
@@ -396,23 +298,40 @@ impl PageTable {
                 at = (at & !((1 << 30) - 1)).saturating_add(1 << 30);
                 continue;
             };
-            let stop = ((at & !(TWO_MIB as usize - 1)) + TWO_MIB as usize).min(range.end);
+            let stop = ((at & !(SPAN - 1)) + SPAN).min(range.end);
             if let Some(table) = directory.next(index(at, 1)) {
-                // The last one first: whoever takes frames next gets them in the order of memory.
-                for slot in (index(at, 0)..index(at, 0) + (stop - at) / PAGE_SIZE).rev() {
-                    let entry = table.get(slot);
-                    if entry == Entry::empty() {
-                        continue;
-                    }
-                    table.set(slot, Entry::empty());
-                    if !entry.contains(Entry::UNCOUNTED) {
-                        // SAFETY: the reference that the entry held.
-                        drop(unsafe { Frame::from_raw(entry.address()) });
-                    }
-                }
+                Self::release_entries(table, index(at, 0)..index(at, 0) + (stop - at) / PAGE_SIZE);
             }
             at = stop;
         }
+    }
+
+    /// Frees the pages of a table that no CPU knows any more, and leaves empty entries. How many there were.
+    fn release_entries(table: Table, slots: Range<usize>) -> usize {
+        let (mut slot, mut pages) = (slots.end, 0);
+        // The last one first: whoever takes frames next gets them in the order of memory.
+        while slot > slots.start {
+            // Tables are mostly empty.
+            if slot.is_multiple_of(Table::STEP)
+                && slot - slots.start >= Table::STEP
+                && table.are_empty(slot - Table::STEP)
+            {
+                slot -= Table::STEP;
+                continue;
+            }
+            slot -= 1;
+            let entry = table.get(slot);
+            if entry == Entry::empty() {
+                continue;
+            }
+            table.set(slot, Entry::empty());
+            pages += 1;
+            if !entry.contains(Entry::UNCOUNTED) {
+                // SAFETY: the reference that the entry held.
+                unsafe { Frame::from_raw(entry.address()) }.release();
+            }
+        }
+        pages
     }
 
     /// The entry for a page, empty if there is none.
@@ -424,7 +343,7 @@ impl PageTable {
     /// Whether a glance shows that a range has no pages: nothing was ever mapped near it, or it is one page.
     #[inline(always)]
     pub fn is_blank(&self, range: &Range<usize>) -> bool {
-        if (range.start ^ range.end.wrapping_sub(1)) >= TWO_MIB as usize {
+        if (range.start ^ range.end.wrapping_sub(1)) >= SPAN {
             return false;
         }
         match self.find(range.start) {
@@ -438,14 +357,17 @@ impl PageTable {
         let inventory = self.inventory.lock();
         let pages_of = |&start: &usize| {
             let from = range.start.max(start);
-            let end = range.end.min(start + TWO_MIB as usize);
+            let end = range.end.min(start + SPAN);
             let table = if from < end { self.find(from) } else { None };
             table.map_or(0, |(table, first)| {
-                let slots = first..first + (end - from) / PAGE_SIZE;
-                slots.filter(|&slot| table.get(slot).address() != 0).count()
+                Self::count_entries(table, first..first + (end - from) / PAGE_SIZE)
             })
         };
         inventory.spans.iter().map(pages_of).sum()
+    }
+
+    fn count_entries(table: Table, slots: Range<usize>) -> usize {
+        slots.filter(|&slot| table.get(slot) != Entry::empty()).count()
     }
 
     /// Calls `visit(address, entry)` for each entry in the range that isn't empty; what it returns is stored. Page tables that are
@@ -462,7 +384,7 @@ impl PageTable {
                 at = (at & !(span - 1)).saturating_add(span);
                 continue;
             };
-            let stop = ((at & !(TWO_MIB as usize - 1)) + TWO_MIB as usize).min(range.end);
+            let stop = ((at & !(SPAN - 1)) + SPAN).min(range.end);
             let slot = index(at, 1);
             let entry = directory.get(slot);
             if !entry.contains(Entry::PRESENT) {
@@ -506,20 +428,28 @@ impl PageTable {
         self.root.next(index(address, 3))?.next(index(address, 2))
     }
 
-    /// Frees the page tables whose whole span lies in `floor..ceiling`, where nothing is mapped any more.
-    pub fn free_tables(&self, floor: usize, ceiling: usize) {
+    /// Takes out the page tables whose whole span lies in `range`, with their pages. If there are any, everybody has forgotten every
+    /// translation of the address space then. Those that nobody shares are left in `detached`, for `free_detached`; how many pages were in
+    /// the others is returned. `None` if there are no tables.
+    pub fn detach_tables(&self, range: Range<usize>, detached: &mut FrameChain) -> Option<usize> {
         let mut inventory = self.inventory.lock();
         let spans = &mut inventory.spans;
-        let is_inside = |start: usize| start >= floor && start + TWO_MIB as usize <= ceiling;
+        let is_inside = |start: usize| range.start <= start && start + SPAN <= range.end;
+        let mut are_any = false;
         for &start in spans.iter().filter(|&&start| is_inside(start)) {
             if let Some(directory) = self.directory(start) {
                 let slot = index(start, 1);
                 directory.set(slot, directory.get(slot).difference(Entry::PRESENT));
+                are_any = true;
             }
         }
-        // Processors may have cached the way to a table that is about to be freed.
+        if !are_any {
+            return None;
+        }
+        // Processors may have cached the way to a table that is about to go.
         paging::flush_all();
         shootdown::flush_others(&self.users);
+        let mut pages = 0;
         spans.retain(|&start| {
             if !is_inside(start) {
                 return true;
@@ -529,10 +459,21 @@ impl PageTable {
                 directory.set(index(start, 1), Entry::empty());
                 let _owners = SHARED.lock();
                 // SAFETY: the reference that the entry held.
-                drop(unsafe { Frame::from_raw(entry.address()) });
+                if let Err(shared) = detached.push(unsafe { Frame::from_raw(entry.address()) }) {
+                    // The references to the pages are the others'.
+                    pages += Self::count_entries(Table(shared.physical()), 0..512);
+                }
             }
             false
         });
+        Some(pages)
+    }
+
+    /// Frees a table that was taken out, and its pages. How many there were.
+    pub fn free_detached(table: Frame) -> usize {
+        let pages = Self::release_entries(Table(table.physical()), 0..512);
+        table.release_blank();
+        pages
     }
 }
 
@@ -566,9 +507,4 @@ impl Drop for PageTable {
         // SAFETY: the reference that `new` took.
         unsafe { Frame::from_raw(self.root.0) }.release_blank();
     }
-}
-
-/// The table that was in use at boot: the kernel's half alone.
-pub fn boot_root_address() -> u64 {
-    boot_root().0
 }

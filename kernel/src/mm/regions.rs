@@ -458,6 +458,12 @@ impl Regions {
             }
             _ => return Ok(()),
         }
+        self.remove_pieces(range, &mut gone)
+    }
+
+    /// As `remove`, where it needn't be quick.
+    #[inline(never)]
+    pub fn remove_pieces(&mut self, range: Range<usize>, gone: &mut dyn FnMut(&Region)) -> Result<(), Errno> {
         self.split_at(range.start)?;
         self.split_at(range.end)?;
         let first = self.position(range.start);

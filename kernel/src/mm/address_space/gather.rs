@@ -7,7 +7,7 @@ use core::ops::Range;
 use super::AddressSpace;
 use crate::arch::x86_64::paging::{self, Entry};
 use crate::mm::frame::{Frame, FrameChain, OutOfMemory};
-use crate::mm::page_table::PageTable;
+use crate::mm::page_table::{PageTable, SPAN};
 use crate::mm::{PAGE_SIZE, shootdown};
 
 /// Frames with other owners that are collected before translations are flushed.
@@ -22,11 +22,13 @@ const SINGLY: usize = 32;
 pub(super) struct Gather<'a>(Option<Taken<'a>>);
 
 struct Taken<'a> {
-    table: &'a PageTable,
+    space: &'a AddressSpace,
     /// Pages whose translations may still be about, and the last of them: the one that this CPU hasn't flushed yet, if they are few.
     pages: usize,
     last: usize,
     alone: FrameChain,
+    /// Page tables that were taken out with their pages, which are counted when those are freed.
+    tables: FrameChain,
     /// Physical addresses of frames with other owners: those can't be in two chains.
     shared: [MaybeUninit<u64>; SHARED],
     shared_count: usize,
@@ -45,26 +47,19 @@ impl Gather<'_> {
             taken.flush();
         }
     }
-
-    /// Everybody has forgotten all translations.
-    #[inline]
-    pub(super) fn note_flushed(&mut self) {
-        if let Some(taken) = &mut self.0 {
-            taken.note_flushed();
-        }
-    }
 }
 
 impl<'a> Gather<'a> {
-    /// Where to put pages of this table.
+    /// Where to put pages of this address space.
     #[inline(always)]
-    fn of(&mut self, table: &'a PageTable) -> &mut Taken<'a> {
+    fn of(&mut self, space: &'a AddressSpace) -> &mut Taken<'a> {
         if self.0.is_none() {
             let taken = Taken {
-                table,
+                space,
                 pages: 0,
                 last: 0,
                 alone: FrameChain::new(),
+                tables: FrameChain::new(),
                 shared: [const { MaybeUninit::uninit() }; SHARED],
                 shared_count: 0,
             };
@@ -125,7 +120,7 @@ impl Taken<'_> {
         } else {
             paging::flush_page(self.last);
         }
-        shootdown::flush_others(self.table.users());
+        shootdown::flush_others(self.space.users());
         self.note_flushed();
     }
 
@@ -139,16 +134,49 @@ impl Taken<'_> {
         }
         self.shared_count = 0;
     }
+
+    #[inline(never)]
+    fn free_tables(&mut self) {
+        let mut pages = 0;
+        while let Some(table) = self.tables.pop() {
+            pages += PageTable::free_detached(table);
+        }
+        self.space.count_out(pages);
+    }
 }
 
 impl Drop for Taken<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         self.flush();
+        if !self.tables.is_empty() {
+            self.free_tables();
+        }
     }
 }
 
 impl AddressSpace {
+    /// Takes the pages of a long range out, by whole page tables where nothing else is in them: they are gone through after the lock. Nothing is
+    /// mapped in `around`, which the range is part of. The caller flushes.
+    #[inline(never)]
+    pub(super) fn unmap_wide<'a>(
+        &'a self,
+        range: Range<usize>,
+        around: Range<usize>,
+        gather: &mut Gather<'a>,
+    ) {
+        let whole = around.start.next_multiple_of(SPAN)..around.end & !(SPAN - 1);
+        let first = whole.start.clamp(range.start, range.end);
+        let last = whole.end.clamp(first, range.end);
+        self.unmap_pages(range.start..first, gather);
+        self.unmap_pages(last..range.end, gather);
+        let taken = gather.of(self);
+        if let Some(pages) = self.table.detach_tables(whole, &mut taken.tables) {
+            taken.note_flushed();
+            self.count_out(pages);
+        }
+    }
+
     /// Takes pages of a range out of the page table. The caller flushes.
     #[inline(always)]
     pub(super) fn unmap_pages<'a>(&'a self, range: Range<usize>, gather: &mut Gather<'a>) {
@@ -165,7 +193,7 @@ impl AddressSpace {
         {
             let entry = table.get(slot);
             table.set(slot, Entry::empty());
-            gather.of(&self.table).add(range.start, entry);
+            gather.of(self).add(range.start, entry);
             self.count_out(1);
         } else {
             self.unmap_pages_without(range, Entry::empty(), gather);
@@ -180,7 +208,7 @@ impl AddressSpace {
         kept: Entry,
         gather: &mut Gather<'a>,
     ) {
-        let taken = gather.of(&self.table);
+        let taken = gather.of(self);
         let mut removed = 0;
         let result = self.table.update(range.clone(), |address, entry| {
             if entry.intersects(kept) {
@@ -207,7 +235,7 @@ impl AddressSpace {
         change: &mut dyn FnMut(usize, Entry) -> Entry,
     ) -> Result<(), OutOfMemory> {
         let mut gather = Gather::new();
-        let taken = gather.of(&self.table);
+        let taken = gather.of(self);
         self.table.update(range, |address, entry| {
             let new = change(address, entry);
             if new != entry {

@@ -209,11 +209,25 @@ impl FrameChain {
         Ok(())
     }
 
+    #[inline(always)]
+    pub const fn is_empty(&self) -> bool {
+        self.first == NIL
+    }
+
+    /// Gives out the frame that was taken in last.
+    #[inline]
+    pub fn pop(&mut self) -> Option<Frame> {
+        if self.is_empty() {
+            return None;
+        }
+        let frame = Frame(self.first);
+        self.first = record(frame.0).next.load(Ordering::Relaxed);
+        Some(frame)
+    }
+
     #[inline(never)]
     fn free(&mut self) {
-        while self.first != NIL {
-            let frame = Frame(self.first);
-            self.first = record(frame.0).next.load(Ordering::Relaxed);
+        while let Some(frame) = self.pop() {
             frame.release();
         }
     }
@@ -222,7 +236,7 @@ impl FrameChain {
 impl Drop for FrameChain {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.first != NIL {
+        if !self.is_empty() {
             self.free();
         }
     }
