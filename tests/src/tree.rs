@@ -72,7 +72,7 @@ impl Tree {
         let mut files: Vec<PathBuf> = HOST_DIRECTORIES.iter().map(PathBuf::from).collect();
         for program in DYNAMIC_PROGRAMS {
             files.push(program.into());
-            files.extend(libraries_of(program)?);
+            files.extend(launch::libraries_of(Path::new(program))?);
         }
         files.sort();
         files.dedup();
@@ -166,13 +166,6 @@ fn copy(from: &[PathBuf], to: &Path, flags: &[&str]) -> Result<()> {
         bail!("copying programs into {}", to.display());
     }
     Ok(())
-}
-
-/// The libraries of a dynamic program and what loads them, by their paths.
-fn libraries_of(program: &str) -> Result<Vec<PathBuf>> {
-    let output = Command::new("ldd").arg(program).output().context("ldd")?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
 }
 
 impl Drop for Tree {

@@ -24,6 +24,11 @@ pub(crate) const APP_NEEDS: &[Need] = &[
     Need { program: "/usr/include/lua5.4/lua.h", package: "liblua5.4-dev" },
     Need { program: "go", package: "golang-go" },
 ];
+/// The server of the `boot` suite.
+const BOOT_NEEDS: &[Need] = &[
+    Need { program: "redis-server", package: "redis-server" },
+    Need { program: "redis-cli", package: "redis-tools" },
+];
 /// What fetching Debian's kernel takes.
 const CLOUD_NEEDS: &[Need] = &[Need { program: "dpkg", package: "dpkg" }];
 /// What building Linux-tiny takes.
@@ -112,8 +117,10 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<u8> {
     let (rivals, earlier) = against(args, policy)?;
     let kernel = build::given_or_built(args.kernel.as_deref(), policy)?;
     let suites = suites(args)?;
-    if suites.iter().any(|suite| suite.name == "app") {
-        install::ensure(APP_NEEDS, policy)?;
+    for (suite, needs) in [("app", APP_NEEDS), ("boot", BOOT_NEEDS)] {
+        if suites.iter().any(|known| known.name == suite) {
+            install::ensure(needs, policy)?;
+        }
     }
     let modes: Vec<Mode> = args.mode.iter().map(|&mode| mode.into()).collect();
     let acceleration = acceleration(args.accel.unwrap_or(AccelArg::Tcg))?;

@@ -10,7 +10,7 @@ use crate::guest::{self, Outcome, Settings};
 use crate::measure::{Bench, Guest, Privilege, to_float};
 use crate::rival::Rival;
 use crate::suite::Clock;
-use crate::{line, linux};
+use crate::{line, linux, server};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const MIB: u64 = 1 << 20;
@@ -123,8 +123,17 @@ fn exact(bench: &mut Bench<'_>, guest: Guest, root: &Root) -> Result<()> {
         }
     }
     bench.add(guest, "boot", "memory_touched", "KiB", to_float(touched? / 1024));
-    let least = least_memory(bench, &settings, guest, root);
-    bench.add(guest, "boot", "least_memory_hello", "MiB", to_float(least));
+    let with = |mib: u64| Settings { memory_bytes: mib * MIB, ..settings.clone() };
+    let least = least_memory(settings.memory_bytes / MIB, &|mib| {
+        boot(bench, &with(mib), guest, root)
+            .is_ok_and(|booted| ticks(&booted.outcome, "first_output").is_some())
+    });
+    add_least_memory(bench, guest, "least_memory_hello", least);
+    let server_root = server::root(bench)?;
+    let least = least_memory(settings.memory_bytes / MIB, &|mib| {
+        server::serves(bench, &with(mib), guest, &server_root)
+    });
+    add_least_memory(bench, guest, "least_memory_redis", least);
     let kernel = match guest {
         Guest::Whelk(_) => settings.kernel.clone(),
         Guest::Rival(rival) => bench.kernels.get(&rival).context("a rival without a kernel")?.file.clone(),
@@ -140,19 +149,25 @@ fn memory_file(directory: &TempDir) -> PathBuf {
     if shared.is_dir() { shared.join(name) } else { directory.path().join("memory") }
 }
 
-/// The least memory, in MiB, in which the program runs. Found by halving: what runs in some memory runs in more.
-fn least_memory(bench: &Bench<'_>, settings: &Settings, guest: Guest, root: &Root) -> u64 {
-    let runs = |mib: u64| {
-        let settings = Settings { memory_bytes: mib * MIB, ..settings.clone() };
-        boot(bench, &settings, guest, root)
-            .is_ok_and(|booted| ticks(&booted.outcome, "first_output").is_some())
-    };
-    let (mut too_little, mut enough) = (1, settings.memory_bytes / MIB);
+/// The least memory, in MiB, in which something runs that runs in `most`. Found by halving: what runs in some memory runs in more. `None` if it
+/// doesn't.
+fn least_memory(most: u64, runs_in: &dyn Fn(u64) -> bool) -> Option<u64> {
+    if !runs_in(most) {
+        return None;
+    }
+    let (mut too_little, mut enough) = (1, most);
     while enough - too_little > 1 {
         let middle = u64::midpoint(too_little, enough);
-        if runs(middle) { enough = middle } else { too_little = middle }
+        if runs_in(middle) { enough = middle } else { too_little = middle }
     }
-    enough
+    Some(enough)
+}
+
+fn add_least_memory(bench: &mut Bench<'_>, guest: Guest, name: &str, least: Option<u64>) {
+    match least {
+        Some(mib) => bench.add(guest, "boot", name, "MiB", to_float(mib)),
+        None => bench.fail(guest, &format!("boot/{name}"), "it doesn't run in any memory"),
+    }
 }
 
 /// What a machine takes that has an empty kernel.

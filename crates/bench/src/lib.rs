@@ -15,6 +15,7 @@ mod profile;
 mod programs;
 mod results;
 mod rival;
+mod server;
 mod stats;
 mod suite;
 mod table;

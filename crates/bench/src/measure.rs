@@ -179,19 +179,11 @@ impl Bench<'_> {
             }
         }
         let words: Vec<Vec<String>> = work.iter().map(|work| work.words.clone()).collect();
-        let outcomes = match guest {
-            Guest::Whelk(privilege) => {
-                let jobs: Vec<_> = words.iter().map(|words| guest::job(words)).collect();
-                guest::run(&settings.machine(privilege.mode()), &self.root, &jobs, JOB_LIMIT)?
-            }
-            Guest::Rival(Rival::Native) => {
-                let words = work.iter().filter_map(|work| work.native.as_ref());
-                words.map(|words| native(words)).collect::<Result<_>>()?
-            }
-            Guest::Rival(rival) => {
-                let kernel = self.kernels.get(&rival).context("a rival without a kernel")?;
-                linux::jobs(rival, &settings, &kernel.file, &self.root, &words, LINUX_LIMIT)?
-            }
+        let outcomes = if guest == Guest::Rival(Rival::Native) {
+            let words = work.iter().filter_map(|work| work.native.as_ref());
+            words.map(|words| native(words)).collect::<Result<_>>()?
+        } else {
+            self.jobs(guest, &settings, &self.root, &words, JOB_LIMIT)?
         };
         for (work, outcome) in work.iter().zip(outcomes) {
             let found = outcome.stdout.lines().filter_map(line::parse).find(|line| line.name == work.name);
@@ -207,6 +199,27 @@ impl Bench<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Runs command lines in a machine, each for so long at most. What each printed.
+    pub(crate) fn jobs(
+        &self,
+        guest: Guest,
+        settings: &Settings,
+        root: &Root,
+        words: &[Vec<String>],
+        limit: Duration,
+    ) -> Result<Vec<Outcome>> {
+        match guest {
+            Guest::Whelk(privilege) => {
+                let jobs: Vec<_> = words.iter().map(|words| guest::job(words)).collect();
+                guest::run(&settings.machine(privilege.mode()), root, &jobs, limit)
+            }
+            Guest::Rival(rival) => {
+                let kernel = self.kernels.get(&rival).context("a rival without a kernel")?;
+                linux::jobs(rival, settings, &kernel.file, root, words, LINUX_LIMIT)
+            }
+        }
     }
 
     /// A number of ticks in the unit of this run; what runs on this host itself is measured in time, and stands beside instructions.

@@ -20,7 +20,7 @@ pub use machine::{Board, LogLevel, Machine, Mode};
 pub use program::{ProgramError, check_program};
 pub use pump::{run, run_other};
 pub use qemu::Usage;
-pub use root::{Initrd, Root, normalise};
+pub use root::{Initrd, Root, libraries_of, normalise};
 pub use temp::TempDir;
 pub use tsc::khz as tsc_khz;
 pub use wire::{Config, Job, Stdin, StreamKind};

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use cpio::{Metadata, Writer};
@@ -60,6 +61,16 @@ pub fn normalise(path: &Path) -> PathBuf {
 fn key(path: &Path) -> Vec<u8> {
     let normal = normalise(path);
     normal.as_os_str().as_bytes().get(1..).unwrap_or_default().to_vec()
+}
+
+/// The libraries of a dynamic program of the host and what loads them, by their paths (ldd(1)).
+///
+/// # Errors
+/// There is no ldd.
+pub fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("ldd").arg(program).output().context("ldd")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
 }
 
 impl Root {
