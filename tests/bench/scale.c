@@ -104,19 +104,14 @@ static void pipes(int number) {
     close(there[number][0]), close(back[number][0]), close(back[number][1]);
 }
 
-static void getppid_1cpu(void) { on(1, 20000, calls); }
-static void getppid_2cpu(void) { on(2, 20000, calls); }
-static void fault_1cpu(void) { on(1, 4096, faults); }
-static void fault_2cpu(void) { on(2, 4096, faults); }
-static void futex_1cpu(void) { on(1, 2000, futexes); }
-static void futex_2cpu(void) { on(2, 2000, futexes); }
-static void pipe_1cpu(void) { on(1, 2000, pipes); }
-static void pipe_2cpu(void) { on(2, 2000, pipes); }
+/// A case by the number of processors.
+#define ON(processors, name, count, function) static void name##_##processors##cpu(void) { on(processors, count, function); }
+#define CASES(processors) \
+    ON(processors, getppid, 20000, calls) ON(processors, fault, 4096, faults) ON(processors, futex, 2000, futexes) ON(processors, pipe, 2000, pipes)
+CASES(1) CASES(2) CASES(4) CASES(8)
 
-static const struct measured cases[] = {
-    {"scale", "getppid_1cpu", getppid_1cpu}, {"scale", "getppid_2cpu", getppid_2cpu}, {"scale", "fault_1cpu", fault_1cpu},
-    {"scale", "fault_2cpu", fault_2cpu}, {"scale", "futex_1cpu", futex_1cpu}, {"scale", "futex_2cpu", futex_2cpu},
-    {"scale", "pipe_1cpu", pipe_1cpu}, {"scale", "pipe_2cpu", pipe_2cpu},
-};
+#define CASE(name, processors) {"scale", #name "_" #processors "cpu", name##_##processors##cpu},
+#define BY_PROCESSORS(name) CASE(name, 1) CASE(name, 2) CASE(name, 4) CASE(name, 8)
+static const struct measured cases[] = {BY_PROCESSORS(getppid) BY_PROCESSORS(fault) BY_PROCESSORS(futex) BY_PROCESSORS(pipe)};
 
 MEASURE(cases)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use launch::{End, Mode, Root, TempDir};
+use launch::{Board, End, Mode, Root, TempDir};
 
 use crate::guest::{self, Outcome, Settings};
 use crate::measure::{Bench, Guest, Privilege, to_float};
@@ -123,6 +123,11 @@ fn exact(bench: &mut Bench<'_>, guest: Guest, root: &Root) -> Result<()> {
         }
     }
     bench.add(guest, "boot", "memory_touched", "KiB", to_float(touched? / 1024));
+    let q35 = Settings { board: Board::Q35, ..settings.clone() };
+    match ticks(&boot(bench, &q35, guest, root)?.outcome, "first_instruction") {
+        Some(ticks) => bench.add(guest, "boot", "first_instruction_q35", "instructions", to_float(ticks)),
+        None => bench.fail(guest, "boot/first_instruction_q35", "nothing measured"),
+    }
     let with = |mib: u64| Settings { memory_bytes: mib * MIB, ..settings.clone() };
     let least = least_memory(settings.memory_bytes / MIB, &|mib| {
         boot(bench, &with(mib), guest, root)

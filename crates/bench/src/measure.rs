@@ -19,6 +19,8 @@ use crate::{boot, line, linux, stats, suite};
 
 /// For one job; for all of a Linux guest's.
 const JOB_LIMIT: Duration = Duration::from_secs(300);
+/// Processors of a machine of the `scale` suite, if nobody wants more.
+const SCALE_CPUS: u32 = 2;
 const LINUX_LIMIT: Duration = Duration::from_secs(1800);
 
 /// What is to be measured.
@@ -159,10 +161,12 @@ impl Bench<'_> {
             }
             return Ok(apps.work);
         }
-        let clock = self.clock();
-        let chosen = operations
-            .iter()
-            .filter(|operation| operation.suite == suite && suite::is_measured(&operation.name, clock));
+        let (clock, most) = (self.clock(), self.plan.settings.cpus.max(SCALE_CPUS));
+        let chosen = operations.iter().filter(|operation| {
+            operation.suite == suite
+                && suite::is_measured(&operation.name, clock)
+                && suite::processors(&operation.name) <= most
+        });
         Ok(chosen.map(|operation| operation.work(&self.programs)).collect())
     }
 
@@ -170,7 +174,7 @@ impl Bench<'_> {
     fn run(&mut self, guest: Guest, suite: &str, work: &[Work]) -> Result<()> {
         let mut settings = self.plan.settings.clone();
         if suite == "scale" {
-            settings.cpus = settings.cpus.max(2);
+            settings.cpus = settings.cpus.max(SCALE_CPUS);
             // Linux finds a microvm's second processor only through ACPI, which its translator can't have.
             settings.board = Board::Q35;
             if guest == Guest::Rival(Rival::LinuxTiny) {

@@ -51,10 +51,16 @@ pub const SUITES: [Suite; 7] = [
     },
     Suite {
         name: "scale",
-        about: "system calls, page faults, futexes and pipes on 1 and 2 processors at once",
+        about: "system calls, page faults, futexes and pipes on 1 and 2 processors at once, on 4 and 8 with --cpus",
         clock: Clock::Wall,
     },
 ];
+
+/// How many processors a case of the `scale` suite wants, by its name.
+pub(crate) fn processors(name: &str) -> u32 {
+    let number = name.strip_suffix("cpu").and_then(|name| name.rsplit('_').next());
+    number.and_then(|number| number.parse().ok()).unwrap_or(1)
+}
 
 /// The suite of that name.
 #[must_use]
@@ -68,4 +74,17 @@ const ONLY_WALL: [&str; 3] = ["memcpy_1m", "memset_1m", "tlb_walk_1g"];
 /// Whether a case is measured by this clock.
 pub(crate) fn is_measured(name: &str, clock: Clock) -> bool {
     clock == Clock::Wall || !ONLY_WALL.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_name_their_processors() {
+        assert_eq!(processors("fault_8cpu"), 8);
+        assert_eq!(processors("getppid_2cpu"), 2);
+        assert_eq!(processors("null_getppid"), 1);
+        assert_eq!(processors("cpu"), 1);
+    }
 }
