@@ -39,7 +39,8 @@ impl Acceleration {
 pub enum KvmVerdict {
     /// Ring 0 runs at full speed, vector instructions included.
     Full,
-    /// KVM answers, but emulates ring 0: such an emulator has no XRSTOR, no CLAC and no WRFSBASE, which the kernel needs.
+    /// KVM answers, but emulates ring 0: such an emulator has no XRSTOR, no CLAC and no WRFSBASE, which the kernel needs; and without them
+    /// it boots, but the program's first SYSCALL goes to the kernel's entry in ring 3.
     Ring0Emulated,
     /// KVM is there, but doesn't get through even the simple test.
     Broken,

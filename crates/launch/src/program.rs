@@ -8,6 +8,8 @@ use loader::{ElfError, Source, script};
 
 use crate::root::Root;
 
+const PAGE_SIZE: u64 = 4096;
+
 /// Why a program can't be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
@@ -92,11 +94,13 @@ pub fn check_program(path: &Path, root: &Root, memory: u64) -> Result<(), Progra
     loader::check_class(&source).map_err(elf_error)?;
     let image = loader::plan(&source).map_err(elf_error)?;
     let size = source.size();
+    // Segments are mapped by pages: what lies behind the file in its last one is zeros.
+    let mapped = size.next_multiple_of(PAGE_SIZE);
     let ends = image
         .segments
         .iter()
         .map(|segment| segment.offset.saturating_add(segment.zero_start.saturating_sub(segment.start)));
-    if let Some(end) = ends.max().filter(|&end| end > size) {
+    if let Some(end) = ends.max().filter(|&end| end > mapped) {
         return Err(ProgramError::Truncated { path: path.to_owned(), size, end });
     }
     let needed: u64 = image.segments.iter().filter(|s| s.writable).map(|s| s.file_end - s.start).sum();
@@ -158,6 +162,12 @@ mod tests {
     #[test]
     fn what_can_run_passes() {
         assert_eq!(said(&elf()), "");
+        // A segment may end, with the file, in the middle of a page.
+        let mut short = elf();
+        short[64 + 32..64 + 40].copy_from_slice(&0x800u64.to_le_bytes());
+        short[64 + 40..64 + 48].copy_from_slice(&0x800u64.to_le_bytes());
+        short.truncate(0x800);
+        assert_eq!(said(&short), "");
     }
 
     #[test]
@@ -169,9 +179,12 @@ mod tests {
         assert!(said(&changed(16, 1)).contains("not an executable"));
         assert!(said(&elf()[..40]).contains("truncated"));
         assert!(said(&elf()[..100]).contains("truncated"));
+        let mut twice_as_long = elf();
+        twice_as_long[64 + 32..64 + 40].copy_from_slice(&0x2000u64.to_le_bytes());
+        twice_as_long[64 + 40..64 + 48].copy_from_slice(&0x2000u64.to_le_bytes());
         assert_eq!(
-            said(&elf()[..0x800]),
-            "/program is truncated: it has 2048 bytes, and its segments go on to byte 4096"
+            said(&twice_as_long),
+            "/program is truncated: it has 4096 bytes, and its segments go on to byte 8192"
         );
         // A segment at the end of the address space, and one whose file part is larger than it.
         assert!(said(&changed(64 + 16 + 7, 0xff)).contains("outside the program's memory"));
