@@ -143,7 +143,10 @@ fn exact(bench: &mut Bench<'_>, guest: Guest, root: &Root) -> Result<()> {
         Guest::Whelk(_) => settings.kernel.clone(),
         Guest::Rival(rival) => bench.kernels.get(&rival).context("a rival without a kernel")?.file.clone(),
     };
-    bench.add(guest, "boot", "kernel_file", "bytes", to_float(kernel.metadata()?.len()));
+    let kernel_bytes = kernel.metadata()?.len();
+    bench.add(guest, "boot", "kernel_file", "bytes", to_float(kernel_bytes));
+    let image_bytes = kernel_bytes + root.archive()?.len() as u64;
+    bench.add(guest, "boot", "image_hello", "bytes", to_float(image_bytes));
     Ok(())
 }
 
