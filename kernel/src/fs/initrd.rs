@@ -9,10 +9,10 @@ use super::inode::{Device, FileKind, Inode, NewFile, Timestamp};
 use super::names;
 use super::tmpfs;
 use crate::arch::x86_64::paging;
-use crate::mm::{PAGE_SIZE, Source};
+use crate::mm::{PAGE_SIZE, Source, frame};
 use crate::sorted::SortedMap;
 
-/// Unpacks an archive that lies in the direct map. An entry that can't be made sense of ends it.
+/// Unpacks an archive that lies in the direct map. An entry that can't be made sense of ends it. ENOMEM when only the kernel's reserve is left.
 pub fn unpack(archive: &'static [u8], root: &Arc<Dentry>) -> Result<(), Errno> {
     // Files with several names, by inode number and device, until their contents come with the last name.
     let mut shared: SortedMap<(u32, (u32, u32)), Arc<Inode>> = SortedMap::new();
@@ -22,6 +22,9 @@ pub fn unpack(archive: &'static [u8], root: &Arc<Dentry>) -> Result<(), Errno> {
             log::error!("the initrd's archive is damaged");
             break;
         };
+        if frame::is_short() && frame::is_exhausted() {
+            return Err(Errno::ENOMEM);
+        }
         let data = reader.bytes(entry.data);
         let Some(kind) = FileKind::from_mode(entry.mode) else { continue };
         let path = entry.name.strip_prefix(b"./").unwrap_or(entry.name);

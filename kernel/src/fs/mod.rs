@@ -59,29 +59,33 @@ pub use pidfd::pidfd;
 pub use table::FileTable;
 
 use crate::config::Job;
+use crate::console;
 use crate::syscall::{Failure, Fd};
-use crate::task::Process;
+use crate::task::{Process, exit};
 use inode::{Device, FileKind, NewFile};
-use mount::Mount;
+use mount::{FileSystem, Mount};
 use open::How;
 use path::Path;
 
 /// The first root.
 static ROOT: Once<Path> = Once::new();
 
-/// Builds the tree: a root in memory, filled from the initrd's archive, with /dev and /proc. `archive` is in the direct map.
+/// Builds the tree: a root in memory, filled from the initrd's archive, with /dev and /proc. `archive` is in the direct map. If it can't be
+/// built, the machine ends, and says so of its first job.
 pub fn init(archive: &'static [u8]) {
     if let Err(error) = build(archive) {
-        panic!("no root file system: {error}");
+        console::exec_failed(0, error, "no memory for the names of the root's files: try more --memory");
+        exit::shut_down();
     }
 }
 
 fn build(archive: &'static [u8]) -> Result<(), Errno> {
-    let fs = tmpfs::new(&mount::TMPFS);
+    let fs = FileSystem::new(&mount::TMPFS);
     let root = Mount::new(&fs, tmpfs::new_root(&fs, 0o755)?, b"rootfs", mount::flag::RELATIME);
     mount::set_root(&root);
     ROOT.call_once(|| root.root_path());
     initrd::unpack(archive, &root.root)?;
+    tmpfs::limit(&fs);
     for name in [&b"dev"[..], b"proc"] {
         let at = mount_point(&root.root_path(), name)?;
         let (fs, top) = if name == b"dev" { devfs::new() } else { proc::new() };

@@ -22,10 +22,16 @@ pub const ENTRY_SIZE: u64 = 20;
 /// A new tmpfs that may use half of memory.
 pub fn new(kind: &'static FileSystemType) -> Arc<FileSystem> {
     let fs = FileSystem::new(kind);
-    let half = (frame::usage().total / 2) as u64;
-    fs.space.max_pages.store(half, Ordering::Relaxed);
-    fs.space.max_inodes.store(half, Ordering::Relaxed);
+    limit(&fs);
     fs
+}
+
+/// From here on it may use half of memory, beside what is in it already.
+pub fn limit(fs: &FileSystem) {
+    let half = (frame::usage().total / 2) as u64;
+    let space = &fs.space;
+    space.max_pages.store(half + space.pages.load(Ordering::Relaxed), Ordering::Relaxed);
+    space.max_inodes.store(half + space.inodes.load(Ordering::Relaxed), Ordering::Relaxed);
 }
 
 /// A root directory for it.

@@ -165,11 +165,14 @@ pub fn is_exhausted() -> bool {
     usage().free <= RESERVE.load(Ordering::Relaxed)
 }
 
-/// The kernel itself has used something of the reserve: the thread looks for a program to end before it returns to its own.
+/// The kernel itself has used something of the reserve: the thread looks for a program to end before it returns to its own. There is none while
+/// the kernel starts.
 #[cold]
 #[inline(never)]
 fn note_short() {
-    crate::task::current().add_work(crate::task::thread::work::MEMORY);
+    if !cpu::current_thread().is_null() {
+        crate::task::current().add_work(crate::task::thread::work::MEMORY);
+    }
 }
 
 impl Zone {
