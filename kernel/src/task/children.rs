@@ -77,14 +77,17 @@ fn look(parent: &Process, which: Which, options: &Options) -> Result<Option<Repo
         if !which.matches(child) || (!options.all && is_clone != options.clones) {
             continue;
         }
-        any = true;
-        if options.exited && child.zombie.load(Ordering::Acquire) {
+        let is_dead = child.zombie.load(Ordering::Acquire);
+        any |= options.exited || !is_dead;
+        if options.exited && is_dead {
             let status = child.exit_status.load(Ordering::Acquire).cast_unsigned();
             found = Some((index, true, Report { child: child.clone(), status }));
             break;
         }
         let happened = child.stop_event.load(Ordering::Acquire);
         let wanted = match happened {
+            // Who is ending neither stands nor goes on.
+            _ if child.ending.load(Ordering::Acquire) => false,
             event::NONE => false,
             event::CONTINUED => options.continued,
             _ => options.stopped,

@@ -140,7 +140,10 @@ fn next(thread: &Thread, frame: &TrapFrame) -> Next {
             match Fate::of(signal) {
                 _ if action.handler == 1 => continue,
                 Fate::Ignore | Fate::Continue => continue,
-                fate => return Next::Default(signal, fate),
+                fate => {
+                    signals.is_stopping = fate == Fate::Stop;
+                    return Next::Default(signal, fate);
+                }
             }
         }
         let mut mask = blocked.union(action.mask);

@@ -79,6 +79,8 @@ pub struct ProcessSignals {
     queued: usize,
     /// Stopped by this signal; threads wait for SIGCONT or the end.
     stopped: Option<Signal>,
+    /// A thread took a signal that stops the process; until it has done so, SIGCONT takes this back.
+    is_stopping: bool,
     pub timers: timers::Timers,
 }
 
@@ -175,6 +177,7 @@ impl ProcessSignals {
             shared: Pending::default(),
             queued: 0,
             stopped: None,
+            is_stopping: false,
             timers: timers::Timers::default(),
         }
     }

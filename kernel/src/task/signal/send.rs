@@ -7,6 +7,7 @@ use abi::{Errno, SaFlags, SigInfo, SigSet, Signal};
 use sigstate::{Disposition, Fate, Info, Pending, Push};
 
 use super::{FaultContext, ProcessSignals, ThreadSignals, compact, stop};
+use crate::task::children::event;
 use crate::task::clock::clock_ticks;
 use crate::task::exit::Status;
 use crate::task::process::{self, Process, rlimit};
@@ -54,7 +55,7 @@ fn send(process: &Process, only: Option<&Thread>, info: Info) -> Result<(), Errn
     let Some(nearest) = only.or_else(|| first().map(|thread| &**thread)) else { return Ok(()) };
     let mut guard = process.signals.lock();
     let signals = &mut *guard;
-    let event = stop::prepare(signals, &threads, info.signal);
+    let goes_on = stop::prepare(process, signals, &threads, info.signal);
     if !signals.drops(&nearest.signals, info.signal) && !process.ending.load(Ordering::Acquire) {
         match only {
             None => enqueue(&mut signals.shared, &mut signals.queued, process, info),
@@ -75,8 +76,8 @@ fn send(process: &Process, only: Option<&Thread>, info: Info) -> Result<(), Errn
     drop(guard);
     drop(threads);
     crate::fs::signalfd::notify_sent();
-    if let Some(event) = event {
-        stop::tell_parent(process, event);
+    if goes_on {
+        stop::tell_parent(process, event::CONTINUED);
     }
     Ok(())
 }

@@ -14,24 +14,33 @@ use crate::task::sched::{self, current};
 use crate::task::thread::{Thread, work};
 
 /// What SIGCONT and the stop signals do when they are sent, whether or not they are blocked or handled: each undoes the other. Returns
-/// what the parent is to be told.
-pub(super) fn prepare(signals: &mut ProcessSignals, threads: &[Arc<Thread>], signal: Signal) -> Option<u32> {
+/// whether the process goes on, and its parent is to be told.
+pub(super) fn prepare(
+    process: &Process,
+    signals: &mut ProcessSignals,
+    threads: &[Arc<Thread>],
+    signal: Signal,
+) -> bool {
     if SigSet::STOPS.contains(signal) {
         discard(threads, signals, SigSet::of(Signal::SIGCONT));
     } else if signal == Signal::SIGCONT || signal == Signal::SIGKILL {
         if signal == Signal::SIGCONT {
             discard(threads, signals, SigSet::STOPS);
         }
+        signals.is_stopping = false;
         if signals.stopped.take().is_some() {
             // What came meanwhile is looked at as well.
             for thread in threads {
                 thread.add_work(work::SIGNAL);
                 sched::nudge(thread);
             }
-            return (signal == Signal::SIGCONT).then_some(event::CONTINUED);
+            if signal == Signal::SIGCONT {
+                process.stop_event.store(event::CONTINUED, Ordering::Release);
+                return true;
+            }
         }
     }
-    None
+    false
 }
 
 /// Stops the process of the running thread, and comes back when it was continued.
@@ -41,15 +50,23 @@ pub(super) fn stop(signal: Signal) {
     if signal != Signal::SIGSTOP && is_orphaned(process) {
         return;
     }
+    let happened = event::STOPPED | u32::from(signal.number());
     {
         let threads = process.threads.lock();
-        process.signals.lock().stopped = Some(signal);
+        let mut signals = process.signals.lock();
+        // A continuation that came since the signal was taken has undone it.
+        if !signals.is_stopping {
+            return;
+        }
+        signals.stopped = Some(signal);
+        process.stop_event.store(happened, Ordering::Release);
+        drop(signals);
         for thread in threads.iter().filter(|thread| thread.tid != current().tid) {
             thread.add_work(work::SIGNAL);
             sched::nudge(thread);
         }
     }
-    tell_parent(process, event::STOPPED | u32::from(signal.number()));
+    tell_parent(process, happened);
     wait_while_stopped();
 }
 
@@ -69,9 +86,9 @@ pub(super) fn wait_while_stopped() {
     }
 }
 
-/// Makes a stop or continuation visible to the parent's wait, and sends it SIGCHLD unless it has SA_NOCLDSTOP.
+/// Wakes the parent's wait for a stop or continuation, and sends it SIGCHLD unless it has SA_NOCLDSTOP. What its wait sees is in
+/// `stop_event`, which changes together with `stopped`.
 pub(super) fn tell_parent(process: &Process, happened: u32) {
-    process.stop_event.store(happened, Ordering::Release);
     let Some(parent) = process::find(process.parent.load(Ordering::Relaxed)) else { return };
     let wants = {
         let signals = parent.signals.lock();
