@@ -1,7 +1,9 @@
 /* memfd_create(2) and its seals: what each forbids, and what may still be done. */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -192,7 +194,40 @@ static void others(void) {
 	       E(fcntl(p[1], F_ADD_SEALS, 1)), E(fcntl(p[1], F_GET_SEALS)));
 }
 
-int main(void) {
+static void start(int fd, const char *what) {
+	printf("start %s: ", what);
+	fflush(stdout);
+	if (fork() == 0) {
+		char *args[] = { "memory", NULL }, *env[] = { NULL };
+		fexecve(fd, args, env);
+		printf("%s\n", strerror(errno));
+		exit(0);
+	}
+	wait(NULL);
+}
+
+/* Who made it may write to it and run it; another writer is one too many. */
+static void programs(void) {
+	static char buffer[1 << 16];
+	char path[32];
+	int fd = syscall(SYS_memfd_create, "program", 0), exe = open("/proc/self/exe", O_RDONLY);
+	for (ssize_t n; (n = read(exe, buffer, sizeof buffer)) > 0;)
+		if (write(fd, buffer, n) != n)
+			perror("write");
+	start(fd, "by its maker");
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	int writer = open(path, O_WRONLY);
+	start(fd, "with a writer");
+	close(writer);
+	start(fd, "without one");
+	ftruncate(fd, 0);
+	pwrite(fd, "#!/bin/nothing\n", 15, 0);
+	start(fd, "a script for nobody");
+}
+
+int main(int count, char **args) {
+	if (count == 1 && strcmp(args[0], "memory") == 0)
+		return puts("here") < 0;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	flags();
 	probe("none", 0);
@@ -205,5 +240,6 @@ int main(void) {
 	probe("all but exec", F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
 	busy();
 	others();
+	programs();
 	return 0;
 }

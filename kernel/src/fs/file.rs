@@ -45,6 +45,8 @@ bitflags::bitflags! {
         const PATH = 16;
         /// A regular file in memory: read and written without asking `ops`.
         const MEMORY = 64;
+        /// Made together with a file that has no name: not one of the writers that a program's start minds (ETXTBSY).
+        const MAKER = 128;
     }
 }
 
@@ -485,7 +487,7 @@ impl Drop for OpenFile {
         let is_writer = self.mode.contains(Mode::WRITE);
         notify::note(&self.path.dentry, if is_writer { event::CLOSE_WRITE } else { event::CLOSE_NOWRITE });
         let inode = self.path.inode();
-        if is_writer && inode.kind == FileKind::Regular {
+        if is_writer && inode.kind == FileKind::Regular && !self.mode.contains(Mode::MAKER) {
             inode.end_write();
         }
         if let Some(advisory) = inode.advisory() {

@@ -72,11 +72,9 @@ fn new_file(name: &[u8], mode: u32, flags: OpenFlags, contents: TmpFile) -> Resu
         Contents::File(contents),
     );
     inode.set_links(0);
-    let inode = Arc::new(inode);
-    inode.begin_write()?;
-    let dentry = Dentry::detached(name, inode);
+    let dentry = Dentry::detached(name, Arc::new(inode));
     let path = Path { mount: mount.clone(), dentry };
-    let mode = Mode::READ | Mode::WRITE | Mode::SEEK | Mode::OFFSET | Mode::MEMORY;
+    let mode = Mode::READ | Mode::WRITE | Mode::SEEK | Mode::OFFSET | Mode::MEMORY | Mode::MAKER;
     Ok(Arc::new(OpenFile::new(path, flags | OpenFlags::RDWR, mode, InodeFile)))
 }
 
