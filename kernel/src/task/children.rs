@@ -106,7 +106,8 @@ fn look(parent: &Process, which: Which, options: &Options) -> Result<Option<Repo
                 if is_dead {
                     children.swap_remove(index);
                     drop(children);
-                    reap(parent, &report.child);
+                    parent.children_usage.lock().add(&usage::of_family(&report.child));
+                    process::unregister(report.child.pid);
                 } else {
                     report.child.stop_event.store(event::NONE, Ordering::Release);
                 }
@@ -114,11 +115,6 @@ fn look(parent: &Process, which: Which, options: &Options) -> Result<Option<Repo
             Ok(Some(report))
         }
     }
-}
-
-fn reap(parent: &Process, child: &Process) {
-    parent.children_usage.lock().add(&usage::of_family(child));
-    process::unregister(child.pid);
 }
 
 /// wait4(2) and waitid(2): waits for a child with something to report. `Ok(None)` only with `no_hang`.
@@ -223,7 +219,8 @@ fn notify(parent: &Arc<Process>, child: &Arc<Process>) {
     child.zombie.store(true, Ordering::Release);
     drop(children);
     if discards {
-        reap(parent, child);
+        // What it used is lost: only those who were waited for count (getrusage(2)).
+        process::unregister(child.pid);
     }
     parent.child_events.wake_all();
 }

@@ -181,7 +181,7 @@ pub fn sleep_while(deadline: Option<u64>, condition: impl Fn() -> bool) -> Resul
     }
 }
 
-/// Waits on a queue, to be interrupted only by the end of the process.
+/// Waits on a queue, to be interrupted only by the end of the process or of the thread.
 pub fn wait_killable<T>(queue: &WaitQueue, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let me = sched::current();
     let entry = Entry::new(me);
@@ -193,8 +193,8 @@ pub fn wait_killable<T>(queue: &WaitQueue, mut condition: impl FnMut() -> Option
         // SAFETY: it is removed below.
         unsafe { queue.add(&entry) };
         let value = condition();
-        // Looked at after the preparation: whoever ends the process wakes its threads after setting the flag.
-        let ends = me.process.ending.load(Ordering::SeqCst);
+        // Looked at after the preparation: whoever ends them wakes the threads after setting the flag.
+        let ends = me.process.ending.load(Ordering::SeqCst) || me.ending.load(Ordering::SeqCst);
         if value.is_none() && !ends {
             sched::sleep();
         }

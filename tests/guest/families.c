@@ -1,0 +1,74 @@
+/* Children and threads: whose time is counted, and who waits for whom. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void spin(void)
+{
+	struct rusage used;
+	do
+		getrusage(RUSAGE_SELF, &used);
+	while (used.ru_utime.tv_sec == 0 && used.ru_utime.tv_usec + used.ru_stime.tv_usec < 30000);
+	_exit(0);
+}
+
+static int children_time(void)
+{
+	struct rusage used;
+	getrusage(RUSAGE_CHILDREN, &used);
+	return used.ru_utime.tv_sec > 0 || used.ru_utime.tv_usec + used.ru_stime.tv_usec > 15000;
+}
+
+/* Nobody waits for children whose SIGCHLD is ignored: they aren't counted. */
+static void ignored(void)
+{
+	signal(SIGCHLD, SIG_IGN);
+	if (fork() == 0)
+		spin();
+	int waited = wait(NULL);
+	printf("wait %d, errno %d, counted %d\n", waited, errno, children_time());
+	signal(SIGCHLD, SIG_DFL);
+	if (fork() == 0)
+		spin();
+	waited = wait(NULL) > 0;
+	printf("wait %d, counted %d\n", waited, children_time());
+}
+
+static int start(void *path)
+{
+	char *args[] = { path, "alone", NULL };
+	execv(path, args);
+	_exit(9);
+}
+
+/* The first thread waits in vfork for another one, whose exec is its end. */
+static void exec_beside_vfork(void)
+{
+	int status = -1, pid = fork();
+	if (pid == 0) {
+		char *stack = malloc(65536);
+		alarm(30);
+		clone(start, stack + 65536,
+		      CLONE_FILES | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_VM | CLONE_VFORK, "/proc/self/exe");
+		_exit(8);
+	}
+	waitpid(pid, &status, 0);
+	printf("exec beside vfork: %x\n", status);
+}
+
+int main(int count, char **args)
+{
+	(void)args;
+	if (count > 1)
+		return 7;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	ignored();
+	exec_beside_vfork();
+	return 0;
+}
