@@ -84,6 +84,16 @@ fn moved(entry: &Arc<Dentry>) {
     }
 }
 
+impl Drop for Dentry {
+    /// Directories that only their last entry kept go one by one: the way up may be longer than the stack is.
+    fn drop(&mut self) {
+        let mut above = self.link.get_mut().parent.take();
+        while let Some(mut dentry) = above {
+            above = Arc::get_mut(&mut dentry).and_then(|dentry| dentry.link.get_mut().parent.take());
+        }
+    }
+}
+
 impl Dentry {
     fn build(name: &[u8], parent: Option<Arc<Self>>, inode: Arc<Inode>) -> Arc<Self> {
         Arc::new(Self {

@@ -100,8 +100,10 @@ enum Node {
     /// `self` and `thread-self`.
     Me,
     MyThread,
-    /// A process's directory, or a thread's below `task`: the process and the thread.
+    /// A process's directory, by the number of any of its threads: the process and the thread.
     Process(u32, u32),
+    /// A thread's below `task`.
+    Thread(u32, u32),
     /// An entry of one, by its index in `process::ENTRIES`.
     File(u32, u32, usize),
     /// An entry of `fd` or `fdinfo`.
@@ -117,6 +119,7 @@ fn number(node: &Node) -> u64 {
         Node::Me => STATIC_BASE,
         Node::MyThread => STATIC_BASE + 1,
         Node::Process(_, tid) => u64::from(*tid) << 32 | 1,
+        Node::Thread(_, tid) => u64::from(*tid) << 32,
         Node::File(_, tid, index) => u64::from(*tid) << 32 | (*index as u64 + 2),
         Node::Descriptor(_, tid, view, fd) => {
             u64::from(*tid) << 32 | 1 << 31 | (*view as u64) << 30 | u64::from(*fd)
@@ -126,7 +129,7 @@ fn number(node: &Node) -> u64 {
 
 fn kind_and_mode(node: &Node) -> (FileKind, u32) {
     match node {
-        Node::Root | Node::Process(..) => (FileKind::Directory, 0o555),
+        Node::Root | Node::Process(..) | Node::Thread(..) => (FileKind::Directory, 0o555),
         Node::Static(entry, _) => match entry.what {
             What::Directory(_) => (FileKind::Directory, entry.mode),
             What::Link(_) => (FileKind::Symlink, entry.mode),
@@ -140,7 +143,7 @@ fn kind_and_mode(node: &Node) -> (FileKind, u32) {
     }
 }
 
-/// The number of the process or thread whose directory an inode is.
+/// The number of the process whose directory an inode is.
 pub fn process_of_directory(inode: &Inode) -> Option<u32> {
     let is_directory = core::ptr::eq(inode.fs.kind, &raw const PROC) && inode.number as u32 == 1;
     is_directory.then_some((inode.number >> 32) as u32).filter(|&pid| pid != 0)
@@ -158,7 +161,9 @@ fn make(fs: &Arc<FileSystem>, node: Node) -> Arc<Inode> {
     let (kind, mode) = kind_and_mode(&node);
     // A process's files belong to whom it belongs to.
     let owner = match node {
-        Node::Process(pid, _) | Node::File(pid, ..) | Node::Descriptor(pid, ..) => find(pid),
+        Node::Process(pid, _) | Node::Thread(pid, _) | Node::File(pid, ..) | Node::Descriptor(pid, ..) => {
+            find(pid)
+        }
         _ => None,
     };
     let (uid, gid) = owner.map_or((0, 0), |process| {
@@ -213,8 +218,9 @@ impl ProcInode {
             Node::Static(Entry { what: What::Directory(entries), .. }, _) => {
                 in_static(entries).ok_or(Errno::ENOENT)
             }
-            Node::Process(pid, tid) => {
-                let index = process::find_entry(name, pid == tid).ok_or(Errno::ENOENT)?;
+            Node::Process(pid, tid) | Node::Thread(pid, tid) => {
+                let is_process = matches!(self.0, Node::Process(..));
+                let index = process::find_entry(name, is_process).ok_or(Errno::ENOENT)?;
                 process_of(pid).map_err(|_| Errno::ENOENT)?;
                 Ok(Node::File(pid, tid, index))
             }
@@ -228,7 +234,7 @@ impl ProcInode {
                     let tid = parse_number(name).ok_or(Errno::ENOENT)?;
                     let process = process_of(pid).map_err(|_| Errno::ENOENT)?;
                     let is_member = process.threads.lock().iter().any(|thread| thread.tid == tid);
-                    if is_member { Ok(Node::Process(pid, tid)) } else { Err(Errno::ENOENT) }
+                    if is_member { Ok(Node::Thread(pid, tid)) } else { Err(Errno::ENOENT) }
                 }
                 Some(process::What::Shared(entries)) => in_static(entries).ok_or(Errno::ENOENT),
                 _ => Err(Errno::ENOENT),
@@ -252,10 +258,11 @@ impl ProcInode {
                 of_static(ROOT).chain(own).chain(processes).collect()
             }
             Node::Static(Entry { what: What::Directory(entries), .. }, _) => of_static(entries).collect(),
-            Node::Process(pid, tid) => {
+            Node::Process(pid, tid) | Node::Thread(pid, tid) => {
                 process_of(pid).map_err(|_| Errno::ENOENT)?;
+                let is_process = matches!(self.0, Node::Process(..));
                 let entries = process::ENTRIES.iter().enumerate();
-                let shown = entries.filter(|(_, entry)| pid == tid || !entry.only_process);
+                let shown = entries.filter(|(_, entry)| is_process || !entry.only_process);
                 shown
                     .map(|(index, entry)| (entry.name.as_bytes().to_vec(), Node::File(pid, tid, index)))
                     .collect()
@@ -272,7 +279,7 @@ impl ProcInode {
                     let mut tids: Vec<u32> = process.threads.lock().iter().map(|thread| thread.tid).collect();
                     crate::sort::sort(&mut tids);
                     tids.into_iter()
-                        .map(|tid| (format!("{tid}").into_bytes(), Node::Process(pid, tid)))
+                        .map(|tid| (format!("{tid}").into_bytes(), Node::Thread(pid, tid)))
                         .collect()
                 }
                 Some(process::What::Shared(entries)) => of_static(entries).collect(),
@@ -301,7 +308,7 @@ impl InodeOps for ProcInode {
             let place = match (&self.0, &node) {
                 (_, Node::Descriptor(.., fd)) => u64::from(*fd),
                 (Node::Root, Node::Process(pid, _)) => ROOT.len() as u64 + u64::from(*pid) + 2,
-                (_, Node::Process(_, tid)) => u64::from(*tid),
+                (_, Node::Thread(_, tid)) => u64::from(*tid),
                 _ => index as u64,
             };
             if place + FIRST >= from {
