@@ -30,6 +30,8 @@ impl FileOps for DirectoryFile {
     fn seek(&self, file: &OpenFile, offset: i64, whence: Whence) -> Result<u64, Errno> {
         match whence {
             Whence::Start | Whence::Current => file.seek_plainly(offset, whence),
+            // The ends of directories that are made up as they are read are at zero.
+            Whence::End if file.inode().ops().lists_itself() => file.seek_plainly(offset, whence),
             _ => Err(Errno::EINVAL),
         }
     }

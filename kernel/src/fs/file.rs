@@ -421,6 +421,7 @@ impl OpenFile {
     #[inline]
     pub fn read_at(&self, at: u64, dst: &mut Sink<'_>) -> SysResult {
         self.check_placed_for(Mode::READ)?;
+        check_span(at, dst.remaining())?;
         self.read_at_slowly(at, dst)
     }
 
@@ -435,6 +436,7 @@ impl OpenFile {
     #[inline]
     pub fn write_at(&self, at: u64, src: &mut Source<'_>) -> SysResult {
         self.check_placed_for(Mode::WRITE)?;
+        check_span(at, src.remaining())?;
         self.write_at_slowly(at, src)
     }
 
@@ -472,8 +474,8 @@ impl OpenFile {
                     return Ok(*at);
                 }
             };
-            let target = base.cast_signed().checked_add(offset).ok_or(Errno::EOVERFLOW)?;
-            *at = u64::try_from(target).map_err(|_| Errno::EINVAL)?;
+            let target = base.cast_signed().checked_add(offset).and_then(|target| u64::try_from(target).ok());
+            *at = target.ok_or(Errno::EINVAL)?;
             Ok(*at)
         })
     }
@@ -498,6 +500,11 @@ impl Drop for OpenFile {
 
 /// An open file of an inode that has contents: regular files.
 pub struct InodeFile;
+
+/// EINVAL for what would end beyond the largest offset.
+fn check_span(at: u64, len: usize) -> Result<(), Errno> {
+    if at.saturating_add(len as u64) > MAX_OFFSET { Err(Errno::EINVAL) } else { Ok(()) }
+}
 
 /// How much may be written at `at`: RLIMIT_FSIZE and the largest offset bound it. EFBIG (with SIGXFSZ) when nothing.
 #[inline]

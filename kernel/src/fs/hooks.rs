@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use abi::{Errno, SigSet};
+use abi::{Errno, SigSet, Signal};
 
 use super::inode::Inode;
 use super::tty::Reason;
@@ -18,17 +18,16 @@ const SIGCONT: u32 = 18;
 const SIGTSTP: u32 = 20;
 const SIGTTIN: u32 = 21;
 const SIGTTOU: u32 = 22;
-const SIGXFSZ: u32 = 25;
 const SIGWINCH: u32 = 28;
 
 /// A write to a pipe or socket without a reader.
 pub fn send_pipe_signal() {
-    signal::send_sigpipe();
+    signal::send_own(Signal::SIGPIPE);
 }
 
 /// A write beyond RLIMIT_FSIZE.
 pub fn send_file_size_signal() {
-    signal::send_kernel(&current().process, SIGXFSZ);
+    signal::send_own(Signal::SIGXFSZ);
 }
 
 /// A terminal signals a process group.

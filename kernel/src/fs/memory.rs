@@ -19,28 +19,23 @@ use crate::syscall::Fd;
 
 /// What mmap needs to know of a descriptor.
 pub struct Target {
-    pub readable: bool,
     pub writable: bool,
     /// Not writable for its seals (EPERM), whatever it was opened for.
     pub sealed: bool,
-    pub append_only: bool,
     /// `None` for anonymous memory by another name (/dev/zero).
     pub object: Option<Arc<dyn MemoryObject>>,
 }
 
-/// The file behind a descriptor, for mmap. EBADF; ENODEV for what can't be mapped.
+/// The file behind a descriptor, for mmap. EBADF; EACCES for what can't be read; ENODEV for what can't be mapped.
 pub fn mmap_target(fd: Fd) -> Result<Target, Errno> {
     let file = super::files().get(fd)?;
+    if !file.mode.contains(Mode::READ) {
+        return Err(Errno::EACCES);
+    }
     let object = file.ops.mapping(&file)?;
     let seals = file.inode().ops().seals().map_or(0, |seals| seals.load(Ordering::Acquire));
     let sealed = seals & (seal::WRITE | seal::FUTURE_WRITE) != 0;
-    Ok(Target {
-        readable: file.mode.contains(Mode::READ),
-        writable: file.mode.contains(Mode::WRITE) && !sealed,
-        sealed,
-        append_only: false,
-        object,
-    })
+    Ok(Target { writable: file.mode.contains(Mode::WRITE) && !sealed, sealed, object })
 }
 
 /// The mount of memory that has no place in the tree.

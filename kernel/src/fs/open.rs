@@ -246,6 +246,9 @@ fn open_place(place: Path, how: &How, origin: Origin) -> Result<Arc<OpenFile>, S
     let access = Mode::from_flags(how.flags);
     Ok(match inode.kind {
         FileKind::Directory => {
+            if how.has(OpenFlags::DIRECT) {
+                return Err(Errno::EINVAL.into());
+            }
             let mode = Mode::READ | Mode::SEEK | Mode::OFFSET;
             let file = Arc::new(OpenFile::new(place, how.flags, mode, DirectoryFile));
             notify::note(&file.path.dentry, event::OPEN);

@@ -133,6 +133,9 @@ impl EntrySink for Records {
 
 fn list(fd: Fd, buf: UserPtr<u8>, room: u32, format: Format) -> SysResult {
     let file = fs::files().get(fd)?;
+    if room.cast_signed() < 0 && file.inode().kind == FileKind::Directory {
+        return Err(Errno::EINVAL.into());
+    }
     let mut records = Records::new(room as usize, format)?;
     let written = file.with_position(|at| {
         let start = *at;

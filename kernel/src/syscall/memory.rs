@@ -90,17 +90,11 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
             if map.contains(MapFlags::GROWSDOWN) {
                 return Err(Errno::EINVAL.into());
             }
-            if !target.readable {
-                return Err(Errno::EACCES.into());
-            }
             if shared && !target.writable {
                 if prot & Prot::WRITE.bits() != 0 {
                     return Err(if target.sealed { Errno::EPERM } else { Errno::EACCES }.into());
                 }
                 region.remove(RegionFlags::MAY_WRITE);
-            }
-            if shared && target.append_only && prot & Prot::WRITE.bits() != 0 {
-                return Err(Errno::EACCES.into());
             }
             match target.object {
                 Some(object) => Backing::Object(object, offset / PAGE_SIZE as u64),
@@ -286,8 +280,11 @@ pub fn mremap(old: usize, old_len: usize, new_len: usize, flags: u32, new: usize
     // A length of zero duplicates a shared mapping.
     if old_len == 0 {
         let region = space.with(|inner| inner.regions.find(old).cloned()).ok_or(Errno::EFAULT)?;
-        if !region.flags.contains(RegionFlags::SHARED) || flags & MREMAP_MAYMOVE == 0 {
+        if !region.flags.contains(RegionFlags::SHARED) {
             return Err(Errno::EINVAL.into());
+        }
+        if flags & MREMAP_MAYMOVE == 0 {
+            return Err(Errno::ENOMEM.into());
         }
         let backing = match region.backing {
             Backing::Object(object, page) => {

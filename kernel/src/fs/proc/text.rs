@@ -8,7 +8,7 @@ use core::fmt;
 use abi::{Errno, OpenFlags};
 
 use super::Node;
-use crate::fs::file::{FileOps, Mode, OpenFile};
+use crate::fs::file::{FileOps, Mode, OpenFile, Whence};
 use crate::fs::path::Path;
 use crate::mm::{Sink, Source, frame};
 use crate::sync::SpinLock;
@@ -152,6 +152,15 @@ impl FileOps for TextFile {
         let done = dst.write(rest)?;
         *at += done as u64;
         Ok(done)
+    }
+
+    fn seek(&self, file: &OpenFile, offset: i64, whence: Whence) -> Result<u64, Errno> {
+        match whence {
+            // Nobody knows how long the text will be; but settings are appended to.
+            Whence::End if !file.mode.contains(Mode::WRITE) => Err(Errno::EINVAL),
+            Whence::Data | Whence::Hole => Err(Errno::EINVAL),
+            _ => file.seek_plainly(offset, whence),
+        }
     }
 
     fn write(&self, _: &OpenFile, at: &mut u64, src: &mut Source<'_>) -> SysResult {

@@ -41,7 +41,7 @@ impl AddressSpace {
         if failed { Err(OutOfMemory) } else { Ok(()) }
     }
 
-    /// mremap(2) after its argument checks: `old` lies in one region. Returns the new address.
+    /// mremap(2) after its argument checks: `old` lies in one region, unless it only shrinks. Returns the new address.
     pub fn remap(
         &self,
         old: Range<usize>,
@@ -51,6 +51,15 @@ impl AddressSpace {
     ) -> Result<usize, Errno> {
         let mut inner = self.inner.write();
         let region = inner.regions.find(old.start).ok_or(Errno::EFAULT)?.clone();
+        // What shrinks may be of several regions.
+        if let RemapTarget::InPlace | RemapTarget::MayMove = target
+            && new_len <= old.len()
+        {
+            if new_len < old.len() {
+                self.remove_now(&mut inner, old.start + new_len..old.end)?;
+            }
+            return Ok(old.start);
+        }
         if region.end < old.end {
             return Err(Errno::EFAULT);
         }
@@ -63,12 +72,6 @@ impl AddressSpace {
             commit::promise(if is_kept { new_len } else { new_len.saturating_sub(old_len) })?;
         }
         if let RemapTarget::InPlace | RemapTarget::MayMove = target {
-            if new_len <= old_len {
-                if new_len < old_len {
-                    self.remove_now(&mut inner, old.start + new_len..old.end)?;
-                }
-                return Ok(old.start);
-            }
             let grow = new_len - old_len;
             if inner.total.saturating_add(grow) > limit {
                 return Err(Errno::ENOMEM);

@@ -24,7 +24,7 @@ use sigstate::{Actions, AltStack, Disposition, Pending, take_next};
 pub use self::deliver::deliver;
 pub use self::frame::{min_signal_stack, restore};
 pub use self::send::{
-    child_info, discards_children, force_fault, force_kernel, send_child_ended, send_kernel, send_sigpipe,
+    child_info, discards_children, force_fault, force_kernel, send_child_ended, send_kernel, send_own,
     send_to_foreground, send_to_process, send_to_thread,
 };
 pub use self::stop::is_orphaned;

@@ -200,11 +200,11 @@ pub fn send_to_foreground(signal: Signal) {
     }
 }
 
-/// A write to a pipe or socket that nobody reads any more.
-pub fn send_sigpipe() {
+/// A signal that a write brings upon the running thread, as if it had sent it itself.
+pub fn send_own(signal: Signal) {
     let me = current();
     let uid = me.process.cred.lock().uid;
-    let _ = send_to_thread(me, Info::user(Signal::SIGPIPE, SigInfo::SI_USER, me.process.pid, uid));
+    let _ = send_to_thread(me, Info::user(signal, SigInfo::SI_USER, me.process.pid, uid));
 }
 
 /// A signal that the running thread's instruction raised. It can't be put off: if it is blocked or ignored, the default action happens.
