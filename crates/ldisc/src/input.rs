@@ -26,7 +26,10 @@ impl LineDiscipline {
             if !self.is_canonical() || self.canon != self.tail {
                 return None;
             }
-            self.head = self.head.wrapping_sub(1);
+            // The newline that ends 4,095 bytes has a place of its own.
+            if self.count() >= BUFFER {
+                self.head = self.head.wrapping_sub(1);
+            }
         }
         let mut byte = byte;
         if self.input_mode(iflag::ISTRIP) {

@@ -163,7 +163,7 @@ pub fn files() -> &'static FileTable {
     crate::task::current().process.files()
 }
 
-/// A session leader leaves its terminal (setsid, exit).
+/// A session leader ends: its terminal is free, and the group in front is told.
 pub fn leave_controlling_terminal(process: &Process) {
     tty::console().release(process.pid);
     pty::release(process);

@@ -99,6 +99,11 @@ impl Pair {
         self.readable.notify();
     }
 
+    /// Forgets what the master hasn't read (tcflush(3)).
+    pub fn flush(&self) {
+        self.output.lock().clear();
+    }
+
     /// The terminal has taken input.
     pub fn input_taken(&self) {
         self.writable.notify();

@@ -256,13 +256,22 @@ impl Tty {
         self.foreground.store(group, Ordering::Relaxed);
     }
 
-    /// A session leader gives its terminal up, or ends: the foreground group is told.
-    pub fn release(&self, session: u32) {
-        if self.session.load(Ordering::Relaxed) == session {
-            let group = self.foreground.swap(0, Ordering::Relaxed);
-            self.session.store(0, Ordering::Relaxed);
-            hooks::signal_group(group, Reason::Hangup);
-            hooks::signal_group(group, Reason::Continue);
+    /// A session leader gives its terminal up, or ends: the foreground group is told, and returned.
+    pub fn release(&self, session: u32) -> u32 {
+        if self.session.load(Ordering::Relaxed) != session {
+            return 0;
+        }
+        let group = self.foreground.swap(0, Ordering::Relaxed);
+        self.session.store(0, Ordering::Relaxed);
+        hooks::signal_group(group, Reason::Hangup);
+        group
+    }
+
+    /// Forgets all input: who writes it may go on.
+    fn flush_input(&self) {
+        self.line.lock().discipline.flush_input();
+        if let Some(pair) = &self.pair {
+            pair.input_taken();
         }
     }
 
@@ -458,7 +467,7 @@ impl Tty {
         let bytes = bytes.get_mut(..len).unwrap_or_default();
         UserPtr::new(argument).read_bytes(bytes)?;
         if flush {
-            self.line.lock().discipline.flush_input();
+            self.flush_input();
         }
         self.set_settings(bytes);
         Ok(0)
@@ -471,6 +480,8 @@ impl Tty {
             Ioctl::TIOCGPGRP => int.write(&self.foreground().cast_signed())?,
             Ioctl::TIOCGSID if self.session() == 0 => return Err(Errno::ENOTTY.into()),
             Ioctl::TIOCGSID => int.write(&self.session().cast_signed())?,
+            // Its input is the terminal's output, and the other way round.
+            Ioctl::TCFLSH if argument < 2 => return self.ioctl(command, 1 - argument),
             Ioctl::TIOCSCTTY | Ioctl::TIOCNOTTY | Ioctl::TIOCSTI => return Err(Errno::ENOTTY.into()),
             _ => return self.ioctl(command, argument),
         }
@@ -502,11 +513,18 @@ impl Tty {
                 2 | 3 => {}
                 _ => return Err(Errno::EINVAL.into()),
             },
-            Ioctl::TCFLSH => match argument {
-                0 | 2 => self.line.lock().discipline.flush_input(),
-                1 => {}
-                _ => return Err(Errno::EINVAL.into()),
-            },
+            Ioctl::TCFLSH if argument <= 2 => {
+                if argument != 1 {
+                    self.flush_input();
+                }
+                if argument != 0
+                    && let Some(pair) = &self.pair
+                {
+                    pair.flush();
+                    self.output_taken();
+                }
+            }
+            Ioctl::TCFLSH => return Err(Errno::EINVAL.into()),
             Ioctl::TCSBRK | Ioctl::TCSBRKP | Ioctl::TIOCEXCL | Ioctl::TIOCNXCL => {}
             Ioctl::FIONREAD => int.write(&(self.line.lock().discipline.available() as i32))?,
             Ioctl::TIOCOUTQ | Ioctl::TIOCGETD => int.write(&0)?,
@@ -578,7 +596,7 @@ impl Tty {
                     return Err(Errno::ENOTTY.into());
                 }
                 if process.pid == process.session.load(Ordering::Relaxed) {
-                    self.release(process.pid);
+                    hooks::signal_group(self.release(process.pid), Reason::Continue);
                 }
             }
             _ => return Err(Errno::ENOTTY.into()),

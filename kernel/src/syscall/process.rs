@@ -344,7 +344,6 @@ pub fn setsid() -> SysResult {
     }
     me.session.store(me.pid, Relaxed);
     me.group.store(me.pid, Relaxed);
-    fs::leave_controlling_terminal(me);
     Ok(me.pid as usize)
 }
 

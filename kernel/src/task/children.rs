@@ -192,14 +192,21 @@ pub fn announce_death(dead: &Arc<Process>) {
             None => process::unregister(orphan.pid),
         }
     }
-    match process::find(dead.parent.load(Ordering::Relaxed)) {
-        Some(parent) => notify(&parent, dead),
+    let parent = process::find(dead.parent.load(Ordering::Relaxed));
+    match &parent {
+        Some(parent) => notify(parent, dead),
         None => {
             dead.zombie.store(true, Ordering::Release);
             process::unregister(dead.pid);
         }
     }
     drop(family);
+    if super::signal::was_anybody_stopped() {
+        orphans.iter().for_each(|orphan| super::signal::family_parted(orphan, dead));
+        if let Some(parent) = parent {
+            super::signal::family_parted(dead, &parent);
+        }
+    }
     crate::fs::pidfd::notify_ended();
     super::exit::note_death();
 }

@@ -196,6 +196,9 @@ fn end_process() {
         super::process::unregister(process.pid);
         super::exec::job_finished(process.job, process.exit_status.load(Ordering::Acquire).cast_unsigned());
     } else {
+        if process.session.load(Ordering::Relaxed) == process.pid {
+            crate::fs::leave_controlling_terminal(process);
+        }
         super::children::announce_death(process);
     }
 }

@@ -27,7 +27,7 @@ pub use self::send::{
     child_info, discards_children, force_fault, force_kernel, send_child_ended, send_kernel, send_own,
     send_to_foreground, send_to_process, send_to_thread,
 };
-pub use self::stop::is_orphaned;
+pub use self::stop::{family_parted, is_orphaned, was_anybody_stopped};
 pub use crate::arch::x86_64::fpu::exception_code as fpu_code;
 pub use sigstate::Info;
 

@@ -1,12 +1,12 @@
 //! Stopping and continuing a process (job control).
 
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use abi::{SaFlags, SigInfo, SigSet, Signal};
 use sigstate::{Disposition, Info};
 
-use super::send::discard;
+use super::send::{discard, send_to_group};
 use super::{ProcessSignals, compact, send_to_process};
 use crate::task::children::event;
 use crate::task::process::{self, Process};
@@ -59,6 +59,7 @@ pub(super) fn stop(signal: Signal) {
             return;
         }
         signals.stopped = Some(signal);
+        WAS_ANYBODY_STOPPED.store(true, Ordering::Relaxed);
         process.stop_event.store(happened, Ordering::Release);
         drop(signals);
         for thread in threads.iter().filter(|thread| thread.tid != current().tid) {
@@ -119,4 +120,26 @@ pub fn is_orphaned(process: &Process) -> bool {
                     && parent.session.load(Ordering::Relaxed) == session
             })
     })
+}
+
+/// Without job control nobody looks for groups of stopped processes.
+static WAS_ANYBODY_STOPPED: AtomicBool = AtomicBool::new(false);
+
+pub fn was_anybody_stopped() -> bool {
+    WAS_ANYBODY_STOPPED.load(Ordering::Relaxed)
+}
+
+/// A parent or a child of a process has ended. If that orphaned the process's group, nobody could continue the stopped ones in it any
+/// more: they go on with a SIGHUP (POSIX, `_Exit`).
+pub fn family_parted(member: &Process, other: &Process) {
+    let group = member.group.load(Ordering::Relaxed);
+    if group != other.group.load(Ordering::Relaxed)
+        && member.session.load(Ordering::Relaxed) == other.session.load(Ordering::Relaxed)
+        && is_orphaned(member)
+        && process::all()
+            .any(|process| process.group.load(Ordering::Relaxed) == group && super::is_stopped(&process))
+    {
+        send_to_group(group, Signal::SIGHUP);
+        send_to_group(group, Signal::SIGCONT);
+    }
 }
