@@ -99,11 +99,6 @@ impl Pair {
         self.readable.notify();
     }
 
-    /// Forgets what the master hasn't read (tcflush(3)).
-    pub fn flush(&self) {
-        self.output.lock().clear();
-    }
-
     /// The terminal has taken input.
     pub fn input_taken(&self) {
         self.writable.notify();
@@ -307,6 +302,13 @@ impl FileOps for MasterFile {
         let int = UserPtr::<i32>::new(argument);
         match Ioctl(command) {
             Ioctl::FIONREAD => int.write(&(pair.output.lock().len() as i32))?,
+            // What the terminal was given, it has.
+            Ioctl::TCFLSH if argument <= 2 => {
+                if argument != 1 {
+                    pair.output.lock().clear();
+                    self.0.output_taken();
+                }
+            }
             Ioctl::TIOCGPTN => int.write(&pair.number.cast_signed())?,
             Ioctl::TIOCGPTLCK => int.write(&i32::from(pair.is_locked.load(Ordering::Acquire)))?,
             Ioctl::TIOCSPTLCK => pair.is_locked.store(int.read()? != 0, Ordering::Release),

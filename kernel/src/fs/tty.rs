@@ -480,8 +480,6 @@ impl Tty {
             Ioctl::TIOCGPGRP => int.write(&self.foreground().cast_signed())?,
             Ioctl::TIOCGSID if self.session() == 0 => return Err(Errno::ENOTTY.into()),
             Ioctl::TIOCGSID => int.write(&self.session().cast_signed())?,
-            // Its input is the terminal's output, and the other way round.
-            Ioctl::TCFLSH if argument < 2 => return self.ioctl(command, 1 - argument),
             Ioctl::TIOCSCTTY | Ioctl::TIOCNOTTY | Ioctl::TIOCSTI => return Err(Errno::ENOTTY.into()),
             _ => return self.ioctl(command, argument),
         }
@@ -516,12 +514,6 @@ impl Tty {
             Ioctl::TCFLSH if argument <= 2 => {
                 if argument != 1 {
                     self.flush_input();
-                }
-                if argument != 0
-                    && let Some(pair) = &self.pair
-                {
-                    pair.flush();
-                    self.output_taken();
                 }
             }
             Ioctl::TCFLSH => return Err(Errno::EINVAL.into()),
