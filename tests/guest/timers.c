@@ -249,6 +249,31 @@ static void alarms(void) {
 	printf("ignored alarms are harmless\n");
 }
 
+/* A timer's signal finds another of its number: it stands behind it, and the timer goes on. */
+static void beside_another(void) {
+	sigset_t set;
+	siginfo_t info;
+	timer_t timer;
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1, .sigev_value.sival_int = 7 };
+	struct itimerspec soon = { .it_value.tv_nsec = 5000000, .it_interval.tv_nsec = 5000000 };
+	struct timespec long_enough = { 10, 0 }, now = { 0, 0 };
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	kill(getpid(), SIGUSR1);
+	kill(getpid(), SIGUSR1);
+	timer_create(CLOCK_MONOTONIC, &event, &timer);
+	timer_settime(timer, 0, &soon, NULL);
+	usleep(20000);
+	int taken = sigtimedwait(&set, &info, &now);
+	printf("first: %d, code %d\n", taken, info.si_code);
+	for (int i = 0; i < 3; i++) {
+		taken = sigtimedwait(&set, &info, &long_enough);
+		printf("then: %d, code %d, value %d\n", taken, info.si_code, info.si_value.sival_int);
+	}
+	timer_delete(timer);
+}
+
 int main(void) {
 	setvbuf(stdout, NULL, _IONBF, 0);
 	clocks();
@@ -258,5 +283,6 @@ int main(void) {
 	interval(ITIMER_VIRTUAL, SIGVTALRM, "virtual");
 	interval(ITIMER_PROF, SIGPROF, "prof");
 	posix();
+	beside_another();
 	return 0;
 }

@@ -35,6 +35,10 @@ impl crate::Queued for Info {
     fn signal(&self) -> Signal {
         self.signal
     }
+
+    fn is_queued(&self) -> bool {
+        self.signal.is_realtime() || self.code == SigInfo::SI_TIMER
+    }
 }
 
 /// Two 32-bit fields of the union.

@@ -18,11 +18,16 @@ pub enum Push {
 /// What a queue holds: it knows which signal it belongs to.
 pub trait Queued {
     fn signal(&self) -> Signal;
+
+    /// Whether it stands beside a pending signal of the same number, or is merged with it.
+    fn is_queued(&self) -> bool {
+        self.signal().is_realtime()
+    }
 }
 
 /// The signals that are pending for a thread or a process, in order of arrival, each with its information `I`.
 ///
-/// A standard signal is pending at most once, a real-time signal as often as it was sent.
+/// A standard signal is pending at most once, a real-time signal as often as it was sent, and each timer's signal once.
 #[derive(Debug)]
 pub struct Pending<I> {
     set: SigSet,
@@ -53,20 +58,20 @@ impl<I> Pending<I> {
     pub fn queued(&self) -> usize {
         usize::from(self.first.is_some()) + self.rest.len()
     }
-
-    /// Whether a push of this signal would be merged with one that is pending.
-    #[inline(always)]
-    pub const fn merges(&self, signal: Signal) -> bool {
-        !signal.is_realtime() && self.set.contains(signal)
-    }
 }
 
 impl<I: Queued> Pending<I> {
+    /// Whether a push of this signal would be merged with one that is pending.
+    #[inline(always)]
+    pub fn merges(&self, info: &I) -> bool {
+        self.set.contains(info.signal()) && !info.is_queued()
+    }
+
     /// Adds a signal with its information.
     #[inline(always)]
     pub fn push(&mut self, info: I) -> Push {
         let signal = info.signal();
-        if self.merges(signal) {
+        if self.merges(&info) {
             return Push::Merged;
         }
         self.set = self.set.with(signal);
@@ -135,7 +140,8 @@ impl<I: Queued> Pending<I> {
 mod tests {
     extern crate std;
     use super::*;
-    use crate::{most_urgent, take_next};
+    use crate::{Info, most_urgent, take_next};
+    use abi::SigInfo;
     use proptest::prelude::*;
     use std::vec::Vec;
 
@@ -164,6 +170,19 @@ mod tests {
         assert_eq!(pending.take(signal(40)), Some(Entry(signal(40), 4)));
         assert!(!pending.set().contains(signal(40)));
         assert_eq!(pending.take(Signal::SIGUSR1), Some(Entry(Signal::SIGUSR1, 1)));
+        assert!(pending.set().is_empty());
+    }
+
+    #[test]
+    fn a_timer_s_signal_stands_beside_another() {
+        let info = |code| Info { code, ..Info::kernel(Signal::SIGUSR1) };
+        let mut pending = Pending::new();
+        assert_eq!(pending.push(info(SigInfo::SI_USER)), Push::Queued);
+        assert_eq!(pending.push(info(SigInfo::SI_TIMER)), Push::Queued);
+        assert_eq!(pending.push(info(SigInfo::SI_USER)), Push::Merged);
+        assert_eq!(pending.take(Signal::SIGUSR1).map(|info| info.code), Some(SigInfo::SI_USER));
+        assert!(pending.set().contains(Signal::SIGUSR1));
+        assert_eq!(pending.take(Signal::SIGUSR1).map(|info| info.code), Some(SigInfo::SI_TIMER));
         assert!(pending.set().is_empty());
     }
 

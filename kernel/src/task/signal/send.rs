@@ -115,7 +115,7 @@ fn enqueue(
     info: Info,
 ) -> Result<(), Errno> {
     let signal = info.signal;
-    if queue.merges(signal) {
+    if queue.merges(&info) {
         return Ok(());
     }
     let exempt = !signal.is_realtime() && info.code >= 0;
