@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -47,6 +49,25 @@ static void offsets(void)
 	SAY(syscall(SYS_getdents64, directory, buf, 1u << 31));
 	SAY(syscall(SYS_getdents64, fd, buf, 1u << 31));
 	SAY(open(".", O_RDONLY | O_DIRECT));
+}
+
+static void descriptors(void)
+{
+	int fd = open("file", O_RDONLY), out = open("copy", O_RDWR | O_CREAT, 0644);
+	int pair[2], on = 1, directory = open(".", O_RDONLY);
+	off_t at = INT64_MAX - 1;
+	SAY(sendfile(out, fd, &at, 3));
+	SAY(sendfile(out, directory, NULL, 1));
+	SAY(sendfile(out, fd, NULL, SIZE_MAX));
+	socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
+	struct f_owner_ex nobody = { F_OWNER_TID, -1 };
+	SAY(fcntl(pair[0], F_SETOWN_EX, &nobody));
+	nobody.type = F_OWNER_PGRP;
+	SAY(fcntl(pair[0], F_SETOWN_EX, &nobody));
+	SAY(setsockopt(pair[0], SOL_SOCKET, SO_NO_CHECK, &on, sizeof on));
+	int adjust = open("/proc/self/oom_score_adj", O_RDWR);
+	SAY(write(adjust, "10\0", 3));
+	SAY(write(adjust, "1x", 2));
 }
 
 static void mappings(void)
@@ -92,6 +113,7 @@ static void too_large(void)
 int main(void)
 {
 	offsets();
+	descriptors();
 	mappings();
 	too_large();
 	return 0;

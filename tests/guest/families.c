@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,6 +63,23 @@ static void exec_beside_vfork(void)
 	printf("exec beside vfork: %x\n", status);
 }
 
+static void zombie(void)
+{
+	char path[64], line[256];
+	siginfo_t info;
+	int pid = fork();
+	if (pid == 0)
+		_exit(0);
+	waitid(P_PID, pid, &info, WEXITED | WNOWAIT);
+	snprintf(path, sizeof path, "/proc/%d/status", pid);
+	FILE *status = fopen(path, "r");
+	while (fgets(line, sizeof line, status))
+		if (strncmp(line, "Threads", 7) == 0)
+			printf("%s", line);
+	fclose(status);
+	waitpid(pid, NULL, 0);
+}
+
 int main(int count, char **args)
 {
 	(void)args;
@@ -70,5 +88,6 @@ int main(int count, char **args)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	ignored();
 	exec_beside_vfork();
+	zombie();
 	return 0;
 }

@@ -36,6 +36,10 @@ impl FileOps for DirectoryFile {
         }
     }
 
+    fn can_splice(&self) -> bool {
+        false
+    }
+
     fn read_directory(&self, file: &OpenFile, at: &mut u64, out: &mut dyn EntrySink) -> Result<(), Errno> {
         let dentry = &file.path.dentry;
         let inode = &dentry.inode;

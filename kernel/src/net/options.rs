@@ -29,6 +29,7 @@ pub mod so {
     pub const RCVBUF: u32 = 8;
     pub const KEEPALIVE: u32 = 9;
     pub const OOBINLINE: u32 = 10;
+    pub const NO_CHECK: u32 = 11;
     pub const PRIORITY: u32 = 12;
     pub const LINGER: u32 = 13;
     pub const PASSCRED: u32 = 16;
@@ -159,6 +160,7 @@ pub fn get(socket: &Socket, name: u32, out: UserPtr<u8>, len: UserPtr<u32>) -> R
         | so::BROADCAST
         | so::KEEPALIVE
         | so::OOBINLINE
+        | so::NO_CHECK
         | so::PASSCRED => Value::Number(options.is_on(name).into()),
         so::TYPE => Value::Number(socket.ops.kind() as u32),
         so::ERROR => Value::Number(options.check_error().err().map_or(0, |error| error.raw().into())),
@@ -228,6 +230,7 @@ pub fn set(socket: &Socket, name: u32, from: UserPtr<u8>, len: usize) -> Result<
         | so::BROADCAST
         | so::KEEPALIVE
         | so::OOBINLINE
+        | so::NO_CHECK
         | so::PASSCRED => options.switch(name, value != 0),
         so::SNDBUFFORCE | so::RCVBUFFORCE if !has_capability(cap::NET_ADMIN) => return Err(Errno::EPERM),
         so::SNDBUF | so::SNDBUFFORCE => {

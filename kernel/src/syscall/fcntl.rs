@@ -135,7 +135,10 @@ pub fn fcntl(fd: Fd, cmd: u32, argument: usize) -> SysResult {
         SETOWN_EX => {
             let [kind, id] = UserPtr::<[i32; 2]>::new(argument).read()?;
             let kind = u32::try_from(kind).ok().filter(|&k| k <= owner_kind::GROUP).ok_or(Errno::EINVAL)?;
-            let id = if kind == owner_kind::GROUP { id.wrapping_neg() } else { id };
+            if id < 0 {
+                return Err(Errno::ESRCH.into());
+            }
+            let id = if kind == owner_kind::GROUP { -id } else { id };
             file.signals().set_owner(id, kind)?;
             Ok(0)
         }

@@ -9,7 +9,7 @@ use super::file::{IoVecs, on_exec};
 use super::{Failure, Fd, SysError, SysResult};
 use crate::fs;
 use crate::fs::eventfd::{self, Taking};
-use crate::fs::file::{Mode, OpenFile};
+use crate::fs::file::{MAX_OFFSET, Mode, OpenFile};
 use crate::fs::inode::FileKind;
 use crate::fs::notify;
 use crate::fs::pipe::{self, PipeEnd, Slot, SlotPage};
@@ -179,7 +179,7 @@ pub fn sendfile(out_fd: Fd, in_fd: Fd, offset: UserPtr<i64>, count: usize) -> Sy
     if !output.mode.contains(Mode::WRITE) {
         return Err(Errno::EBADF.into());
     }
-    if isize::try_from(count).is_err() {
+    if from.get(&input).saturating_add(count as u64) > MAX_OFFSET {
         return Err(Errno::EINVAL.into());
     }
     let count = count.min(MAX_IO);

@@ -223,6 +223,7 @@ fn write_oom_adjust(process: &Process, _: u32, text: &mut Text) -> Result<(), Er
 }
 
 fn store_oom_adjust(process: &Process, bytes: &[u8]) -> Result<(), Errno> {
+    let bytes = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
     let number = core::str::from_utf8(bytes).ok().and_then(|text| text.trim().parse::<i32>().ok());
     let number = number.filter(|number| (-1000..=1000).contains(number)).ok_or(Errno::EINVAL)?;
     let is_root = current().process.cred.lock().euid == 0;
@@ -381,7 +382,7 @@ fn write_stat(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errno>
     let thread = process.threads.lock().iter().find(|thread| thread.tid == tid).cloned();
     let nice = thread.as_ref().map_or(0, |thread| thread.priorities.nice());
     let started = ticks(time::ticks_to_ns(process.started.saturating_sub(time::conversion().2)));
-    let threads = process.threads.lock().len();
+    let threads = process.threads.lock().len().max(1);
     let (total, resident, _) = sizes(process);
     let processor = thread.as_ref().map_or(0, |thread| thread.cpu.load(load));
     let policy = thread.map(|thread| thread.priorities.policy());
@@ -458,7 +459,7 @@ fn write_status(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errn
     let masks = hooks::signal_masks(process, tid);
     put!(text, "CoreDumping:\t0\nTHP_enabled:\t0\nuntag_mask:\t0xffffffffffffffff\n");
     let queue_limit = process.limit(rlimit::SIGPENDING);
-    put!(text, "Threads:\t{}\nSigQ:\t{}/{queue_limit}\n", process.threads.lock().len(), masks.queued);
+    put!(text, "Threads:\t{}\nSigQ:\t{}/{queue_limit}\n", process.threads.lock().len().max(1), masks.queued);
     put!(text, "SigPnd:\t{:016x}\nShdPnd:\t{:016x}\n", masks.pending, masks.shared_pending);
     put!(
         text,
