@@ -1,6 +1,7 @@
 /* Children and threads: whose time is counted, and who waits for whom. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -80,6 +81,34 @@ static void zombie(void)
 	waitpid(pid, NULL, 0);
 }
 
+/* Somebody else's memory map and files are none of one's business. */
+static void strangers(void)
+{
+	static const char *const names[] = { "maps", "smaps", "status", "stat" };
+	static const char *const links[] = { "exe", "cwd", "root" };
+	if (fork() == 0) {
+		char path[64], target[256];
+		int parent = getppid();
+		setgid(1000);
+		setuid(1000);
+		for (int i = 0; i < 4; i++) {
+			snprintf(path, sizeof path, "/proc/%d/%s", parent, names[i]);
+			int fd = open(path, O_RDONLY);
+			printf("%s: %s, ", names[i], fd < 0 ? strerror(errno) : "open");
+			snprintf(path, sizeof path, "/proc/self/%s", names[i]);
+			printf("own %d\n", open(path, O_RDONLY) >= 0);
+		}
+		for (int i = 0; i < 3; i++) {
+			snprintf(path, sizeof path, "/proc/%d/%s", parent, links[i]);
+			int len = readlink(path, target, sizeof target);
+			printf("%s: %s\n", links[i], len < 0 ? strerror(errno) : "a link");
+		}
+		fflush(stdout);
+		_exit(0);
+	}
+	wait(NULL);
+}
+
 int main(int count, char **args)
 {
 	(void)args;
@@ -89,5 +118,6 @@ int main(int count, char **args)
 	ignored();
 	exec_beside_vfork();
 	zombie();
+	strangers();
 	return 0;
 }

@@ -19,6 +19,7 @@ use abi::{Errno, OpenFlags};
 
 use super::dentry::Dentry;
 use super::file::OpenFile;
+use super::hooks;
 use super::inode::{Contents, Device, FileKind, Inode, InodeOps, LinkTarget, Listed, NewFile};
 use super::mount::{FileSystem, PROC};
 use super::path::Path;
@@ -326,7 +327,11 @@ impl InodeOps for ProcInode {
             Node::MyThread => text(format!("{}/task/{}", current().process.pid, current().tid).as_bytes()),
             Node::Static(Entry { what: What::Link(target), .. }, _) => text(target.as_bytes()),
             Node::File(pid, _, index) => match process::ENTRIES.get(index).map(|entry| &entry.what) {
-                Some(process::What::Link(follow)) => follow(&*process_of(pid).map_err(|_| Errno::ENOENT)?),
+                Some(process::What::Link(follow)) => {
+                    let process = process_of(pid).map_err(|_| Errno::ENOENT)?;
+                    hooks::may_look_into(&process)?;
+                    follow(&process)
+                }
                 _ => Err(Errno::EINVAL),
             },
             Node::Descriptor(pid, _, fd::View::Links, fd) => {
@@ -337,6 +342,11 @@ impl InodeOps for ProcInode {
     }
 
     fn open(&self, path: &Path, flags: OpenFlags) -> Result<Option<Arc<OpenFile>>, SysError> {
+        if let Node::File(pid, _, index) = self.0
+            && process::ENTRIES.get(index).is_some_and(process::Entry::shows_memory)
+        {
+            hooks::may_look_into(&*process_of(pid)?)?;
+        }
         Ok(match self.0 {
             Node::Static(Entry { what: What::Text(_) | What::Setting(..), .. }, _)
             | Node::File(..)

@@ -142,6 +142,11 @@ pub static ENTRIES: &[Entry] = &[
 ];
 
 impl Entry {
+    /// Whether it tells what only those who may trace the process are to know, whatever its mode says.
+    pub fn shows_memory(&self) -> bool {
+        matches!(self.name, "maps" | "smaps" | "smaps_rollup")
+    }
+
     pub fn kind_and_mode(&self) -> (FileKind, u32) {
         let kind = match self.what {
             What::Text(_) | What::Setting(..) => FileKind::Regular,
