@@ -28,6 +28,7 @@
 
 static int fd;
 static unsigned cookies[2];
+static char target_of_reads[4];
 
 static const char *const names[] = { "ACCESS",	   "MODIFY", "ATTRIB", "CLOSE_WRITE", "CLOSE_NOWRITE", "OPEN",	  "MOVED_FROM",
 				     "MOVED_TO",   "CREATE", "DELETE", "DELETE_SELF", "MOVE_SELF",     "?1000", "UNMOUNT",
@@ -397,6 +398,34 @@ static void overflow(void) {
 	unlink("b");
 }
 
+/* IN_EXCL_UNLINK is about a watched file's own name, too; not about its attributes. */
+static void without_a_name(void) {
+	fd = inotify_init1(IN_NONBLOCK);
+	mkdir("there", 0755);
+	for (int i = 0; i < 2; i++) {
+		unsigned excluding = i ? IN_EXCL_UNLINK : 0;
+		int file = open("there/file", O_RDWR | O_CREAT, 0644);
+		inotify_add_watch(fd, "there", IN_ALL_EVENTS | excluding);
+		inotify_add_watch(fd, "there/file", IN_ALL_EVENTS | excluding);
+		unlink("there/file");
+		events("unlinked");
+		SAY("write", write(file, "abcd", 4));
+		SAY("read", pread(file, target_of_reads, 4, 0));
+		events(i ? "used, excluded" : "used");
+		SAY("ftruncate", ftruncate(file, 1));
+		SAY("fchmod", fchmod(file, 0600));
+		events("changed");
+		close(file);
+		events("closed");
+	}
+	int directory = open("there", O_RDONLY);
+	rmdir("there");
+	events("removed");
+	close(directory);
+	events("closed");
+	close(fd);
+}
+
 int main(void) {
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	mkdir("inotify", 0755);
@@ -408,6 +437,7 @@ int main(void) {
 	watches();
 	reading();
 	overflow();
+	without_a_name();
 	if (chdir("..") || rmdir("inotify"))
 		return 1;
 	return 0;

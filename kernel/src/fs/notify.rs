@@ -191,12 +191,24 @@ fn is_dir(inode: &Inode) -> u32 {
 /// Something happened to a file by way of a name: its directory hears of it, and then itself.
 #[inline(never)]
 pub fn happened(dentry: &Dentry, what: u32) {
+    // What happens to attributes happens to the inode, whatever has become of the name.
+    let is_unlinked = what != event::ATTRIB && dentry.is_removed();
+    happened_at(dentry, what, if is_unlinked { Place::Unlinked } else { Place::There });
+}
+
+fn happened_at(dentry: &Dentry, what: u32, place: Place) {
     let mask = what | is_dir(&dentry.inode);
     if let Some(parent) = dentry.parent() {
-        let place = if dentry.is_removed() { Place::Unlinked } else { Place::There };
         tell(&parent.inode, mask, 0, dentry.name().bytes(), place);
     }
-    tell(&dentry.inode, mask, 0, b"", Place::There);
+    tell(&dentry.inode, mask, 0, b"", place);
+}
+
+/// A file's size was set: as with other attributes.
+pub fn note_resized(dentry: &Dentry) {
+    if is_active() {
+        happened_at(dentry, event::MODIFY, Place::There);
+    }
 }
 
 /// As `happened`, if anybody watches anything.

@@ -287,6 +287,6 @@ pub fn truncate(dentry: &Dentry, size: u64) -> Result<(), Errno> {
         perm::drop_set_id_bits(inode);
     }
     inode.touch_modified();
-    notify::note(dentry, event::MODIFY);
+    notify::note_resized(dentry);
     Ok(())
 }
