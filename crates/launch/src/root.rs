@@ -265,7 +265,7 @@ impl Root {
         let last = writer.finish();
         len += last.len();
         file.write_all(&last).context("writing the initrd")?;
-        Ok(Initrd { file: file.into(), len })
+        Ok(Initrd { file: file.into(), len, files: self.nodes.len() })
     }
 }
 
@@ -274,10 +274,13 @@ impl Root {
 pub struct Initrd {
     pub(crate) file: OwnedFd,
     len: usize,
+    files: usize,
 }
 
 /// Memory that a machine needs beside its initrd: the kernel, its tables, and a program's first pages.
 const BESIDE_INITRD: u64 = 3 << 19;
+/// What the kernel remembers of each file, about: its name and its inode.
+const BESIDE_FILE: u64 = 768;
 
 impl Initrd {
     /// Bytes.
@@ -298,7 +301,7 @@ impl Initrd {
     /// It doesn't.
     pub fn check_memory(&self, memory_bytes: u64) -> Result<()> {
         const MIB: u64 = 1 << 20;
-        let needed = self.len as u64 + BESIDE_INITRD;
+        let needed = self.len as u64 + BESIDE_INITRD + self.files as u64 * BESIDE_FILE;
         let files = (self.len as u64).div_ceil(MIB);
         ensure!(
             needed <= memory_bytes,

@@ -69,6 +69,21 @@ fn too_little_memory_for_the_files() {
 }
 
 #[test]
+fn as_many_files_as_there_is_memory_for() {
+    let root = scratch("many-files");
+    for number in 0..3000 {
+        file(&root, &number.to_string(), b"");
+    }
+    let root = root.to_str().unwrap();
+    let with = |memory| run(&[memory, "--root", root, probe(), "--", "exit", "5"]);
+    // More files than half of the pages that are free.
+    let said = with("--memory=8M");
+    assert_eq!((said.status, &*said.stderr), (5, ""), "{}", said.text());
+    with("--memory=3M")
+        .expect_error(CANNOT_RUN, &["no memory for the names of the root's files", "--memory"]);
+}
+
+#[test]
 fn too_little_memory_for_the_program() {
     // A static program whose data alone needs more than there is.
     let directory = scratch("large-data");
