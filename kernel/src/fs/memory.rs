@@ -11,7 +11,7 @@ use super::anon;
 use super::dentry::Dentry;
 use super::file::{InodeFile, MappedFile, Mode, OpenFile};
 use super::inode::{Contents, FileKind, Inode, InodeOps};
-use super::mount::{FileSystem, Mount, TMPFS};
+use super::mount::{FileSystem, Mount, TMPFS, flag};
 use super::path::Path;
 use super::tmpfs::{TmpFile, seal};
 use crate::mm::MemoryObject;
@@ -22,6 +22,8 @@ pub struct Target {
     pub writable: bool,
     /// Not writable for its seals (EPERM), whatever it was opened for.
     pub sealed: bool,
+    /// Its mount doesn't forbid it (MS_NOEXEC).
+    pub executable: bool,
     /// `None` for anonymous memory by another name (/dev/zero).
     pub object: Option<Arc<dyn MemoryObject>>,
 }
@@ -35,7 +37,8 @@ pub fn mmap_target(fd: Fd) -> Result<Target, Errno> {
     let object = file.ops.mapping(&file)?;
     let seals = file.inode().ops().seals().map_or(0, |seals| seals.load(Ordering::Acquire));
     let sealed = seals & (seal::WRITE | seal::FUTURE_WRITE) != 0;
-    Ok(Target { writable: file.mode.contains(Mode::WRITE) && !sealed, sealed, object })
+    let executable = file.path.mount.flags() & flag::NOEXEC == 0;
+    Ok(Target { writable: file.mode.contains(Mode::WRITE) && !sealed, sealed, executable, object })
 }
 
 /// The mount of memory that has no place in the tree.

@@ -182,7 +182,7 @@ pub fn attach(
     if !address.is_multiple_of(PAGE_SIZE) || address == 0 && flags & REMAP != 0 {
         return Err(Errno::EINVAL);
     }
-    let mut region = RegionFlags::READ | RegionFlags::SHARED;
+    let mut region = RegionFlags::READ | RegionFlags::SHARED | RegionFlags::MAY_EXECUTE;
     let mut want = READ;
     if flags & RDONLY == 0 {
         region |= RegionFlags::WRITE | RegionFlags::MAY_WRITE;

@@ -29,7 +29,7 @@ use crate::arch::x86_64::paging::{self, Entry};
 /// What brk's memory is.
 const HEAP: RegionFlags = RegionFlags::READ
     .union(RegionFlags::WRITE)
-    .union(RegionFlags::MAY_WRITE)
+    .union(RegionFlags::MAY_ALL)
     .union(RegionFlags::HEAP)
     .union(RegionFlags::ACCOUNTED);
 

@@ -71,7 +71,7 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
     if end_page.is_none_or(|end| end > i64::MAX as u64 / PAGE_SIZE as u64) {
         return Err(Errno::EOVERFLOW.into());
     }
-    let mut region = access_flags(prot) | RegionFlags::MAY_WRITE;
+    let mut region = access_flags(prot) | RegionFlags::MAY_ALL;
     let kind = flags & 0xf;
     let shared = match kind {
         1 => true,
@@ -95,6 +95,12 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
                     return Err(if target.sealed { Errno::EPERM } else { Errno::EACCES }.into());
                 }
                 region.remove(RegionFlags::MAY_WRITE);
+            }
+            if !target.executable {
+                if prot & Prot::EXEC.bits() != 0 {
+                    return Err(Errno::EPERM.into());
+                }
+                region.remove(RegionFlags::MAY_EXECUTE);
             }
             match target.object {
                 Some(object) => Backing::Object(object, offset / PAGE_SIZE as u64),

@@ -272,7 +272,7 @@ fn build(plan: Plan, process: &Process) -> Result<Image, Errno> {
     let stack_bottom = page_floor((initial.rsp as usize).saturating_sub(INITIAL_STACK));
     let mut flags = RegionFlags::READ
         | RegionFlags::WRITE
-        | RegionFlags::MAY_WRITE
+        | RegionFlags::MAY_ALL
         | RegionFlags::GROWS_DOWN
         | RegionFlags::STACK;
     flags.set(RegionFlags::EXECUTE, elf.stack_executable == Some(true));
@@ -317,7 +317,7 @@ fn map_segments(
         if end > USER_TOP || start > end {
             return Err(Errno::ENOMEM);
         }
-        let mut flags = RegionFlags::MAY_WRITE;
+        let mut flags = RegionFlags::MAY_ALL;
         flags.set(RegionFlags::READ, segment.readable);
         flags.set(RegionFlags::WRITE, segment.writable);
         flags.set(RegionFlags::EXECUTE, segment.executable);

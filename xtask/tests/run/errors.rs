@@ -79,8 +79,7 @@ fn as_many_files_as_there_is_memory_for() {
     // More files than half of the pages that are free.
     let said = with("--memory=8M");
     assert_eq!((said.status, &*said.stderr), (5, ""), "{}", said.text());
-    with("--memory=3M")
-        .expect_error(CANNOT_RUN, &["no memory for the names of the root's files", "--memory"]);
+    with("--memory=3M").expect_error(LAUNCHER, &["not enough memory", "--memory"]);
 }
 
 #[test]

@@ -116,7 +116,7 @@ pub fn map(space: &AddressSpace) -> Result<usize, Errno> {
     // The two have to be neighbours: one mapping finds room for both, the second takes over its upper half.
     let start = space.map(Place::Anywhere(hint), 2 * PAGE_SIZE, PAGE_SIZE, flags, backing, usize::MAX)?;
     let base = start + PAGE_SIZE;
-    let flags = RegionFlags::READ | RegionFlags::EXECUTE | RegionFlags::SPECIAL;
+    let flags = RegionFlags::READ | RegionFlags::EXECUTE | RegionFlags::MAY_EXECUTE | RegionFlags::SPECIAL;
     let backing = Backing::Object(code.clone(), 0);
     space.map(Place::Fixed(base), PAGE_SIZE, PAGE_SIZE, flags, backing, usize::MAX)?;
     Ok(base)

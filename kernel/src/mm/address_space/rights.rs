@@ -20,7 +20,7 @@ fn frame_is_unshared(entry: Entry) -> bool {
 }
 
 impl AddressSpace {
-    /// mprotect(2): ENOMEM where nothing is mapped, EACCES where a shared file mapping may not be written.
+    /// mprotect(2): ENOMEM where nothing is mapped, EACCES where a shared file mapping may not be written, or a file not executed.
     pub fn protect(&self, range: Range<usize>, access: RegionFlags) -> Result<(), Errno> {
         let mut inner = self.inner.write();
         // Nearly always it is part of one region.
@@ -28,7 +28,7 @@ impl AddressSpace {
             if flags & RegionFlags::ACCESS == access {
                 return Ok(());
             }
-            if access.contains(RegionFlags::WRITE) && !flags.contains(RegionFlags::MAY_WRITE) {
+            if !flags.may(access) {
                 return Err(Errno::EACCES);
             }
             let new = Self::with_access(flags, access, range.len())?;
@@ -54,7 +54,7 @@ impl AddressSpace {
         }
         let mut done = range.start;
         let result = inner.regions.change(range.start..covered, &mut |region| {
-            if access.contains(RegionFlags::WRITE) && !region.flags.contains(RegionFlags::MAY_WRITE) {
+            if !region.flags.may(access) {
                 return Err(Errno::EACCES);
             }
             region.flags = Self::with_access(region.flags, access, region.len())?;

@@ -25,7 +25,9 @@ bitflags::bitflags! {
         const ON_FAULT = 0x8000;
         /// mprotect may add write access (the file was open for writing, or the mapping is private).
         const MAY_WRITE = 0x200;
-        const HEAP = 0x400;
+        /// It may add execute access (the file's mount doesn't forbid it).
+        const MAY_EXECUTE = 0x400;
+        const HEAP = 0x1_0000;
         const STACK = 0x800;
         const NO_RESERVE = 0x1000;
         /// Part of the kernel's furniture: can't be remapped or unlocked ([vvar]).
@@ -33,6 +35,19 @@ bitflags::bitflags! {
         /// Promised memory (`commit`).
         const ACCOUNTED = 0x4000;
         const ACCESS = 7;
+        /// What most regions have.
+        const MAY_ALL = 0x600;
+    }
+}
+
+impl RegionFlags {
+    /// Whether mprotect may give this access.
+    #[inline(always)]
+    pub fn may(self, access: Self) -> bool {
+        const { assert!(Self::MAY_WRITE.bits() == Self::WRITE.bits() << 8) };
+        const { assert!(Self::MAY_EXECUTE.bits() == Self::EXECUTE.bits() << 8) };
+        let wanted = access.intersection(Self::WRITE.union(Self::EXECUTE)).bits() << 8;
+        wanted & !self.bits() == 0
     }
 }
 
