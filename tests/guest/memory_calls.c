@@ -386,6 +386,29 @@ static void heap(void) {
 		places[i][0] = i;
 	}
 	printf("  low %d, apart %d\n", low, places[0][0] == 0 && places[1][0] == 1 && places[2][0] == 2);
+	/* A wish is heard below 2 GiB, from the start of its page on. */
+	struct {
+		uintptr_t wish;
+		int flags;
+	} wishes[] = {
+		{ 0x50000000, MAP_32BIT },
+		{ 0x50000000, MAP_32BIT },
+		{ 0x30000000, MAP_32BIT },
+		{ 0x60000123, MAP_32BIT },
+		{ 0x61000123, 0 },
+		{ 0x7ffff000, MAP_32BIT },
+		{ 0x7fffffff, MAP_32BIT },
+		{ 0x90000000, MAP_32BIT },
+		{ 0x123, 0 },
+		{ -4096ul, 0 },
+	};
+	uintptr_t got[sizeof wishes / sizeof wishes[0]];
+	for (unsigned i = 0; i < sizeof wishes / sizeof wishes[0]; i++) {
+		got[i] = (uintptr_t)mmap((void *)wishes[i].wish, P, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | wishes[i].flags, -1, 0);
+		printf("  wish %lx: %d, low %d\n", (long)wishes[i].wish, got[i] == (wishes[i].wish & -P), got[i] >> 31 == 0);
+	}
+	for (unsigned i = 0; i < sizeof wishes / sizeof wishes[0]; i++)
+		munmap((void *)got[i], P);
 	say("more than there is below 2 GiB", (long)map(1ul << 31, PROT_READ, MAP_PRIVATE | MAP_32BIT | MAP_NORESERVE));
 	say("huge pages of 1 MiB", (long)map(4 << 20, PROT_READ, MAP_PRIVATE | MAP_HUGETLB | 20 << 26));
 	limit = (struct rlimit){ 64 << 20, RLIM_INFINITY };

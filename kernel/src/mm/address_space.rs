@@ -265,14 +265,12 @@ impl AddressSpace {
                 if len > USER_TOP {
                     return Err(Errno::ENOMEM);
                 }
-                let hint = page_ceil(hint).unwrap_or(0);
-                let hint = if hint != 0 { hint.max(LOWEST) } else { 0 };
-                let wanted = hint..hint.saturating_add(len);
-                if hint != 0 && inner.regions.is_free(wanted) {
-                    hint
-                } else {
-                    let top = inner.layout.mmap_top;
-                    inner.regions.find_free(len, top, align).ok_or(Errno::ENOMEM)?
+                match inner.regions.at_hint(hint, len, USER_TOP) {
+                    Some(at) => at,
+                    None => {
+                        let top = inner.layout.mmap_top;
+                        inner.regions.find_free(len, top, align).ok_or(Errno::ENOMEM)?
+                    }
                 }
             }
         };

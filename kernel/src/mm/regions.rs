@@ -11,7 +11,7 @@ use gapvec::GapVec;
 
 pub use self::region::{Backing, Region, RegionFlags};
 use super::object::MemoryObject;
-use super::{PAGE_SIZE, USER_TOP};
+use super::{PAGE_SIZE, USER_TOP, page_floor};
 
 /// Lowest address that a program may map.
 pub const LOWEST: usize = 0x1_0000;
@@ -444,6 +444,15 @@ impl Regions {
         range.start >= LOWEST
             && range.end <= USER_TOP
             && self.find_from(range.start).is_none_or(|region| Self::usable_start(region) >= range.end)
+    }
+
+    /// The place that a program wishes for, on the page it names: if it is free, and ends by `top`.
+    #[inline]
+    pub fn at_hint(&self, hint: usize, len: usize, top: usize) -> Option<usize> {
+        let page = page_floor(hint);
+        let at = page.max(LOWEST);
+        let end = at.saturating_add(len);
+        (page != 0 && end <= top && self.is_free(at..end)).then_some(at)
     }
 
     /// The highest free place of `len` bytes below `top`, aligned; from the bottom up if there is none, as Linux does.

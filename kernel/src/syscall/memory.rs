@@ -139,10 +139,11 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
     if region.contains(RegionFlags::LOCKED) {
         mlock::may_map(space, len, map.contains(MapFlags::LOCKED))?;
     }
-    let start = if map.contains(MapFlags::BIT32) && matches!(place, Place::Anywhere(_)) {
-        map_low(space, len, region, &backing)?
-    } else {
-        space.map(place, len, align, region, backing, limit(rlimit::AS))?
+    let start = match place {
+        Place::Anywhere(hint) if map.contains(MapFlags::BIT32) => {
+            map_low(space, hint, len, region, &backing)?
+        }
+        _ => space.map(place, len, align, region, backing, limit(rlimit::AS))?,
     };
     let populate = map.contains(MapFlags::POPULATE) && !map.contains(MapFlags::NONBLOCK);
     if populate || region & (RegionFlags::LOCKED | RegionFlags::ON_FAULT) == RegionFlags::LOCKED {
@@ -152,11 +153,19 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
     Ok(start)
 }
 
-/// MAP_32BIT: where code of the small model reaches it, between 1 and 2 GiB as on Linux. ENOMEM.
+/// MAP_32BIT: where code of the small model reaches it, as on Linux: where the program wishes if that is below 2 GiB (SBCL says where),
+/// else between 1 and 2 GiB. ENOMEM.
 #[cold]
-fn map_low(space: &AddressSpace, len: usize, region: RegionFlags, backing: &Backing) -> Result<usize, Errno> {
-    let mut at = 1 << 30;
-    while at + len <= 1 << 31 {
+fn map_low(
+    space: &AddressSpace,
+    hint: usize,
+    len: usize,
+    region: RegionFlags,
+    backing: &Backing,
+) -> Result<usize, Errno> {
+    const TOP: usize = 1 << 31;
+    let mut at = space.with(|inner| inner.regions.at_hint(hint, len, TOP)).unwrap_or(TOP / 2);
+    while at + len <= TOP {
         let taken_to = space.with(|inner| {
             let is_free = inner.regions.is_free(at..at + len);
             (!is_free).then(|| inner.regions.find_from(at).map_or(at, |region| region.end))
