@@ -125,6 +125,11 @@ static void scores(void)
 	printf("at first: %d\n", adjusted());
 	printf("too much: %d %d %d\n", adjust("1001"), adjust("-1001"), adjust("x"));
 	printf("set: %d\n", adjust("300\n"));
+	/* Some truncate before they write, as PAM does. */
+	int fd = open("/proc/self/oom_score_adj", O_RDWR);
+	printf("truncated: %d", ftruncate(fd, 0));
+	close(fd);
+	printf(" %d\n", truncate("/proc/self/comm", 0));
 	printf("then: %d\n", adjusted());
 	pid_t pid = fork();
 	if (pid == 0) {

@@ -341,6 +341,11 @@ impl InodeOps for ProcInode {
         }
     }
 
+    fn truncate(&self, _: &Inode, _: u64) -> Result<(), Errno> {
+        // Some truncate before they write, as if a value were a file's end.
+        Ok(())
+    }
+
     fn open(&self, path: &Path, flags: OpenFlags) -> Result<Option<Arc<OpenFile>>, SysError> {
         if let Node::File(pid, _, index) = self.0
             && process::ENTRIES.get(index).is_some_and(process::Entry::shows_memory)

@@ -82,10 +82,6 @@ pub static ENTRIES: &[Entry] = &[
     text("gid_map", 0o644, write_id_map),
     text("io", 0o400, write_io),
     text("limits", 0o444, write_limits),
-    text("loginuid", 0o644, |_, _, text| {
-        put!(text, "{}", u32::MAX);
-        Ok(())
-    }),
     text("maps", 0o444, |process, _, text| maps::write(process, text, maps::Detail::Lines)),
     text("mountinfo", 0o444, |process, _, text| write_mounts(process, text, MountFormat::Info)),
     text("mounts", 0o444, |process, _, text| write_mounts(process, text, MountFormat::Table)),
@@ -106,10 +102,6 @@ pub static ENTRIES: &[Entry] = &[
     shared("root", 0o777, What::Link(|process| Ok(LinkTarget::Jump(process.fs.lock().root.clone())))),
     text("schedstat", 0o444, |process, _, text| {
         put!(text, "{} 0 1\n", process_cpu_ns(process));
-        Ok(())
-    }),
-    text("sessionid", 0o444, |_, _, text| {
-        put!(text, "{}", u32::MAX);
         Ok(())
     }),
     text("setgroups", 0o644, |_, _, t| constant(t, "allow")),
