@@ -359,12 +359,118 @@ static void ends(void)
 	}
 }
 
+static int news_of(int fd)
+{
+	struct pollfd p = { fd, POLLIN | POLLPRI, 0 };
+	poll(&p, 1, 0);
+	return p.revents;
+}
+
+/* Packet mode, as screen uses it: the master hears what happens to the terminal. */
+static void packets(void)
+{
+	int slave, master = pair(&slave), on = 1, off = 0, is = -1;
+	printf("packets: %d", result(ioctl(master, TIOCGPKT, &is)));
+	printf(" %d, of the terminal %d", is, result(ioctl(slave, TIOCPKT, &on)));
+	printf(" %d, no pointer %d", result(ioctl(slave, TIOCGPKT, &is)), result(ioctl(master, TIOCPKT, NULL)));
+	printf(", set %d", result(ioctl(master, TIOCPKT, &on)));
+	printf(" %d", result(ioctl(master, TIOCGPKT, &is)));
+	printf(" %d\n", is);
+	char some[2];
+	write(slave, "data", 4);
+	printf("  waiting: %x\n", news_of(master));
+	show("  one byte", some, read(master, some, 1));
+	show("  two bytes", some, read(master, some, 2));
+	take("  the rest", master);
+	struct termios t;
+	tcgetattr(slave, &t);
+	tcsetattr(slave, TCSANOW, &t);
+	printf("  the same settings: %x\n", news_of(master));
+	t.c_iflag &= ~IXON;
+	tcsetattr(slave, TCSANOW, &t);
+	printf("  no ^S: %x\n", news_of(master));
+	take("  no ^S", master);
+	t.c_iflag |= IXON;
+	tcsetattr(master, TCSANOW, &t);
+	write(slave, "x", 1);
+	take("  ^S again", master);
+	take("  data behind it", master);
+	t.c_cc[VSTOP] = 'S';
+	tcsetattr(slave, TCSAFLUSH, &t);
+	take("  another key, and a flush", master);
+	t.c_lflag |= EXTPROC;
+	tcsetattr(slave, TCSANOW, &t);
+	take("  external processing", master);
+	t.c_lflag &= ~EXTPROC;
+	t.c_cc[VSTOP] = 'S' & 31;
+	tcsetattr(slave, TCSANOW, &t);
+	take("  and no longer", master);
+	tcflush(slave, TCIFLUSH);
+	take("  input flushed", master);
+	tcflush(slave, TCOFLUSH);
+	take("  output flushed", master);
+	tcflush(slave, TCIOFLUSH);
+	take("  both", master);
+	tcflow(slave, TCOOFF);
+	tcflow(slave, TCOOFF);
+	take("  stopped", master);
+	tcflow(slave, TCOON);
+	tcflow(slave, TCOON);
+	take("  started", master);
+	tcflow(slave, TCOOFF);
+	tcflow(slave, TCOON);
+	take("  stopped and started", master);
+	t.c_lflag &= ~ECHO;
+	tcsetattr(slave, TCSANOW, &t);
+	write(master, "\023", 1);
+	take("  ^S", master);
+	write(master, "\021", 1);
+	take("  ^Q", master);
+	write(master, "\021\003", 2);
+	take("  ^C", master);
+	t.c_lflag |= NOFLSH;
+	tcsetattr(slave, TCSANOW, &t);
+	write(master, "\003", 1);
+	fcntl(master, F_SETFL, O_NONBLOCK);
+	take("  ^C that flushes nothing", master);
+	write(slave, "unread", 6);
+	printf("  unread: %x", news_of(master));
+	tcflush(master, TCIOFLUSH);
+	printf(", the master's own flush: %x\n", news_of(master));
+	ioctl(master, TIOCPKT, &off);
+	tcflush(slave, TCIFLUSH);
+	write(slave, "y", 1);
+	take("  off", master);
+	/* ^C also lets output go on that ^S stopped. */
+	t.c_lflag &= ~NOFLSH;
+	tcsetattr(slave, TCSANOW, &t);
+	fcntl(master, F_SETFL, 0);
+	ioctl(master, TIOCPKT, &on);
+	write(master, "\023", 1);
+	take("  ^S", master);
+	ioctl(master, TIOCPKT, &off);
+	fflush(stdout);
+	pid_t child = fork();
+	if (child == 0)
+		_exit(write(slave, "z", 1) != 1);
+	usleep(50000);
+	printf("  held back: %d\n", waitpid(child, NULL, WNOHANG));
+	write(master, "\003", 1);
+	take("  let go", master);
+	int status = -1;
+	waitpid(child, &status, 0);
+	printf("  status %d\n", status);
+	close(slave);
+	close(master);
+}
+
 int main(void)
 {
 	signal(SIGHUP, SIG_IGN);
 	names();
 	lines();
 	floods();
+	packets();
 	sessions();
 	ends();
 	return 0;

@@ -41,6 +41,7 @@ pub mod lflag {
     pub const ECHOPRT: u32 = 0o2000;
     pub const ECHOKE: u32 = 0o4000;
     pub const IEXTEN: u32 = 0o100000;
+    pub const EXTPROC: u32 = 0o200000;
 }
 
 /// Indices of the control characters.

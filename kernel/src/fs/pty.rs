@@ -44,8 +44,21 @@ pub struct Pair {
     pub opens: AtomicUsize,
     pub is_left: AtomicBool,
     size: SpinLock<Winsize>,
+    /// In packet mode: what the master's next read says has happened to the terminal.
+    packet: SpinLock<Option<u8>>,
     /// The master is open, or the terminal.
     in_use: AtomicBool,
+}
+
+/// What a master in packet mode reads in place of data: `TIOCPKT_*` (ioctl_tty(2)).
+pub mod packet {
+    pub const FLUSH_READ: u8 = 1;
+    pub const FLUSH_WRITE: u8 = 2;
+    pub const STOP: u8 = 4;
+    pub const START: u8 = 8;
+    pub const NO_STOP: u8 = 16;
+    pub const DO_STOP: u8 = 32;
+    pub const IOCTL: u8 = 64;
 }
 
 /// All that were ever made, by number.
@@ -80,6 +93,7 @@ impl Pair {
             opens: AtomicUsize::new(0),
             is_left: AtomicBool::new(false),
             size: SpinLock::new(Winsize::default()),
+            packet: SpinLock::new(None),
             in_use: AtomicBool::new(true),
         })
     }
@@ -112,6 +126,31 @@ impl Pair {
         *self.size.lock() = size;
     }
 
+    /// A master in packet mode is to hear of this.
+    pub fn tell(&self, news: u8) {
+        use packet::{DO_STOP, NO_STOP, START, STOP};
+        if let Some(told) = &mut *self.packet.lock() {
+            let outdated = (news & (STOP | NO_STOP)) << 1 | (news & (START | DO_STOP)) >> 1;
+            *told = *told & !outdated | news;
+        }
+        if self.has_news() {
+            self.readable.notify();
+        }
+    }
+
+    fn take_news(&self) -> Option<u8> {
+        self.packet.lock().as_mut().map(core::mem::take)
+    }
+
+    fn has_news(&self) -> bool {
+        self.packet.lock().is_some_and(|told| told != 0)
+    }
+
+    /// Forgets what programs wrote.
+    pub fn flush_output(&self) {
+        self.output.lock().clear();
+    }
+
     /// One file of the terminal less is open.
     pub fn close(&self) {
         if self.opens.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -134,8 +173,9 @@ fn allocate() -> Result<&'static Tty, Errno> {
         let Some(pair) = &tty.pair else { continue };
         if pair.opens.load(Ordering::Acquire) == 0 && !pair.in_use.swap(true, Ordering::AcqRel) {
             tty.reset();
-            pair.output.lock().clear();
+            pair.flush_output();
             *pair.size.lock() = Winsize::default();
+            *pair.packet.lock() = None;
             pair.is_locked.store(true, Ordering::Relaxed);
             pair.is_left.store(false, Ordering::Relaxed);
             return Ok(tty);
@@ -231,20 +271,28 @@ impl FileOps for MasterFile {
         let mut done = 0;
         while dst.remaining() > 0 {
             let room = dst.remaining().min(buffer.len());
+            // In packet mode a 0 stands before data.
+            let news = if done == 0 { pair.take_news() } else { None };
+            let lead = match news {
+                None => 0,
+                Some(0) => 1,
+                Some(news) => return Ok(dst.write(&[news])?),
+            };
             let mut taken = 0;
-            {
+            let has_some = {
                 let mut output = pair.output.lock();
-                for (slot, byte) in buffer.iter_mut().take(room).zip(&*output) {
+                for (slot, byte) in buffer.iter_mut().take(room).skip(lead).zip(&*output) {
                     *slot = *byte;
                     taken += 1;
                 }
+                let len = output.len();
                 output.copy_within(taken.., 0);
-                let rest = output.len() - taken;
-                output.truncate(rest);
-            }
-            if taken > 0 {
+                output.truncate(len - taken);
+                len > 0
+            };
+            if has_some {
                 self.0.output_taken();
-                done += dst.write(buffer.get(..taken).unwrap_or_default())?;
+                done += dst.write(buffer.get(..lead + taken).unwrap_or_default())?;
             } else if done > 0 {
                 break;
             } else if pair.is_left.load(Ordering::Acquire) {
@@ -252,7 +300,9 @@ impl FileOps for MasterFile {
             } else if file.is_nonblocking() {
                 return Err(Errno::EAGAIN.into());
             } else {
-                let can_go_on = || !pair.output.lock().is_empty() || pair.is_left.load(Ordering::Acquire);
+                let can_go_on = || {
+                    !pair.output.lock().is_empty() || pair.is_left.load(Ordering::Acquire) || pair.has_news()
+                };
                 pair.readable.wait(None, || can_go_on().then_some(()))?;
             }
         }
@@ -287,7 +337,9 @@ impl FileOps for MasterFile {
         pair.readable.add(poller);
         pair.writable.add(poller);
         let mut events = Events::empty();
-        events.set(Events::READABLE, !pair.output.lock().is_empty());
+        let has_news = pair.has_news();
+        events.set(Events::PRI, has_news);
+        events.set(Events::READABLE, has_news || !pair.output.lock().is_empty());
         events.set(Events::WRITABLE, self.0.has_room());
         events.set(Events::HUP, pair.is_left.load(Ordering::Acquire));
         events
@@ -302,16 +354,15 @@ impl FileOps for MasterFile {
         let int = UserPtr::<i32>::new(argument);
         match Ioctl(command) {
             Ioctl::FIONREAD => int.write(&(pair.output.lock().len() as i32))?,
-            // What the terminal was given, it has.
-            Ioctl::TCFLSH if argument <= 2 => {
-                if argument != 1 {
-                    pair.output.lock().clear();
-                    self.0.output_taken();
-                }
-            }
             Ioctl::TIOCGPTN => int.write(&pair.number.cast_signed())?,
             Ioctl::TIOCGPTLCK => int.write(&i32::from(pair.is_locked.load(Ordering::Acquire)))?,
             Ioctl::TIOCSPTLCK => pair.is_locked.store(int.read()? != 0, Ordering::Release),
+            Ioctl::TIOCGPKT => int.write(&i32::from(pair.packet.lock().is_some()))?,
+            Ioctl::TIOCPKT => {
+                let is_on = int.read()? != 0;
+                let mut packet = pair.packet.lock();
+                *packet = is_on.then(|| packet.unwrap_or(0));
+            }
             Ioctl::TIOCGPTPEER => {
                 let flags = OpenFlags::from_bits_retain(argument as u32);
                 let directory = directory()?;

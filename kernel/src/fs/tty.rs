@@ -1,5 +1,7 @@
 //! Terminals: the line discipline between programs and the other side, which is the launcher's terminal or a master (tty_ioctl(4), termios(3)).
 
+mod settings;
+
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
@@ -7,8 +9,9 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use abi::{Errno, Ioctl, OpenFlags, Winsize};
 use caps::cap;
-use ldisc::{Event, LineDiscipline, NCCS, Settings, cc, lflag};
+use ldisc::{Event, LineDiscipline, Settings, cc, lflag};
 
+use self::settings::{TERMIOS, TERMIOS2};
 use super::device;
 use super::file::{FileOps, Mode, OpenFile};
 use super::hooks;
@@ -16,7 +19,7 @@ use super::inode::Device;
 use super::lock::SleepLock;
 use super::path::Path;
 use super::poll::{Events, PollHead, Poller};
-use super::pty::{self, Pair};
+use super::pty::{self, Pair, packet};
 use crate::console;
 use crate::mm::{Sink, Source, UserPtr};
 use crate::sync::SpinLock;
@@ -25,9 +28,6 @@ use crate::task::process::has_capability;
 use crate::task::{Process, WaitError, current};
 use crate::time;
 
-/// Bytes of `struct termios`, and of `struct termios2`, which adds two speeds.
-const TERMIOS: usize = 4 * 4 + 1 + NCCS;
-const TERMIOS2: usize = TERMIOS + 8;
 /// 38400 baud, 8 bits, receiver on; and hang up on close (`tty_std_termios`).
 const STANDARD_CFLAG: u32 = 0o17 | 0o60 | 0o200;
 const HUPCL: u32 = 0o2000;
@@ -212,8 +212,29 @@ impl Tty {
     /// A byte as if it came from the keyboard (TIOCSTI), or from the master.
     pub fn insert(&self, byte: u8) {
         let mut echo = Vec::new();
-        let event = self.line.lock().discipline.receive(byte, &mut echo);
+        let event = self.change(|line| line.discipline.receive(byte, &mut echo));
         self.act(&echo, event.as_slice());
+    }
+
+    /// Does what may stop output, or let it go on.
+    fn change<T>(&self, what: impl FnOnce(&mut Line) -> T) -> T {
+        let mut line = self.line.lock();
+        let was_stopped = line.discipline.is_stopped();
+        let result = what(&mut line);
+        let is_stopped = line.discipline.is_stopped();
+        drop(line);
+        if was_stopped != is_stopped {
+            self.tell(if is_stopped { packet::STOP } else { packet::START });
+            self.writable.notify();
+        }
+        result
+    }
+
+    /// A master in packet mode hears of this.
+    fn tell(&self, news: u8) {
+        if let Some(pair) = &self.pair {
+            pair.tell(news);
+        }
     }
 
     /// Shows an echo, sends signals, and wakes who waits.
@@ -235,6 +256,11 @@ impl Tty {
                         ldisc::Signal::Suspend => Reason::Suspend,
                     };
                     hooks::signal_group(self.foreground.load(Ordering::Relaxed), reason);
+                    if self.line.lock().discipline.settings().lflag & lflag::NOFLSH == 0 {
+                        self.tell(packet::FLUSH_READ | packet::FLUSH_WRITE);
+                    }
+                    // The key lets output go on as well.
+                    self.writable.notify();
                 }
                 Event::Start => self.writable.notify(),
                 Event::Stop => {}
@@ -272,6 +298,7 @@ impl Tty {
         self.line.lock().discipline.flush_input();
         if let Some(pair) = &self.pair {
             pair.input_taken();
+            pair.tell(packet::FLUSH_READ);
         }
     }
 
@@ -424,55 +451,6 @@ impl Tty {
         Ok(done)
     }
 
-    fn settings_bytes(&self) -> [u8; TERMIOS2] {
-        let line = self.line.lock();
-        let settings = line.discipline.settings();
-        let mut bytes = [0; TERMIOS2];
-        let words = [settings.iflag, settings.oflag, line.extra.cflag, settings.lflag];
-        let speeds = [line.extra.input_speed, line.extra.output_speed];
-        let fields = words.iter().flat_map(|word| word.to_ne_bytes());
-        let fields = fields.chain([line.extra.line]).chain(settings.cc);
-        let fields = fields.chain(speeds.iter().flat_map(|word| word.to_ne_bytes()));
-        for (slot, byte) in bytes.iter_mut().zip(fields) {
-            *slot = byte;
-        }
-        bytes
-    }
-
-    fn set_settings(&self, bytes: &[u8]) {
-        let word = |index: usize| {
-            let at = index * 4;
-            bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
-        };
-        let mut control = [0; NCCS];
-        for (slot, byte) in control.iter_mut().zip(bytes.get(17..).unwrap_or_default()) {
-            *slot = *byte;
-        }
-        let mut line = self.line.lock();
-        line.discipline.set(Settings { iflag: word(0), oflag: word(1), lflag: word(3), cc: control });
-        line.extra.cflag = word(2);
-        line.extra.line = bytes.get(16).copied().unwrap_or(0);
-        if bytes.len() >= TERMIOS2 {
-            line.extra.input_speed = word(9);
-            line.extra.output_speed = word(10);
-        }
-        drop(line);
-        self.readable.notify();
-        self.writable.notify();
-    }
-
-    fn set_from_user(&self, argument: usize, len: usize, flush: bool) -> SysResult {
-        self.check_foreground(Reason::BackgroundWrite)?;
-        let mut bytes = [0; TERMIOS2];
-        let bytes = bytes.get_mut(..len).unwrap_or_default();
-        UserPtr::new(argument).read_bytes(bytes)?;
-        if flush {
-            self.flush_input();
-        }
-        self.set_settings(bytes);
-        Ok(0)
-    }
-
     /// An ioctl on the master's side that means the terminal.
     pub fn ioctl_of_master(&self, _: &OpenFile, command: u32, argument: usize) -> SysResult {
         let int = UserPtr::<i32>::new(argument);
@@ -480,6 +458,12 @@ impl Tty {
             Ioctl::TIOCGPGRP => int.write(&self.foreground().cast_signed())?,
             Ioctl::TIOCGSID if self.session() == 0 => return Err(Errno::ENOTTY.into()),
             Ioctl::TIOCGSID => int.write(&self.session().cast_signed())?,
+            Ioctl::TCFLSH if argument <= 2 => {
+                if let Some(pair) = self.pair.as_ref().filter(|_| argument != 1) {
+                    pair.flush_output();
+                    self.output_taken();
+                }
+            }
             Ioctl::TIOCSCTTY | Ioctl::TIOCNOTTY | Ioctl::TIOCSTI => return Err(Errno::ENOTTY.into()),
             _ => return self.ioctl(command, argument),
         }
@@ -503,20 +487,21 @@ impl Tty {
             Ioctl::TCSETS2 | Ioctl::TCSETSW2 => return self.set_from_user(argument, TERMIOS2, false),
             Ioctl::TCSETSF2 => return self.set_from_user(argument, TERMIOS2, true),
             Ioctl::TCXONC => match argument {
-                0 => self.line.lock().discipline.set_stopped(true),
-                1 => {
-                    self.line.lock().discipline.set_stopped(false);
-                    self.writable.notify();
-                }
+                0 | 1 => self.change(|line| line.discipline.set_stopped(argument == 0)),
                 2 | 3 => {}
                 _ => return Err(Errno::EINVAL.into()),
             },
-            Ioctl::TCFLSH if argument <= 2 => {
-                if argument != 1 {
-                    self.flush_input();
+            Ioctl::TCFLSH => match argument {
+                0..=2 => {
+                    if argument != 1 {
+                        self.flush_input();
+                    }
+                    if argument != 0 {
+                        self.tell(packet::FLUSH_WRITE);
+                    }
                 }
-            }
-            Ioctl::TCFLSH => return Err(Errno::EINVAL.into()),
+                _ => return Err(Errno::EINVAL.into()),
+            },
             Ioctl::TCSBRK | Ioctl::TCSBRKP | Ioctl::TIOCEXCL | Ioctl::TIOCNXCL => {}
             Ioctl::FIONREAD => int.write(&(self.line.lock().discipline.available() as i32))?,
             Ioctl::TIOCOUTQ | Ioctl::TIOCGETD => int.write(&0)?,
