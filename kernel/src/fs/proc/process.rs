@@ -66,7 +66,6 @@ pub static ENTRIES: &[Entry] = &[
     }),
     text("cmdline", 0o444, write_command_line),
     shared("comm", 0o644, What::Setting(write_comm, store_comm)),
-    of_process("coredump_filter", 0o644, What::Setting(|_, _, t| constant(t, "00000033"), |_, _| Ok(()))),
     shared("cwd", 0o777, What::Link(|process| Ok(LinkTarget::Jump(process.fs.lock().cwd.clone())))),
     text("environ", 0o400, write_environment),
     shared(
@@ -80,7 +79,6 @@ pub static ENTRIES: &[Entry] = &[
     shared("fd", 0o500, What::Descriptors(View::Links)),
     shared("fdinfo", 0o500, What::Descriptors(View::Infos)),
     text("gid_map", 0o644, write_id_map),
-    text("io", 0o400, write_io),
     text("limits", 0o444, write_limits),
     text("maps", 0o444, |process, _, text| maps::write(process, text, maps::Detail::Lines)),
     text("mountinfo", 0o444, |process, _, text| write_mounts(process, text, MountFormat::Info)),
@@ -236,13 +234,6 @@ fn store_oom_adjust(process: &Process, bytes: &[u8]) -> Result<(), Errno> {
 
 fn write_id_map(_: &Process, _: u32, text: &mut Text) -> Result<(), Errno> {
     put!(text, "         0          0 4294967295\n");
-    Ok(())
-}
-
-fn write_io(_: &Process, _: u32, text: &mut Text) -> Result<(), Errno> {
-    for name in ["rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes"] {
-        put!(text, "{name}: 0\n");
-    }
     Ok(())
 }
 
