@@ -160,9 +160,9 @@ pub fn is_short() -> bool {
     FREE.load(Ordering::Relaxed) <= RESERVE.load(Ordering::Relaxed)
 }
 
-/// The same with this CPU's cache counted.
+/// The same with this CPU's cache counted. What others have in theirs isn't: who can't have it would try for ever.
 pub fn is_exhausted() -> bool {
-    usage().free <= RESERVE.load(Ordering::Relaxed)
+    FREE.load(Ordering::Relaxed) + per_cpu().frames.count() <= RESERVE.load(Ordering::Relaxed)
 }
 
 /// The kernel itself has used something of the reserve: the thread looks for a program to end before it returns to its own. There is none while

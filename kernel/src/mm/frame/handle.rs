@@ -25,10 +25,8 @@ impl Frame {
         let frame = match cache.pop() {
             Some(frame) => frame,
             None => {
-                if is_short() {
-                    return Err(OutOfMemory);
-                }
-                refill(cache).ok_or(OutOfMemory)?
+                let found = if is_short() { cache.blank.pop() } else { refill(cache) };
+                found.ok_or(OutOfMemory)?
             }
         };
         record(frame).refs.store(1, Ordering::Relaxed);
