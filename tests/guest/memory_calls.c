@@ -186,6 +186,9 @@ static void remap(void) {
 	say("fixed without may-move", (long)mremap(target, P, P, MREMAP_FIXED, at));
 	say("onto itself", (long)mremap(target, 4 * P, 4 * P, MREMAP_MAYMOVE | MREMAP_FIXED, target + P));
 	say("odd", (long)mremap(target + 1, P, P, 0));
+	say("shrink from beyond the end", (long)mremap(target, 0x800040000000 - (size_t)target, P, 0));
+	say("shrink from far beyond", (long)mremap(target, -(size_t)target - P, P, 0));
+	say("move from beyond the end", (long)mremap(target, 0x800040000000 - (size_t)target, P, MREMAP_MAYMOVE | MREMAP_FIXED, at));
 	say("no length", (long)mremap(target, P, 0, 0));
 	say("unmapped", (long)mremap((void *)0x10000000, P, 2 * P, MREMAP_MAYMOVE));
 	say("over two mappings", (long)mremap(target, 8 * P, 9 * P, MREMAP_MAYMOVE));

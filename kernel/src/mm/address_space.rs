@@ -189,6 +189,7 @@ impl AddressSpace {
         range: Range<usize>,
         gather: &mut Gather<'a>,
     ) -> Result<(), Errno> {
+        debug_assert!(range.end <= USER_TOP, "beyond the program's half");
         if range.len() >= SPAN {
             return self.remove_wide(inner, range, gather);
         }

@@ -51,6 +51,10 @@ impl AddressSpace {
     ) -> Result<usize, Errno> {
         let mut inner = self.inner.write();
         let region = inner.regions.find(old.start).ok_or(Errno::EFAULT)?.clone();
+        // What is too much is unmapped, and munmap doesn't take what isn't the program's.
+        if new_len < old.len() && old.end > USER_TOP {
+            return Err(Errno::EINVAL);
+        }
         // What shrinks may be of several regions.
         if let RemapTarget::InPlace | RemapTarget::MayMove = target
             && new_len <= old.len()
