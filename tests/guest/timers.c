@@ -274,6 +274,29 @@ static void beside_another(void) {
 	timer_delete(timer);
 }
 
+/* A timer's signal is pending once, however often the timer is set and its time comes. */
+static void set_again(int sig) {
+	timer_t timer;
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = sig };
+	struct itimerspec soon = { { 0, 0 }, { 0, 1000000 } };
+	struct timespec now = { 0, 0 };
+	sigset_t set;
+	siginfo_t info;
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	timer_create(CLOCK_MONOTONIC, &event, &timer);
+	for (int i = 0; i < 3; i++) {
+		timer_settime(timer, 0, &soon, NULL);
+		usleep(20000);
+	}
+	int times = 0;
+	while (sigtimedwait(&set, &info, &now) == sig)
+		times++;
+	printf("set again: %d\n", times);
+	timer_delete(timer);
+}
+
 int main(void) {
 	setvbuf(stdout, NULL, _IONBF, 0);
 	clocks();
@@ -284,5 +307,7 @@ int main(void) {
 	interval(ITIMER_PROF, SIGPROF, "prof");
 	posix();
 	beside_another();
+	set_again(SIGUSR2);
+	set_again(SIGRTMIN + 3);
 	return 0;
 }

@@ -39,6 +39,11 @@ impl crate::Queued for Info {
     fn is_queued(&self) -> bool {
         self.signal.is_realtime() || self.code == SigInfo::SI_TIMER
     }
+
+    fn is_of_same_timer(&self, other: &Self) -> bool {
+        self.code == SigInfo::SI_TIMER
+            && (self.signal, self.code, self.timer_id()) == (other.signal, other.code, other.timer_id())
+    }
 }
 
 /// Two 32-bit fields of the union.

@@ -23,6 +23,11 @@ pub trait Queued {
     fn is_queued(&self) -> bool {
         self.signal().is_realtime()
     }
+
+    /// Whether both are of one timer, whose signal is pending once at most.
+    fn is_of_same_timer(&self, _: &Self) -> bool {
+        false
+    }
 }
 
 /// The signals that are pending for a thread or a process, in order of arrival, each with its information `I`.
@@ -64,7 +69,13 @@ impl<I: Queued> Pending<I> {
     /// Whether a push of this signal would be merged with one that is pending.
     #[inline(always)]
     pub fn merges(&self, info: &I) -> bool {
-        self.set.contains(info.signal()) && !info.is_queued()
+        self.set.contains(info.signal()) && (!info.is_queued() || self.has_same_timer(info))
+    }
+
+    /// Whether this timer's signal is pending with its information.
+    #[cold]
+    pub fn has_same_timer(&self, info: &I) -> bool {
+        self.first.iter().chain(&self.rest).any(|entry| info.is_of_same_timer(entry))
     }
 
     /// Adds a signal with its information.

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use abi::{Errno, SigInfo, Signal};
-use sigstate::{Info, forward};
+use sigstate::{Info, Pending, forward};
 
 use super::{send_to_process, send_to_thread};
 use crate::sorted::SortedMap;
@@ -170,18 +170,21 @@ fn expire(name: Name, process: &Arc<Process>) {
             _ => return,
         }
     };
-    let signal = info.signal;
     let thread = thread.map(process::find_thread);
-    // Nobody is told of an error: the limit doesn't count timers' signals.
+    // Nobody is told of an error: a timer whose signal found no place goes on.
     let _ = match &thread {
         None => send_to_process(process, info),
         Some(Some(thread)) => send_to_thread(thread, info),
         Some(None) => Ok(()),
     };
     let mut signals = process.signals.lock();
+    let waits_in = |queue: &mut Pending<Info>| match name {
+        Name::Posix(_) => queue.has_same_timer(&info),
+        _ => queue.set().contains(info.signal),
+    };
     let waits = match &thread {
-        None => signals.shared.set().contains(signal),
-        Some(Some(thread)) => thread.signals.private_set().contains(signal),
+        None => waits_in(&mut signals.shared),
+        Some(Some(thread)) => thread.signals.with_private(waits_in),
         Some(None) => false,
     };
     if let Some(timer) = signals.timers.timers.get_mut(&name)
