@@ -81,7 +81,7 @@ fn look(parent: &Process, which: Which, options: &Options) -> Result<Option<Repo
         any |= options.exited || !is_dead;
         if options.exited && is_dead {
             let status = child.exit_status.load(Ordering::Acquire).cast_unsigned();
-            found = Some((index, true, Report { child: child.clone(), status }));
+            found = Some((index, None, Report { child: child.clone(), status }));
             break;
         }
         let happened = child.stop_event.load(Ordering::Acquire);
@@ -94,22 +94,24 @@ fn look(parent: &Process, which: Which, options: &Options) -> Result<Option<Repo
         };
         if wanted {
             let status = if happened == event::CONTINUED { 0xffff } else { (happened & 0xff) << 8 | 0x7f };
-            found = Some((index, false, Report { child: child.clone(), status }));
+            found = Some((index, Some(happened), Report { child: child.clone(), status }));
             break;
         }
     }
     match found {
         None if any => Ok(None),
         None => Err(Errno::ECHILD),
-        Some((index, is_dead, report)) => {
+        Some((index, happened, report)) => {
             if !options.keep {
-                if is_dead {
+                if let Some(seen) = happened {
+                    // What has happened since then is still to be reported.
+                    let order = (Ordering::AcqRel, Ordering::Relaxed);
+                    let _ = report.child.stop_event.compare_exchange(seen, event::NONE, order.0, order.1);
+                } else {
                     children.swap_remove(index);
                     drop(children);
                     parent.children_usage.lock().add(&usage::of_family(&report.child));
                     process::unregister(report.child.pid);
-                } else {
-                    report.child.stop_event.store(event::NONE, Ordering::Release);
                 }
             }
             Ok(Some(report))

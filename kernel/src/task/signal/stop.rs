@@ -54,8 +54,8 @@ pub(super) fn stop(signal: Signal) {
     {
         let threads = process.threads.lock();
         let mut signals = process.signals.lock();
-        // A continuation that came since the signal was taken has undone it.
-        if !signals.is_stopping {
+        // A continuation that came since the signal was taken has undone it; who is ending doesn't stand.
+        if !signals.is_stopping || process.ending.load(Ordering::Acquire) {
             return;
         }
         signals.stopped = Some(signal);
@@ -136,8 +136,11 @@ pub fn family_parted(member: &Process, other: &Process) {
     if group != other.group.load(Ordering::Relaxed)
         && member.session.load(Ordering::Relaxed) == other.session.load(Ordering::Relaxed)
         && is_orphaned(member)
-        && process::all()
-            .any(|process| process.group.load(Ordering::Relaxed) == group && super::is_stopped(&process))
+        && process::all().any(|process| {
+            process.group.load(Ordering::Relaxed) == group
+                && !process.ending.load(Ordering::Acquire)
+                && super::is_stopped(&process)
+        })
     {
         send_to_group(group, Signal::SIGHUP);
         send_to_group(group, Signal::SIGCONT);
