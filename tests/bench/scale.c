@@ -1,17 +1,21 @@
-// Operations on several processors at once, each in threads of its own that are bound to a processor: see measure.h for what is printed. The ticks
+// Operations on several processors at once, each in threads (or processes) of its own that are bound to a processor: see measure.h for what is printed. The ticks
 // are those of all threads together, by the operation: half as many on two processors as on one is perfect.
 #include "measure.h"
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 enum { MOST = 8, FUTEX_WAIT_PRIVATE = 128, FUTEX_WAKE_PRIVATE = 129 };
 
-static pthread_barrier_t gate;
 static void (*work)(int);
 static int rounds;
-/// When each thread began and ended: the one that waits for them may not run in time.
-static unsigned long began[MOST], ended[MOST];
+/// What processes share as well.
+static struct {
+    pthread_barrier_t gate;
+    /// When each one began and ended: who waits for them may not run in time.
+    unsigned long began[MOST], ended[MOST];
+} *shared;
 
 static void bind_to(int processor) {
     cpu_set_t set;
@@ -23,30 +27,47 @@ static void bind_to(int processor) {
 static void *worker(void *argument) {
     int number = (int)(long)argument;
     bind_to(number);
-    pthread_barrier_wait(&gate);
-    began[number] = __rdtsc();
+    pthread_barrier_wait(&shared->gate);
+    shared->began[number] = __rdtsc();
     work(number);
-    ended[number] = __rdtsc();
+    shared->ended[number] = __rdtsc();
     return 0;
 }
 
-static void on(int processors, int count, void (*function)(int)) {
+enum workers { THREADS, PROCESSES };
+
+static void on(int processors, int count, void (*function)(int), enum workers workers) {
     if (sysconf(_SC_NPROCESSORS_ONLN) < processors) errno = 0, broken("the machine has fewer processors");
     work = function, rounds = count;
+    shared = mmap(0, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    MUST(shared != MAP_FAILED);
+    pthread_barrierattr_t among_processes;
+    MUST(pthread_barrierattr_init(&among_processes) == 0);
+    MUST(pthread_barrierattr_setpshared(&among_processes, PTHREAD_PROCESS_SHARED) == 0);
     for (int repetition = 0; repetition < 3; repetition++) {
         pthread_t threads[MOST];
-        MUST(pthread_barrier_init(&gate, 0, processors + 1) == 0);
-        for (long i = 0; i < processors; i++) MUST(pthread_create(&threads[i], 0, worker, (void *)i) == 0);
-        pthread_barrier_wait(&gate);
+        pid_t children[MOST];
+        MUST(pthread_barrier_init(&shared->gate, &among_processes, processors + 1) == 0);
+        for (long i = 0; i < processors; i++)
+            if (workers == THREADS) {
+                MUST(pthread_create(&threads[i], 0, worker, (void *)i) == 0);
+            } else {
+                MUST((children[i] = fork()) >= 0);
+                if (children[i] == 0) worker((void *)i), _exit(0);
+            }
+        pthread_barrier_wait(&shared->gate);
         unsigned long first = ~0ul, last = 0;
         for (int i = 0; i < processors; i++) {
-            MUST(pthread_join(threads[i], 0) == 0);
-            if (began[i] < first) first = began[i];
-            if (ended[i] > last) last = ended[i];
+            int status = 0;
+            MUST(workers == THREADS ? pthread_join(threads[i], 0) == 0 : waitpid(children[i], &status, 0) == children[i]);
+            MUST(status == 0);
+            if (shared->began[i] < first) first = shared->began[i];
+            if (shared->ended[i] > last) last = shared->ended[i];
         }
         took(last - first, (unsigned long)count * processors);
-        pthread_barrier_destroy(&gate);
+        pthread_barrier_destroy(&shared->gate);
     }
+    MUST(munmap(shared, sizeof *shared) == 0);
     report((unsigned long)count * processors);
 }
 
@@ -105,13 +126,18 @@ static void pipes(int number) {
 }
 
 /// A case by the number of processors.
-#define ON(processors, name, count, function) static void name##_##processors##cpu(void) { on(processors, count, function); }
+#define ON(processors, name, count, function, workers) \
+    static void name##_##processors##cpu(void) { on(processors, count, function, workers); }
 #define CASES(processors) \
-    ON(processors, getppid, 20000, calls) ON(processors, fault, 4096, faults) ON(processors, futex, 2000, futexes) ON(processors, pipe, 2000, pipes)
+    ON(processors, getppid, 20000, calls, THREADS) ON(processors, fault, 4096, faults, THREADS) \
+    ON(processors, fault_proc, 4096, faults, PROCESSES) ON(processors, futex, 2000, futexes, THREADS) \
+    ON(processors, pipe, 2000, pipes, THREADS)
 CASES(1) CASES(2) CASES(4) CASES(8)
 
-#define CASE(name, processors) {"scale", #name "_" #processors "cpu", name##_##processors##cpu},
-#define BY_PROCESSORS(name) CASE(name, 1) CASE(name, 2) CASE(name, 4) CASE(name, 8)
-static const struct measured cases[] = {BY_PROCESSORS(getppid) BY_PROCESSORS(fault) BY_PROCESSORS(futex) BY_PROCESSORS(pipe)};
+#define LISTED(name, processors) {"scale", #name "_" #processors "cpu", name##_##processors##cpu},
+#define BY_PROCESSORS(name) LISTED(name, 1) LISTED(name, 2) LISTED(name, 4) LISTED(name, 8)
+static const struct measured cases[] = {
+    BY_PROCESSORS(getppid) BY_PROCESSORS(fault) BY_PROCESSORS(fault_proc) BY_PROCESSORS(futex) BY_PROCESSORS(pipe)
+};
 
 MEASURE(cases)

@@ -161,6 +161,28 @@ static void slack(void)
 	printf("default: %d\n", prctl(PR_GET_TIMERSLACK));
 }
 
+/* Who logged in: a child knows it too. */
+static void login(void)
+{
+	char text[16] = "";
+	pid_t pid = fork();
+	if (pid == 0) {
+		int fd = open("/proc/self/loginuid", O_RDWR | O_TRUNC);
+		printf("login: %zd", write(fd, "1000", 4));
+		close(fd);
+		fflush(stdout);
+		pid = fork();
+		if (pid == 0) {
+			fd = open("/proc/self/loginuid", O_RDONLY);
+			printf(" %zd %s\n", read(fd, text, sizeof text - 1), text);
+			exit(0);
+		}
+		waitpid(pid, NULL, 0);
+		exit(0);
+	}
+	waitpid(pid, NULL, 0);
+}
+
 int main(void)
 {
 	setvbuf(stdout, NULL, _IONBF, 0);
@@ -168,6 +190,7 @@ int main(void)
 	printf(" %d\n", setpgid(0, -1) ? errno : 0);
 	groups();
 	threads();
+	login();
 	scores();
 	slack();
 	return 0;

@@ -26,6 +26,7 @@ pub mod cap {
     pub const SYS_RESOURCE: u32 = 24;
     pub const SYS_TIME: u32 = 25;
     pub const MKNOD: u32 = 27;
+    pub const AUDIT_CONTROL: u32 = 30;
     pub const MAC_OVERRIDE: u32 = 32;
     pub const WAKE_ALARM: u32 = 35;
     pub const CHECKPOINT_RESTORE: u32 = 40;

@@ -9,7 +9,7 @@ use super::tty::Reason;
 use crate::mm::PAGE_SIZE;
 use crate::mm::address_space::Copies;
 use crate::syscall::SysError;
-use crate::task::access::check_access;
+use crate::task::access::check_file_access;
 use crate::task::{Process, current, process, signal};
 
 const SIGHUP: u32 = 1;
@@ -111,7 +111,7 @@ pub fn signal_masks(process: &Process, tid: u32) -> SignalMasks {
 
 /// Whether the running process may know of another's memory and files. EACCES.
 pub fn may_look_into(process: &Process) -> Result<(), Errno> {
-    check_access(process).map_err(|_| Errno::EACCES)
+    check_file_access(process).map_err(|_| Errno::EACCES)
 }
 
 /// Whether a process is stopped by job control.

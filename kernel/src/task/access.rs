@@ -5,19 +5,28 @@ use core::sync::atomic::Ordering;
 use abi::Errno;
 use caps::cap;
 
-use super::process::Process;
+use super::process::{Cred, Process};
 use super::sched::current;
 
 /// PTRACE_MODE_ATTACH or _READ with the real credentials: the same user in every respect, or CAP_SYS_PTRACE; and not a process that made itself
 /// undumpable. EPERM.
 pub fn check_access(target: &Process) -> Result<(), Errno> {
+    check(target, |cred| (cred.uid, cred.gid))
+}
+
+/// As `check_access`, with the credentials by which files are judged. EPERM.
+pub fn check_file_access(target: &Process) -> Result<(), Errno> {
+    check(target, |cred| (cred.fsuid, cred.fsgid))
+}
+
+fn check(target: &Process, ids: fn(&Cred) -> (u32, u32)) -> Result<(), Errno> {
     let me = &current().process;
     if target.pid == me.pid {
         return Ok(());
     }
-    let (uid, gid, privileged) = {
+    let ((uid, gid), privileged) = {
         let cred = me.cred.lock();
-        (cred.uid, cred.gid, cred.has(cap::SYS_PTRACE))
+        (ids(&cred), cred.has(cap::SYS_PTRACE))
     };
     if privileged {
         return Ok(());

@@ -233,6 +233,7 @@ fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Arc<Pro
     child.no_huge_pages.store(old.no_huge_pages.load(Ordering::Relaxed), Ordering::Relaxed);
     let slack_ns = old.timer_slack_ns.load(Ordering::Relaxed);
     child.timer_slack_ns.store(slack_ns, Ordering::Relaxed);
+    child.login_uid.store(old.login_uid.load(Ordering::Relaxed), Ordering::Relaxed);
     child.timer_slack_default_ns.store(slack_ns, Ordering::Relaxed);
     child.oom_adjust.store(old.oom_adjust.load(Ordering::Relaxed), Ordering::Relaxed);
     child.oom_adjust_min.store(old.oom_adjust_min.load(Ordering::Relaxed), Ordering::Relaxed);

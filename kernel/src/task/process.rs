@@ -146,6 +146,8 @@ pub struct Process {
     /// PR_SET_THP_DISABLE, for programs that read it back.
     pub no_huge_pages: AtomicBool,
     pub timer_slack_ns: AtomicU64,
+    /// Who logged in (`/proc/PID/loginuid`): -1 for nobody.
+    pub login_uid: AtomicU32,
     /// What PR_SET_TIMERSLACK goes back to: the parent's at the fork.
     pub timer_slack_default_ns: AtomicU64,
     /// oom_score_adj (proc_pid_oom_score_adj(5)), and the least that it may be set to without privilege.
@@ -219,6 +221,7 @@ impl Process {
             personality: AtomicU32::new(0),
             no_huge_pages: AtomicBool::new(false),
             timer_slack_ns: AtomicU64::new(50_000),
+            login_uid: AtomicU32::new(u32::MAX),
             timer_slack_default_ns: AtomicU64::new(50_000),
             oom_adjust: AtomicI32::new(0),
             oom_adjust_min: AtomicI32::new(0),

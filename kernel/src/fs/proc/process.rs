@@ -5,6 +5,7 @@ use core::fmt;
 use core::sync::atomic::Ordering;
 
 use abi::Errno;
+use caps::cap;
 
 use super::fd::View;
 use super::system::{name, ticks};
@@ -15,7 +16,7 @@ use crate::fs::inode::{FileKind, LinkTarget};
 use crate::fs::mount;
 use crate::mm::PAGE_SIZE;
 use crate::task::clock::process_cpu_ns;
-use crate::task::process::{UNLIMITED, rlimit};
+use crate::task::process::{UNLIMITED, has_capability, rlimit};
 use crate::task::{Process, current, oom, usage};
 use crate::time;
 
@@ -80,6 +81,7 @@ pub static ENTRIES: &[Entry] = &[
     shared("fdinfo", 0o500, What::Descriptors(View::Infos)),
     text("gid_map", 0o644, write_id_map),
     text("limits", 0o444, write_limits),
+    of_process("loginuid", 0o644, What::Setting(write_login_uid, store_login_uid)),
     text("maps", 0o444, |process, _, text| maps::write(process, text, maps::Detail::Lines)),
     text("mountinfo", 0o444, |process, _, text| write_mounts(process, text, MountFormat::Info)),
     text("mounts", 0o444, |process, _, text| write_mounts(process, text, MountFormat::Table)),
@@ -234,6 +236,23 @@ fn store_oom_adjust(process: &Process, bytes: &[u8]) -> Result<(), Errno> {
 
 fn write_id_map(_: &Process, _: u32, text: &mut Text) -> Result<(), Errno> {
     put!(text, "         0          0 4294967295\n");
+    Ok(())
+}
+
+fn write_login_uid(process: &Process, _: u32, text: &mut Text) -> Result<(), Errno> {
+    put!(text, "{}", process.login_uid.load(Ordering::Relaxed));
+    Ok(())
+}
+
+/// One's own only. EPERM to change it without CAP_AUDIT_CONTROL.
+fn store_login_uid(process: &Process, bytes: &[u8]) -> Result<(), Errno> {
+    let is_own = process.pid == current().process.pid;
+    let is_set = process.login_uid.load(Ordering::Relaxed) != u32::MAX;
+    if !is_own || is_set && !has_capability(cap::AUDIT_CONTROL) {
+        return Err(Errno::EPERM);
+    }
+    let number = core::str::from_utf8(bytes).ok().and_then(|text| text.trim().parse().ok());
+    process.login_uid.store(number.ok_or(Errno::EINVAL)?, Ordering::Relaxed);
     Ok(())
 }
 
