@@ -86,11 +86,21 @@ fn moved(entry: &Arc<Dentry>) {
 
 impl Drop for Dentry {
     /// Directories that only their last entry kept go one by one: the way up may be longer than the stack is.
+    #[inline]
     fn drop(&mut self) {
-        let mut above = self.link.get_mut().parent.take();
-        while let Some(mut dentry) = above {
-            above = Arc::get_mut(&mut dentry).and_then(|dentry| dentry.link.get_mut().parent.take());
+        let parent = &mut self.link.get_mut().parent;
+        // Nearly always others have it too.
+        if parent.as_ref().is_some_and(|parent| Arc::strong_count(parent) == 1) {
+            let_go_upwards(parent.take());
         }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn let_go_upwards(mut above: Option<Arc<Dentry>>) {
+    while let Some(mut dentry) = above {
+        above = Arc::get_mut(&mut dentry).and_then(|dentry| dentry.link.get_mut().parent.take());
     }
 }
 
