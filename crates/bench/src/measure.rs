@@ -19,9 +19,9 @@ use crate::{boot, line, linux, stats, suite};
 
 /// For one job; for all of a Linux guest's.
 const JOB_LIMIT: Duration = Duration::from_secs(300);
+const LINUX_LIMIT: Duration = Duration::from_secs(1800);
 /// Processors of a machine of the `scale` suite, if nobody wants more.
 const SCALE_CPUS: u32 = 2;
-const LINUX_LIMIT: Duration = Duration::from_secs(1800);
 
 /// What is to be measured.
 #[derive(Clone, Debug)]

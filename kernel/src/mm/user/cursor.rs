@@ -110,39 +110,47 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// What the two have in common.
+macro_rules! ends_of_a_copy {
+    ($($name:ident)*) => { $(
+        impl<'a> $name<'a> {
+            /// Address and length, if all of it is one piece of the program's half: for copies that need no more than these.
+            #[inline(always)]
+            pub fn as_user(&self) -> Option<(usize, usize)> {
+                self.0.as_user()
+            }
+
+            /// Notes that so many bytes were copied at the address that `as_user` gave.
+            #[inline(always)]
+            pub fn advance(&mut self, moved: usize) {
+                self.0.advance(moved);
+            }
+
+            #[inline]
+            pub fn user(ptr: UserPtr<u8>, len: usize) -> Self {
+                Self(Cursor::user(ptr.addr(), len))
+            }
+
+            pub fn iovecs(vectors: &'a [IoVec]) -> Self {
+                Self(Cursor::iovecs(vectors))
+            }
+
+            /// Bytes that still fit, or are left to take.
+            #[inline]
+            pub fn remaining(&self) -> usize {
+                self.0.remaining
+            }
+        }
+    )* };
+}
+ends_of_a_copy!(Sink Source);
+
 /// Where a read's bytes go: a program's buffer or I/O vector, or kernel memory.
 pub struct Sink<'a>(Cursor<'a>);
 
 impl<'a> Sink<'a> {
-    /// Address and length, if all of it is one piece of the program's half: for copies that need no more than these.
-    #[inline(always)]
-    pub fn as_user(&self) -> Option<(usize, usize)> {
-        self.0.as_user()
-    }
-
-    /// Notes that so many bytes were copied at the address that `as_user` gave.
-    #[inline(always)]
-    pub fn advance(&mut self, moved: usize) {
-        self.0.advance(moved);
-    }
-
-    #[inline]
-    pub fn user(ptr: UserPtr<u8>, len: usize) -> Self {
-        Self(Cursor::user(ptr.addr(), len))
-    }
-
     pub fn kernel(buffer: &'a mut [u8]) -> Self {
         Self(Cursor::kernel(buffer.as_mut_ptr().expose_provenance(), buffer.len()))
-    }
-
-    pub fn iovecs(vectors: &'a [IoVec]) -> Self {
-        Self(Cursor::iovecs(vectors))
-    }
-
-    /// Bytes that still fit.
-    #[inline]
-    pub fn remaining(&self) -> usize {
-        self.0.remaining
     }
 
     /// Puts bytes, as many as fit. EFAULT only if none could be put.
@@ -206,35 +214,8 @@ impl<'a> Sink<'a> {
 pub struct Source<'a>(Cursor<'a>);
 
 impl<'a> Source<'a> {
-    /// Address and length, if all of it is one piece of the program's half: for copies that need no more than these.
-    #[inline(always)]
-    pub fn as_user(&self) -> Option<(usize, usize)> {
-        self.0.as_user()
-    }
-
-    /// Notes that so many bytes were copied at the address that `as_user` gave.
-    #[inline(always)]
-    pub fn advance(&mut self, moved: usize) {
-        self.0.advance(moved);
-    }
-
-    #[inline]
-    pub fn user(ptr: UserPtr<u8>, len: usize) -> Self {
-        Self(Cursor::user(ptr.addr(), len))
-    }
-
     pub fn kernel(buffer: &'a [u8]) -> Self {
         Self(Cursor::kernel(buffer.as_ptr().expose_provenance(), buffer.len()))
-    }
-
-    pub fn iovecs(vectors: &'a [IoVec]) -> Self {
-        Self(Cursor::iovecs(vectors))
-    }
-
-    /// Bytes that are left to take.
-    #[inline]
-    pub fn remaining(&self) -> usize {
-        self.0.remaining
     }
 
     /// Shortens what is left to at most `len` bytes.
