@@ -67,7 +67,8 @@ extern "C" fn kernel_main(protocol: u32, info: u64) -> ! {
     arch::x86_64::apic::silence_legacy();
     let boot = boot::read_boot_info(protocol, info);
     debug::init(&boot);
-    cpu::detect_features();
+    let is_emulated = boot.option("ring0") == Some("emulated");
+    cpu::detect_features(if is_emulated { cpu::SELDOM_EMULATED } else { cpu::Features::empty() });
     fpu::init();
     arch::x86_64::vdso::init(task::clock::COARSE_NS);
     mm::frame::init(boot.usable(), boot::BootInfo::kernel_end(), core::slice::from_ref(&boot.initrd));
@@ -83,8 +84,13 @@ extern "C" fn kernel_main(protocol: u32, info: u64) -> ! {
     }
     fpu::use_xsaveopt();
     mm::page_table::protect_image();
-    let tracing = if boot.has_flag("strace") { entry::Tracing::On } else { entry::Tracing::Off };
+    let is_traced = boot.has_flag("strace");
+    let tracing = if is_traced || is_emulated { entry::Tracing::On } else { entry::Tracing::Off };
     entry::init_syscall(mode(), tracing);
+    if is_emulated {
+        entry::expect_late_syscalls();
+        syscall::trace::LATE_CALLS.set(is_traced);
+    }
     let config = config::Config::read(&boot);
     time::init(boot.option("tsc_khz").and_then(|v| v.parse().ok()), config.wall_ns());
     entropy::init(boot.option("seed"));

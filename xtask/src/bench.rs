@@ -307,10 +307,11 @@ fn acceleration(wanted: AccelArg) -> Result<Acceleration> {
     if wanted == AccelArg::Tcg {
         return Ok(Acceleration::Tcg);
     }
-    match (launch::probe_kvm()?.obstacle(), wanted) {
-        (None, _) => Ok(Acceleration::Kvm),
-        (Some(_), AccelArg::Auto) => Ok(Acceleration::Tcg),
-        (Some(reason), _) => bail!("{reason}: leave --accel kvm out"),
+    // Whatever the mode: where ring 0 is emulated, neither rivals run nor says a time anything.
+    match (launch::probe_kvm()?.acceleration(Mode::Flat), wanted) {
+        (Ok(acceleration), _) => Ok(acceleration),
+        (Err(_), AccelArg::Auto) => Ok(Acceleration::Tcg),
+        (Err(reason), _) => bail!("{reason}: leave --accel kvm out"),
     }
 }
 

@@ -75,7 +75,7 @@ pub(crate) struct RunArgs {
     /// Processors of the machine
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) cpus: u32,
-    /// How instructions are run; auto tries out what KVM is good for here
+    /// How instructions are run; auto tries out what KVM is good for here, and takes it where it is better
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
     pub(crate) accel: AccelArg,
     /// Privilege of the program: flat runs it beside the kernel, guarded behind it

@@ -126,12 +126,20 @@ fn choose_acceleration(args: &RunArgs) -> Result<Acceleration> {
     if args.exact || args.accel == AccelArg::Tcg {
         return Ok(Acceleration::Tcg);
     }
-    let Some(reason) = launch::probe_kvm()?.obstacle() else { return Ok(Acceleration::Kvm) };
-    if args.accel == AccelArg::Auto {
-        say(&format!("whelk: {reason}: using QEMU's translator\n"));
-        return Ok(Acceleration::Tcg);
+    let found = launch::probe_kvm()?.acceleration(args.mode.into());
+    let reason = match found.map(|acceleration| (acceleration, acceleration.drawback())) {
+        Ok((acceleration, None)) => return Ok(acceleration),
+        Ok((acceleration, Some(drawback))) if args.accel == AccelArg::Kvm => {
+            say(&format!("whelk: {drawback}\n"));
+            return Ok(acceleration);
+        }
+        Ok((_, Some(reason))) | Err(reason) => reason,
+    };
+    if args.accel == AccelArg::Kvm {
+        bail!("{reason}: leave --accel kvm out");
     }
-    bail!("{reason}: leave --accel kvm out")
+    say(&format!("whelk: {reason}: using QEMU's translator\n"));
+    Ok(Acceleration::Tcg)
 }
 
 /// The program's environment: little is inherited, so that a program does the same on every host.

@@ -238,6 +238,7 @@ pub(crate) fn acceleration_name(exact: bool, acceleration: Acceleration) -> &'st
         (true, _) => "tcg, exact",
         (false, Acceleration::Tcg) => "tcg",
         (false, Acceleration::Kvm) => "kvm",
+        (false, Acceleration::KvmEmulated) => "kvm, ring 0 emulated",
     }
 }
 

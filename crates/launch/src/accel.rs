@@ -1,7 +1,8 @@
 //! What KVM is good for on this host, found out by trying.
 //!
 //! Some hosts (virtualisation nested in software) offer a `/dev/kvm` that emulates ring 0 one instruction at a time and knows no vector
-//! instructions there, nor others that the kernel needs, while ring 3 runs natively. Nothing runs on those but under QEMU's translator.
+//! instructions there, nor others that the kernel likes, while ring 3 runs natively. Guarded mode runs on those with a kernel that is told so
+//! (docs/decisions/0012-emulated-ring-0.md), flat mode under QEMU's translator only.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::machine::Mode;
 use crate::qemu::{Process, QEMU, STUCK, set_nonblocking};
 use crate::temp::TempDir;
 
@@ -17,6 +19,8 @@ use crate::temp::TempDir;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acceleration {
     Kvm,
+    /// KVM that emulates ring 0: the kernel is told so, and leaves alone what such emulators lack.
+    KvmEmulated,
     /// QEMU's translator: no hardware needed, every instruction slower.
     Tcg,
 }
@@ -29,7 +33,18 @@ impl Acceleration {
             // The thread per CPU of TCG needs no more words: it is the default where it is safe.
             Self::Tcg => ["-accel", "tcg", "-cpu", "max"],
             // Some hosts offer this feature and then refuse a processor that has it.
-            Self::Kvm => ["-accel", "kvm", "-cpu", "host,-arch-capabilities"],
+            Self::Kvm | Self::KvmEmulated => ["-accel", "kvm", "-cpu", "host,-arch-capabilities"],
+        }
+    }
+
+    /// Why one would rather have the translator, where both would do.
+    #[must_use]
+    pub const fn drawback(self) -> Option<&'static str> {
+        match self {
+            Self::KvmEmulated => {
+                Some("this host's KVM emulates ring 0 in software, slowly and without saving AVX registers")
+            }
+            Self::Kvm | Self::Tcg => None,
         }
     }
 }
@@ -39,8 +54,7 @@ impl Acceleration {
 pub enum KvmVerdict {
     /// Ring 0 runs at full speed, vector instructions included.
     Full,
-    /// KVM answers, but emulates ring 0: such an emulator has no XRSTOR, no CLAC and no WRFSBASE, which the kernel needs; and without them
-    /// it boots, but the program's first SYSCALL goes to the kernel's entry in ring 3.
+    /// KVM answers, but emulates ring 0.
     Ring0Emulated,
     /// KVM is there, but doesn't get through even the simple test.
     Broken,
@@ -49,14 +63,19 @@ pub enum KvmVerdict {
 }
 
 impl KvmVerdict {
-    /// Why no machine runs under KVM here; `None` if machines do.
-    #[must_use]
-    pub const fn obstacle(self) -> Option<&'static str> {
-        match self {
-            Self::Full => None,
-            Self::Ring0Emulated => Some("this host's KVM emulates ring 0 in software"),
-            Self::Broken => Some("this host's KVM doesn't get through a simple test"),
-            Self::Absent => Some("there is no /dev/kvm here that may be opened"),
+    /// How KVM runs a machine here.
+    ///
+    /// # Errors
+    /// Why it doesn't.
+    pub const fn acceleration(self, mode: Mode) -> Result<Acceleration, &'static str> {
+        match (self, mode) {
+            (Self::Full, _) => Ok(Acceleration::Kvm),
+            (Self::Ring0Emulated, Mode::Guarded) => Ok(Acceleration::KvmEmulated),
+            (Self::Ring0Emulated, Mode::Flat) => {
+                Err("this host's KVM emulates ring 0 in software, without vector instructions")
+            }
+            (Self::Broken, _) => Err("this host's KVM doesn't get through a simple test"),
+            (Self::Absent, _) => Err("there is no /dev/kvm here that may be opened"),
         }
     }
 

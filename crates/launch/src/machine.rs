@@ -117,6 +117,9 @@ impl Machine {
         } else if self.acceleration == Acceleration::Tcg {
             words.push(format!("tsc_khz={}", tsc::khz()));
         }
+        if self.acceleration == Acceleration::KvmEmulated {
+            words.push("ring0=emulated".to_owned());
+        }
         if let Some(level) = self.log {
             words.push(format!("log={}", level.name()));
         }

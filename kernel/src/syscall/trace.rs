@@ -8,6 +8,9 @@ use abi::Errno;
 use super::args::Shape;
 use super::table;
 use crate::arch::TrapFrame;
+use crate::arch::x86_64::cpu::BootCell;
+use crate::arch::x86_64::entry::{FLAG_INTERRUPT, FLAG_NESTED};
+use crate::arch::x86_64::sigframe::RESTORED_FLAGS;
 use crate::task::current;
 
 struct Shown<'a>(&'a TrapFrame);
@@ -77,6 +80,26 @@ impl fmt::Display for Outcome {
 const EXIT: u64 = 60;
 const EXIT_GROUP: u64 = 231;
 
+/// Calls the handler that a frame asks for.
+fn call(frame: &TrapFrame) -> isize {
+    let handler = table::handler(frame.orig_rax as u32);
+    // SAFETY: the table's handlers take up to six register arguments.
+    unsafe { handler(frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9) }
+}
+
+/// Whether late calls are traced.
+pub static LATE_CALLS: BootCell<bool> = BootCell::new(false);
+
+/// A system call of a frame that came by the fault at the kernel's entry (`entry::expect_late_syscalls`): RCX and R11 are what SYSCALL made of
+/// RIP and RFLAGS, unless the program went there by a jump, with what it likes.
+#[cold]
+pub fn late(frame: &mut TrapFrame) {
+    frame.rip = frame.rcx;
+    frame.rflags = frame.r11 & (u64::from(RESTORED_FLAGS) | FLAG_NESTED) | FLAG_INTERRUPT | 2;
+    frame.orig_rax = frame.rax;
+    frame.rax = if LATE_CALLS.get() { syscall_traced(frame) } else { call(frame) }.cast_unsigned() as u64;
+}
+
 /// The traced way into a handler.
 #[unsafe(no_mangle)]
 extern "C" fn syscall_traced(frame: &mut TrapFrame) -> isize {
@@ -91,9 +114,7 @@ extern "C" fn syscall_traced(frame: &mut TrapFrame) -> isize {
     if matches!(number, EXIT | EXIT_GROUP) {
         crate::debug::trace_result(tid, name, format_args!("?"));
     }
-    let handler = table::handler(number as u32);
-    // SAFETY: the table's handlers take up to six register arguments.
-    let result = unsafe { handler(frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9) };
+    let result = call(frame);
     crate::debug::trace_result(tid, name, format_args!("{}", Outcome(result)));
     result
 }

@@ -11,10 +11,10 @@ use super::signal::{self, Info};
 use super::thread::work;
 use super::usage;
 use crate::arch::TrapFrame;
-use crate::arch::x86_64::{apic, cpu, idt, paging, usercopy};
+use crate::arch::x86_64::{apic, cpu, entry, idt, paging, usercopy};
 use crate::mm::fault::{self, Access, FaultError};
 use crate::mm::{USER_TOP, UserPtr};
-use crate::{console, drivers, time};
+use crate::{console, drivers, syscall, time};
 
 /// `si_code` values of the fault signals (sigaction(2)).
 mod code {
@@ -62,6 +62,7 @@ extern "C" fn trap_user(frame: &mut TrapFrame, vector: u64, error: u64) {
                     page_fault_signal(address, access_of(error), error, FaultError::NotAllowed);
                 }
                 Ok(()) => {}
+                Err(_) if entry::is_late_syscall(frame, address) => syscall::trace::late(frame),
                 Err(reason) => page_fault_signal(address, access_of(error), error, reason),
             }
         }

@@ -106,16 +106,39 @@ fn no_qemu() {
 
 #[test]
 fn how_instructions_are_run_is_found_out() {
-    let automatic = run(&["--accel=auto", probe(), "--", "both"]);
-    assert_eq!((automatic.status, &*automatic.text()), (3, "to stdout\n"));
-    let kvm = run(&["--accel=kvm", probe(), "--", "both"]);
-    match automatic.stderr.strip_suffix("to stderr\n").unwrap() {
-        "" => assert_eq!((kvm.status, &*kvm.stderr), (3, "to stderr\n")),
-        line => {
-            let reason = line.strip_suffix(": using QEMU's translator\n").expect(line);
-            assert!(!reason.contains('\n'), "{line}");
+    for mode in ["flat", "guarded"] {
+        let automatic = run(&["--accel=auto", "--mode", mode, probe(), "--", "both"]);
+        assert_eq!((automatic.status, &*automatic.text()), (3, "to stdout\n"), "{mode}");
+        let kvm = run(&["--accel=kvm", "--mode", mode, probe(), "--", "both"]);
+        let line = automatic.stderr.strip_suffix("to stderr\n").unwrap();
+        if line.is_empty() {
+            assert_eq!((kvm.status, &*kvm.stderr), (3, "to stderr\n"), "{mode}");
+            continue;
+        }
+        let reason = line.strip_suffix(": using QEMU's translator\n").expect(line);
+        assert!(!reason.contains('\n'), "{line}");
+        // Who asks for it nevertheless gets it with a warning, or can't have it.
+        if kvm.status == 3 {
+            assert_eq!(
+                (&*kvm.text(), kvm.stderr),
+                ("to stdout\n", format!("{reason}\nto stderr\n")),
+                "{mode}"
+            );
+        } else {
             kvm.expect_error(LAUNCHER, &[reason, "leave --accel kvm out"]);
         }
+    }
+}
+
+#[test]
+fn a_kernel_that_is_told_that_ring_0_is_emulated() {
+    // No XSAVE, no FSGSBASE, no SMAP, and system calls through the traced entry: all of which a real processor must be able to do without.
+    for options in [&["--mode=guarded"][..], &["--mode=guarded", "--cpus=2"], &["--mode=guarded", "--strace"]]
+    {
+        let told = [options, &["--append=ring0=emulated", "/bin/busybox", "--", "sh", "-c"]].concat();
+        let said = run(&[&told[..], &["echo one | busybox tr n m; (exit 3); echo $?; kill -9 $$"]].concat());
+        assert_eq!((said.status, &*said.text()), (137, "ome\n3\n"), "{options:?} {}", said.stderr);
+        assert_eq!(said.stderr.contains("execve("), options.contains(&"--strace"), "{}", said.stderr);
     }
 }
 

@@ -146,7 +146,7 @@ impl<T: Copy> BootCell<T> {
     }
 
     /// Only at boot, on the first CPU.
-    fn set(&self, value: T) {
+    pub fn set(&self, value: T) {
         // SAFETY: nobody else runs yet.
         unsafe { *self.0.get() = value };
     }
@@ -266,8 +266,16 @@ pub fn features() -> Features {
     FEATURES.get()
 }
 
-/// Reads CPUID and turns on what both modes use: FSGSBASE and XSAVE; SMEP, SMAP and UMIP are `protect_kernel`'s.
-pub fn detect_features() -> Features {
+/// What the kernel leaves alone where a hypervisor emulates ring 0: such emulators lack the instructions that go with the first three, and give
+/// ring 3 the host's own processor numbers.
+pub const SELDOM_EMULATED: Features = Features::XSAVE
+    .union(Features::FSGSBASE)
+    .union(Features::SMAP)
+    .union(Features::RDPID)
+    .union(Features::RDTSCP);
+
+/// Reads CPUID, on the boot CPU. The others are of the same kind.
+pub fn detect_features(unwanted: Features) {
     let mut found = Features::empty();
     let (max, ..) = cpuid(0, 0);
     let (_, _, ecx1, _) = cpuid(1, 0);
@@ -288,18 +296,21 @@ pub fn detect_features() -> Features {
         found.set(Features::GIGA_PAGES, edx & (1 << 26) != 0);
         found.set(Features::RDTSCP, edx & (1 << 27) != 0);
     }
-    // The other processors are of the same kind.
-    if per_cpu().id.get() == 0 {
-        FEATURES.set(found);
-        CAN_EXCHANGE.set(found.contains(Features::FSGSBASE.union(Features::XSAVE)));
-        IS_PLAIN.set(CAN_EXCHANGE.get());
-    }
+    found.remove(unwanted);
+    FEATURES.set(found);
+    CAN_EXCHANGE.set(found.contains(Features::FSGSBASE.union(Features::XSAVE)));
+    IS_PLAIN.set(CAN_EXCHANGE.get());
+    use_features();
+}
+
+/// Turns on what both modes use, on this CPU: FSGSBASE and XSAVE. SMEP, SMAP and UMIP are `protect_kernel`'s.
+pub fn use_features() {
+    let found = features();
     let mut cr4 = Cr4Flags::empty();
     cr4.set(Cr4Flags::FSGSBASE, found.contains(Features::FSGSBASE));
     cr4.set(Cr4Flags::OSXSAVE, found.contains(Features::XSAVE));
     // SAFETY: both bits are set only where CPUID offers them; neither changes memory access.
     unsafe { Cr4::update(|value| *value |= cr4) };
-    found
 }
 
 /// Guarded mode: the program can't be executed by, or read behind the back of, the kernel, nor read descriptor-table addresses.

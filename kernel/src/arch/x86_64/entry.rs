@@ -100,6 +100,22 @@ pub fn init_syscall(mode: crate::Mode, tracing: Tracing) {
     cpu::per_cpu().traced.set(u8::from(tracing == Tracing::On));
 }
 
+/// The address at which a system call faults; by default one that no fault reports.
+static LATE_ENTRY: cpu::BootCell<u64> = cpu::BootCell::new(1 << 63);
+
+/// For hypervisors that emulate ring 0 and do all that SYSCALL does but raise the privilege: the first instruction at the kernel's entry then
+/// faults, and the call is made from there (`syscall::late`). At boot, after `init_syscall`, which took the traced entry: the registers are in
+/// the frame here too.
+pub fn expect_late_syscalls() {
+    LATE_ENTRY.set(cpu::read_msr(cpu::MSR_LSTAR));
+}
+
+/// Whether a fault of the program's at this address is a system call, by one who can be returned to.
+#[inline]
+pub fn is_late_syscall(frame: &TrapFrame, address: usize) -> bool {
+    address as u64 == LATE_ENTRY.get() && (frame.rcx as usize) < crate::mm::USER_TOP
+}
+
 global_asm!(
     r#"
     .section .text.entry, "ax"

@@ -2,7 +2,7 @@
 //!
 //! The area is XSAVE's standard format, sized from CPUID leaf 0xD sub-leaf 0 (EBX); processors without XSAVE get FXSAVE's 512 bytes.
 
-use core::arch::{asm, global_asm};
+use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::cpu::{Features, cpuid, features};
@@ -23,24 +23,9 @@ static MASK: AtomicU64 = AtomicU64::new(0);
 static FRAME_SIZE: AtomicU32 = AtomicU32::new(LEGACY_SIZE as u32);
 static SIZE: AtomicU32 = AtomicU32::new(LEGACY_SIZE as u32);
 
-global_asm!(
-    r#"
-    .section .text.fpu, "ax"
-    .globl fpu_read_status
-    .balign 16
-fpu_read_status:                    /* rdi = three u32: control word, status word, MXCSR */
-    mov qword ptr [rdi], 0
-    fnstcw [rdi]
-    fnstsw [rdi + 4]
-    stmxcsr [rdi + 8]
-    ret
-"#
-);
-
 unsafe extern "C" {
     static __alt_xsave_start: u64;
     static __alt_xsave_end: u64;
-    fn fpu_read_status(words: *mut [u32; 3]);
 }
 
 /// `si_code` of the SIGFPE for a floating-point exception that the running program just raised: vector 16 by x87, 19 by SSE. 0 if no
@@ -52,10 +37,17 @@ pub fn exception_code(vector: u8) -> i32 {
     const FPE_FLTRES: i32 = 6;
     const FPE_FLTINV: i32 = 7;
     const X87: u8 = 16;
-    let mut words = [0; 3];
-    // SAFETY: the three words are written; reading these registers raises nothing.
-    unsafe { fpu_read_status(&raw mut words) };
-    let [control, status, mxcsr] = words;
+    #[repr(C, align(16))]
+    struct Image([u32; LEGACY_SIZE / 4]);
+    let mut image = core::mem::MaybeUninit::<Image>::uninit();
+    // SAFETY: the image is large enough, and saving changes no register; of what is read, every byte is written: FCW and FSW, MXCSR (Intel SDM
+    // volume 1, table 10-2).
+    let (x87, mxcsr) = unsafe {
+        asm!("fxsave64 [{}]", in(reg) image.as_mut_ptr(), options(nostack, preserves_flags));
+        let words = image.as_ptr().cast::<u32>();
+        (words.read(), words.byte_add(MXCSR_OFFSET).read())
+    };
+    let (control, status) = (x87 & 0xffff, x87 >> 16);
     // Both have a flag for each exception, and a mask bit for each: x87 in two words, SSE seven bits further up.
     let raised = if vector == X87 { status & !control } else { mxcsr & !(mxcsr >> 7) };
     match raised {
@@ -68,7 +60,7 @@ pub fn exception_code(vector: u8) -> i32 {
     }
 }
 
-/// Turns the components on. On each CPU, after `detect_features`.
+/// Turns the components on. On each CPU, after `use_features`.
 pub fn init() {
     if !features().contains(Features::XSAVE) {
         return;

@@ -23,7 +23,7 @@ const SELECTORS: u64 = 0x002b_0000_0000_0033;
 const LOADED_SELECTORS: u64 = 0xffff_0000_0000_ffff;
 
 /// The flags of RFLAGS that sigreturn restores: AC, RF, OF, DF, TF, SF, ZF, AF, PF, CF.
-const RESTORED_FLAGS: u32 = 0x0005_0dd5;
+pub const RESTORED_FLAGS: u32 = 0x0005_0dd5;
 
 /// What a thread's frames show beside its registers: the alternate stack, and the last fault.
 #[repr(C)]

@@ -206,7 +206,7 @@ extern "C" fn ap_main(private: *mut Private) -> ! {
     };
     cpu::use_data(data);
     idt::load();
-    cpu::detect_features();
+    cpu::use_features();
     fpu::init();
     vdso::init_cpu();
     if crate::mode() == crate::Mode::Guarded {
