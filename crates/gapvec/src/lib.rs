@@ -122,8 +122,8 @@ impl<T> GapVec<T> {
             return self.before.pop();
         }
         if self.before.len() != index {
-            // Without room on the other side, a removal must do all the same: shifting needs none.
-            if !self.has_room(0) {
+            // Without room on the other side, and no memory for it, a removal must do all the same: shifting needs none.
+            if !self.has_room(0) && self.try_reserve(0).is_err() {
                 return self.remove_in_place(index);
             }
             self.move_gap(index);
@@ -196,6 +196,21 @@ mod tests {
             1 => at.prop_map(Step::Set),
             1 => Just(Step::Copy),
         ]
+    }
+
+    #[test]
+    fn a_copy_is_taken_apart_from_its_start_without_shifting() {
+        let mut all = GapVec::default();
+        for number in 0..1000 {
+            all.try_reserve(1).unwrap();
+            all.insert(number, number);
+        }
+        let mut copy = all.try_clone().unwrap();
+        assert_eq!(copy.remove(3), Some(3));
+        // The gap has gone there, and stays for the next.
+        assert!(copy.has_room(0));
+        assert_eq!((copy.before.len(), copy.after.len()), (3, 996));
+        assert_eq!(copy.remove(3), Some(4));
     }
 
     proptest! {

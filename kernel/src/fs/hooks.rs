@@ -1,13 +1,14 @@
 //! What the file layer asks of signals, sessions and mappings.
 
 use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use abi::{Errno, SigSet, Signal};
 
 use super::inode::Inode;
 use super::tty::Reason;
-use crate::mm::PAGE_SIZE;
 use crate::mm::address_space::Copies;
+use crate::mm::{AddressSpace, PAGE_SIZE};
 use crate::syscall::SysError;
 use crate::task::access::check_file_access;
 use crate::task::{Process, current, process, signal};
@@ -47,7 +48,7 @@ pub fn signal_group(group: u32, reason: Reason) {
         return;
     }
     for process in process::all() {
-        if process.group.load(core::sync::atomic::Ordering::Relaxed) == group {
+        if process.group.load(Ordering::Relaxed) == group {
             signal::send_kernel(&process, number);
         }
     }
@@ -75,7 +76,7 @@ pub fn stop_background(group: u32, reason: Reason) -> Result<(), SysError> {
 
 /// Whether a process group belongs to a session. ESRCH if there is no such group.
 pub fn is_group_in_session(group: u32, session: u32) -> Result<bool, Errno> {
-    let load = core::sync::atomic::Ordering::Relaxed;
+    let load = Ordering::Relaxed;
     let member = process::all().find(|process| process.group.load(load) == group).ok_or(Errno::ESRCH)?;
     Ok(member.session.load(load) == session)
 }
@@ -134,7 +135,25 @@ fn drop_mapped(inode: &Inode, pages: &Range<u64>, copies: Copies) {
         return;
     }
     let key = core::ptr::from_ref(inode).addr();
+    DROPS_BEGUN.fetch_add(1, Ordering::SeqCst);
     for space in process::all().filter_map(|process| process.space()) {
-        space.drop_object_pages(key, pages, copies);
+        space.drop_object_pages(Some(key), pages, copies);
+    }
+    DROPS_ENDED.fetch_add(1, Ordering::SeqCst);
+}
+
+/// How often somebody has begun, and ended, to go through all processes to take a file's pages away.
+static DROPS_BEGUN: AtomicUsize = AtomicUsize::new(0);
+static DROPS_ENDED: AtomicUsize = AtomicUsize::new(0);
+
+/// Before a fork: what `complete_fork` wants to know.
+pub fn drops_before_fork() -> usize {
+    DROPS_ENDED.load(Ordering::SeqCst)
+}
+
+/// A fork's child can be found by those who take files' pages away: lets go of what was taken from its parent only.
+pub fn complete_fork(before: usize, space: &AddressSpace) {
+    if DROPS_BEGUN.load(Ordering::SeqCst) != before {
+        space.drop_object_pages(None, &(0..u64::MAX), Copies::Keep);
     }
 }

@@ -142,13 +142,15 @@ fn left(directory: &Inode, victim: &Inode) {
     victim.touch_changed();
 }
 
-/// An entry has been removed: its directory hears of it after itself, which is gone unless somebody has it open.
+/// An entry has been removed: a file hears of it, and its directory after itself, which is gone unless somebody has it open.
+#[cold]
 fn tell_removed(directory: &Inode, victim: Arc<Dentry>) {
-    if notify::is_active() {
-        let (name, is_directory) = (victim.name(), victim.is_directory());
-        drop(victim);
-        notify::note_entry(directory, name.bytes(), is_directory, event::DELETE);
+    let (name, is_directory) = (victim.name(), victim.is_directory());
+    if !is_directory {
+        notify::note_itself(&victim.inode, event::ATTRIB);
     }
+    drop(victim);
+    notify::note_entry(directory, name.bytes(), is_directory, event::DELETE);
 }
 
 /// unlink(2).
@@ -171,8 +173,9 @@ pub fn unlink(dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
     }
     directory.dentry.remove(parent.name, &victim)?;
     left(directory.inode(), &victim.inode);
-    notify::note_itself(&victim.inode, event::ATTRIB);
-    tell_removed(directory.inode(), victim);
+    if notify::is_active() {
+        tell_removed(directory.inode(), victim);
+    }
     Ok(())
 }
 
@@ -183,8 +186,9 @@ pub fn unlink_in(directory: &Path, name: &[u8]) -> Result<(), Errno> {
     may_delete(directory, &victim, false)?;
     directory.dentry.remove(name, &victim)?;
     left(directory.inode(), &victim.inode);
-    notify::note_itself(&victim.inode, event::ATTRIB);
-    tell_removed(directory.inode(), victim);
+    if notify::is_active() {
+        tell_removed(directory.inode(), victim);
+    }
     Ok(())
 }
 
@@ -214,7 +218,9 @@ pub fn rmdir(dirfd: Fd, path: &[u8]) -> Result<(), Errno> {
         directory.dentry.remove(parent.name, &victim)?;
         left(directory.inode(), &victim.inode);
     }
-    tell_removed(directory.inode(), victim);
+    if notify::is_active() {
+        tell_removed(directory.inode(), victim);
+    }
     Ok(())
 }
 

@@ -213,26 +213,31 @@ pub fn detach(space: &AddressSpace, address: usize) -> Result<(), Errno> {
     if !address.is_multiple_of(PAGE_SIZE) {
         return Err(Errno::EINVAL);
     }
-    let pieces: alloc::vec::Vec<_> = space.with(|inner| {
-        // Its first part may have been unmapped: what counts is where the attachment began.
-        let found = inner.regions.overlapping(address..usize::MAX).find_map(|region| match &region.backing {
+    // Its first part may have been unmapped: what counts is where the attachment began.
+    let found = space.with(|inner| {
+        inner.regions.overlapping(address..usize::MAX).find_map(|region| match &region.backing {
             Backing::Object(object, first) => {
                 let begin = region.start.checked_sub(*first as usize * PAGE_SIZE)?;
                 let bytes = object.attached_bytes().filter(|_| begin == address)?;
                 Some((object.clone(), bytes))
             }
             Backing::Anonymous => None,
-        });
-        let Some((object, bytes)) = found else { return alloc::vec::Vec::new() };
-        let end = address.saturating_add(bytes);
-        let is_part = |backing: &Backing| matches!(backing, Backing::Object(o, _) if Arc::ptr_eq(o, &object));
-        let parts = inner.regions.overlapping(address..end).filter(|region| is_part(&region.backing));
-        parts.map(|region| region.range()).collect()
+        })
     });
-    if pieces.is_empty() {
-        return Err(Errno::EINVAL);
+    let (object, bytes) = found.ok_or(Errno::EINVAL)?;
+    let is_part = |backing: &Backing| matches!(backing, Backing::Object(o, _) if Arc::ptr_eq(o, &object));
+    let mut rest = address..address.saturating_add(bytes);
+    while let Some(part) = space.with(|inner| {
+        inner
+            .regions
+            .overlapping(rest.clone())
+            .find(|region| is_part(&region.backing))
+            .map(|region| region.range())
+    }) {
+        rest.start = part.end;
+        space.unmap(part)?;
     }
-    pieces.into_iter().try_for_each(|piece| space.unmap(piece))
+    Ok(())
 }
 
 /// IPC_RMID: the segment goes now, or with its last attachment.

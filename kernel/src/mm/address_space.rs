@@ -20,11 +20,13 @@ pub use self::remap::RemapTarget;
 use super::commit;
 use super::frame::OutOfMemory;
 use super::page_table::{PageTable, SPAN};
-use super::regions::{Backing, LOWEST, Region, RegionFlags, Regions};
+use super::regions::{Backing, LAST_PAGE, LOWEST, Region, RegionFlags, Regions};
 use super::shootdown::{self, CpuSet};
 use super::space_lock::SpaceLock;
 use super::{PAGE_SIZE, USER_TOP, page_ceil};
 use crate::arch::x86_64::paging::{self, Entry};
+use crate::task::current;
+use crate::task::process::rlimit;
 
 /// What brk's memory is.
 const HEAP: RegionFlags = RegionFlags::READ
@@ -47,7 +49,7 @@ pub struct Inner {
     pub regions: Regions,
     pub layout: Layout,
     pub brk: usize,
-    /// Bytes mapped in all, for RLIMIT_AS, and by private writable regions, for RLIMIT_DATA.
+    /// Bytes mapped in all, for RLIMIT_AS.
     pub total: usize,
     /// Ranges of argv, env and auxv for /proc.
     pub args: Range<usize>,
@@ -55,6 +57,43 @@ pub struct Inner {
     pub auxv: Range<usize>,
     /// Most bytes that the stack may take.
     pub stack_limit: usize,
+}
+
+impl Inner {
+    /// Bytes of a range that belong to regions of a kind.
+    fn bytes(&self, range: Range<usize>, is_wanted: impl Fn(&Region) -> bool) -> usize {
+        let part = |region: &Region| range.end.min(region.end) - range.start.max(region.start);
+        self.regions.overlapping(range.clone()).filter(|region| is_wanted(region)).map(part).sum()
+    }
+
+    /// Whether so many more bytes with these flags are within `limit`, RLIMIT_AS, and within RLIMIT_DATA. ENOMEM.
+    #[inline(always)]
+    fn check_limits(&self, flags: RegionFlags, more: usize, limit: usize) -> Result<(), Errno> {
+        if self.total.saturating_add(more) > limit {
+            return Err(Errno::ENOMEM);
+        }
+        self.check_data(flags, more)
+    }
+
+    /// Whether so many more bytes with these flags are within RLIMIT_DATA. ENOMEM.
+    #[inline(always)]
+    fn check_data(&self, flags: RegionFlags, more: usize) -> Result<(), Errno> {
+        let limit = current().process.limit(rlimit::DATA);
+        if limit == u64::MAX || !is_data(flags) { Ok(()) } else { self.count_data(more, limit) }
+    }
+
+    #[cold]
+    fn count_data(&self, more: usize, limit: u64) -> Result<(), Errno> {
+        let data = self.bytes(0..USER_TOP, |region| is_data(region.flags));
+        if data.saturating_add(more) as u64 > limit { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+}
+
+/// What RLIMIT_DATA counts: private and writable, and no stack.
+fn is_data(flags: RegionFlags) -> bool {
+    const OF_INTEREST: RegionFlags =
+        RegionFlags::WRITE.union(RegionFlags::SHARED).union(RegionFlags::GROWS_DOWN);
+    flags & OF_INTEREST == RegionFlags::WRITE
 }
 
 /// Pages present, and the most there ever were. In a cache line of its own, since faults on all CPUs write to it.
@@ -258,6 +297,9 @@ impl AddressSpace {
                     if matches!(place, Place::FixedNoReplace(_)) {
                         return Err(Errno::EEXIST);
                     }
+                    // What can't be had leaves what is there.
+                    let replaced = inner.bytes(at..end, |_| true);
+                    inner.check_limits(flags, len.saturating_sub(replaced), limit)?;
                     self.remove_now(&mut inner, at..end)?;
                 }
                 at
@@ -275,20 +317,23 @@ impl AddressSpace {
                 }
             }
         };
-        if inner.total.saturating_add(len) > limit {
-            return Err(Errno::ENOMEM);
-        }
+        inner.check_limits(flags, len, limit)?;
         let region = Region { start, end: start + len, flags, backing };
         self.insert_noted(&mut inner, region)?;
         inner.total += len;
         Ok(start)
     }
 
-    /// Adds a region, and tells its object. EPERM if the object is sealed against it.
+    /// Adds a region, and tells its object. EPERM if the object is sealed against it, EINVAL if it goes beyond what a file may have.
     #[inline]
     fn insert_noted(&self, inner: &mut Inner, region: Region) -> Result<(), Errno> {
         if matches!(region.backing, Backing::Anonymous) {
             return inner.regions.insert(region);
+        }
+        if let Backing::Object(_, first) = region.backing
+            && first + (region.len() / PAGE_SIZE) as u64 > LAST_PAGE
+        {
+            return Err(Errno::EINVAL);
         }
         let (writable, pages) = (region.writable_object().cloned(), region.pages());
         if !note_writable(&region, pages) {
@@ -333,14 +378,15 @@ impl AddressSpace {
         if inner.regions.is_covered(range) { Ok(()) } else { Err(Errno::ENOMEM) }
     }
 
-    /// Drops the mapped pages `pages` of the object with this key, which no longer has them; of private mappings too if `copies` says so.
-    pub fn drop_object_pages(&self, key: usize, pages: &Range<u64>, copies: Copies) {
+    /// Drops the mapped pages `pages` of the object with this key, or of all objects, which no longer have them; of private mappings too if
+    /// `copies` says so.
+    pub fn drop_object_pages(&self, key: Option<usize>, pages: &Range<u64>, copies: Copies) {
         // Dropped, and flushed, before the lock.
         let inner = self.inner.write();
         let mut gather = Gather::new();
         for region in inner.regions.overlapping(0..USER_TOP) {
             let Backing::Object(object, first) = &region.backing else { continue };
-            if object.identity_key() != key {
+            if key.is_some_and(|key| object.identity_key() != key) {
                 continue;
             }
             let address = |page: u64| {
@@ -378,7 +424,7 @@ impl AddressSpace {
             }
         } else if new_end > old_end {
             let len = new_end - old_end;
-            if inner.total.saturating_add(len) > total_limit
+            if inner.check_limits(HEAP, len, total_limit).is_err()
                 || commit::promise(len).is_err()
                 || inner.regions.extend(old_end..new_end, PAGE_SIZE, HEAP | self.lock_future()) != Ok(true)
             {
@@ -424,11 +470,14 @@ impl AddressSpace {
         }
         for region in inner.regions.iter() {
             if region.flags.intersects(RegionFlags::DONT_FORK | RegionFlags::WIPE_ON_FORK) {
+                excluded.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
                 excluded.push(region.range());
             }
         }
         let mut total = inner.total;
+        let mut resident = self.pages.resident.load(Ordering::Relaxed);
         for range in &excluded {
+            resident = resident.saturating_sub(self.table.count(range));
             if inner.regions.find(range.start).is_some_and(|r| r.flags.contains(RegionFlags::DONT_FORK)) {
                 total -= range.len();
                 regions.remove_pieces(range.clone(), &mut |_| {})?;
@@ -455,7 +504,7 @@ impl AddressSpace {
             }),
             table,
             user: self.user,
-            pages: PageCount::new(self.pages.resident.load(Ordering::Relaxed)),
+            pages: PageCount::new(resident),
             membarrier: AtomicU32::new(self.membarrier.load(Ordering::Relaxed)),
             lock_future: AtomicU32::new(0),
         }))

@@ -231,7 +231,7 @@ impl PageTable {
     }
 
     /// A child's page table for fork: tables of the last level are shared copy-on-write, so the cost hardly depends on how much is
-    /// mapped. Pages of `excluded` ranges are left out of the child. The caller flushes this CPU's translations.
+    /// mapped. Pages of `excluded` ranges, in order, are left out of the child. The caller flushes this CPU's translations.
     pub fn fork(&self, mode: crate::Mode, excluded: &[Range<usize>]) -> Result<Self, OutOfMemory> {
         let child = Self::new(mode)?;
         let inventory = self.inventory.lock();
@@ -241,12 +241,16 @@ impl PageTable {
             let entry = directory.get(index(start, 1));
             let pdpt = child.upper_or_create(child.root, index(start, 3))?;
             let child_directory = child.upper_or_create(pdpt, index(start, 2))?;
-            let end = start + SPAN;
-            if excluded.iter().any(|r| r.start < end && start < r.end) {
+            let mut here = excluded;
+            if !here.is_empty() {
+                (_, here) = here.split_at(here.partition_point(|range| range.end <= start));
+                (here, _) = here.split_at(here.partition_point(|range| range.start < start + SPAN));
+            }
+            if !here.is_empty() {
                 let table = child.create_last(child_directory, start)?;
                 for slot in 0..512 {
                     let address = start + slot * PAGE_SIZE;
-                    if !excluded.iter().any(|r| r.contains(&address)) {
+                    if !here.iter().any(|range| range.contains(&address)) {
                         Self::copy_entry(Table(entry.address()), table, slot);
                     }
                 }
@@ -483,8 +487,8 @@ impl Drop for PageTable {
     /// Every entry of an upper table is taken out again: they are blank, and the next ones needn't be cleared. So are the last ones if the
     /// pages were all released; not so where a fork failed halfway, or an unmapping.
     fn drop(&mut self) {
-        let are_last_blank =
-            self.is_emptied.load(Ordering::Relaxed) && !self.has_strays.load(Ordering::Relaxed);
+        let is_emptied = self.is_emptied.load(Ordering::Relaxed);
+        let are_last_blank = is_emptied && !self.has_strays.load(Ordering::Relaxed);
         let free = |table: Table, slot: usize, is_blank: bool| {
             let entry = table.get(slot);
             table.set(slot, Entry::empty());
@@ -495,6 +499,10 @@ impl Drop for PageTable {
         let inventory = core::mem::take(&mut *self.inventory.lock());
         for &start in &inventory.spans {
             if let Some(directory) = self.directory(start) {
+                let entry = directory.get(index(start, 1));
+                if !is_emptied && entry.contains(Entry::WRITABLE) {
+                    Self::release_entries(Table(entry.address()), 0..512);
+                }
                 free(directory, index(start, 1), are_last_blank);
             }
         }

@@ -15,6 +15,9 @@ use super::{PAGE_SIZE, USER_TOP, page_floor};
 
 /// Lowest address that a program may map.
 pub const LOWEST: usize = 0x1_0000;
+/// Pages of the largest file: a mapping ends there at the latest.
+pub const LAST_PAGE: u64 = i64::MAX as u64 / PAGE_SIZE as u64;
+
 /// Regions that an address space may have (`vm.max_map_count`).
 pub static MAX_REGIONS: AtomicU64 = AtomicU64::new(65_530);
 /// Pages kept free below a growing stack (`stack_guard_gap`).
@@ -172,7 +175,8 @@ impl Regions {
         Ok(())
     }
 
-    fn reserve(&mut self, more: usize) -> Result<(), Errno> {
+    /// Makes room for so many more. ENOMEM, also if that is more than there may be.
+    pub fn reserve(&mut self, more: usize) -> Result<(), Errno> {
         if (self.list.len() + more) as u64 > MAX_REGIONS.load(Ordering::Relaxed) {
             return Err(Errno::ENOMEM);
         }

@@ -6,7 +6,7 @@ use super::mlock;
 use super::{Fd, SysResult};
 use crate::mm::address_space::{Place, RemapTarget};
 use crate::mm::fault::FaultError;
-use crate::mm::regions::{Backing, LOWEST, RegionFlags};
+use crate::mm::regions::{Backing, LAST_PAGE, LOWEST, RegionFlags};
 use crate::mm::{AddressSpace, PAGE_SIZE, USER_TOP, UserPtr, commit, page_ceil};
 use crate::task::current;
 use crate::task::process::rlimit;
@@ -67,8 +67,7 @@ pub fn mmap(address: usize, len: usize, prot: u32, flags: u32, fd: Fd, offset: u
     if len > USER_TOP {
         return Err(Errno::ENOMEM.into());
     }
-    let end_page = (offset / PAGE_SIZE as u64).checked_add((len / PAGE_SIZE) as u64);
-    if end_page.is_none_or(|end| end > i64::MAX as u64 / PAGE_SIZE as u64) {
+    if file.is_some() && offset / PAGE_SIZE as u64 + (len / PAGE_SIZE) as u64 > LAST_PAGE {
         return Err(Errno::EOVERFLOW.into());
     }
     let mut region = access_flags(prot) | RegionFlags::MAY_ALL;
@@ -420,9 +419,14 @@ pub fn madvise(address: usize, len: usize, what: i32) -> SysResult {
             space.discard(range, RegionFlags::LOCKED)?;
         }
         REMOVE => {
-            let regions: alloc::vec::Vec<_> =
-                space.with(|inner| inner.regions.overlapping(range.clone()).cloned().collect());
-            for region in regions {
+            let is_covered = space.with(|inner| inner.regions.is_covered(range.clone()));
+            let mut at = range.start;
+            let next = |at| {
+                space.with(|inner| {
+                    inner.regions.find_from(at).filter(|region| region.start < range.end).cloned()
+                })
+            };
+            while let Some(region) = next(at) {
                 let Backing::Object(object, first) = &region.backing else {
                     return Err(Errno::EINVAL.into());
                 };
@@ -436,6 +440,10 @@ pub fn madvise(address: usize, len: usize, what: i32) -> SysResult {
                 let offset = first * PAGE_SIZE as u64 + (piece.start - region.start) as u64;
                 space.discard(piece.clone(), RegionFlags::LOCKED)?;
                 object.punch_hole(offset, piece.len() as u64)?;
+                at = region.end;
+            }
+            if !is_covered {
+                return Err(Errno::ENOMEM.into());
             }
         }
         DONTFORK => return change(RegionFlags::DONT_FORK, RegionFlags::empty(), false),
@@ -506,7 +514,8 @@ pub fn msync(address: usize, len: usize, flags: u32) -> SysResult {
     {
         return Err(Errno::EINVAL.into());
     }
-    let Some(len) = page_ceil(len) else { return Err(Errno::ENOMEM.into()) };
+    // As on Linux, a length that can't be rounded up is none.
+    let len = page_ceil(len).unwrap_or(0);
     let Some(end) = address.checked_add(len) else { return Err(Errno::ENOMEM.into()) };
     if len == 0 {
         return Ok(0);

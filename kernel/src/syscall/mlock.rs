@@ -107,7 +107,8 @@ pub fn mlock2(address: usize, len: usize, flags: u32) -> SysResult {
     may_lock()?;
     let range = pages(address, len)?;
     let space = space()?;
-    let others = locked_bytes(space, 0..USER_TOP) - locked_bytes(space, range.clone());
+    // Another thread may lock the range between the two looks.
+    let others = locked_bytes(space, 0..USER_TOP).saturating_sub(locked_bytes(space, range.clone()));
     if others.saturating_add(range.len()) > limit(rlimit::MEMLOCK) && !has_capability(CAP_IPC_LOCK) {
         return Err(Errno::ENOMEM.into());
     }

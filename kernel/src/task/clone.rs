@@ -10,6 +10,7 @@ use super::process::{self, Process};
 use super::thread::{Thread, work};
 use super::{children, sched, signal};
 use crate::arch::x86_64::cpu;
+use crate::fs::hooks;
 use crate::mm::user::UserPtr;
 use crate::mm::{USER_TOP, address_space::AddressSpace, frame};
 use crate::sync::SpinLock;
@@ -136,6 +137,7 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
         None => process::allocate_pid().ok_or(Errno::EAGAIN)?,
         Some(tid) => process::claim_pid(tid)?,
     };
+    let drops = hooks::drops_before_fork();
     // For this one, and for what other CPUs are about to add.
     let process = if flags.contains(CloneFlags::THREAD) {
         parent.process.threads.lock().try_reserve(cpu::online_count()).map_err(|_| Errno::ENOMEM)?;
@@ -182,6 +184,11 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
     if !flags.contains(CloneFlags::THREAD) {
         children::adopt(&parent.process, &process, flags.contains(CloneFlags::PARENT))?;
         process::register(&process);
+        if !flags.contains(CloneFlags::VM)
+            && let Some(space) = process.space()
+        {
+            hooks::complete_fork(drops, &space);
+        }
     }
     process::register_thread(&child);
     // Whoever ends or stops all threads of the process may have missed this one.

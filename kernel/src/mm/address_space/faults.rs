@@ -20,6 +20,7 @@ use crate::mm::object::MemoryObject;
 use crate::mm::regions::{Backing, LOWEST, Region, RegionFlags, STACK_GAP};
 use crate::mm::{PAGE_SIZE, page_floor, shootdown};
 use crate::task::current;
+use crate::task::process::rlimit;
 use crate::task::thread::work;
 
 /// Pages mapped along with a faulting one when they are there already (64 KiB, as Linux's fault_around_bytes).
@@ -249,7 +250,8 @@ impl AddressSpace {
             return Err(FaultError::NotMapped);
         }
         let (start, end) = (above.start, above.end);
-        if end - new_start > inner.stack_limit {
+        let most = current().process.limit(rlimit::AS);
+        if end - new_start > inner.stack_limit || (inner.total + (start - new_start)) as u64 > most {
             return Err(FaultError::NotMapped);
         }
         if let Some(below) = inner.regions.find_before(address)

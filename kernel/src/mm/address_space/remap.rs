@@ -21,6 +21,9 @@ pub enum RemapTarget {
     Keep(usize),
 }
 
+/// Entries that a move may need: its own, and two for a split, one less than Linux wants to be left (`move_vma`).
+const MOST_NEW: usize = 4;
+
 impl AddressSpace {
     /// Moves the pages of one range to another place (mremap), entry by entry.
     fn move_pages(&self, from: Range<usize>, to: usize) -> Result<(), OutOfMemory> {
@@ -51,6 +54,7 @@ impl AddressSpace {
     ) -> Result<usize, Errno> {
         let mut inner = self.inner.write();
         let region = inner.regions.find(old.start).ok_or(Errno::EFAULT)?.clone();
+        let mut old = old;
         // What is too much is unmapped, and munmap doesn't take what isn't the program's.
         if new_len < old.len() && old.end > USER_TOP {
             return Err(Errno::EINVAL);
@@ -64,6 +68,15 @@ impl AddressSpace {
             }
             return Ok(old.start);
         }
+        if let RemapTarget::Fixed(at) = target {
+            inner.regions.reserve(MOST_NEW)?;
+            self.remove_now(&mut inner, at..at + new_len)?;
+            if new_len < old.len() {
+                let tail = old.start + new_len..old.end;
+                old.end = tail.start;
+                self.remove_now(&mut inner, tail)?;
+            }
+        }
         if region.end < old.end {
             return Err(Errno::EFAULT);
         }
@@ -71,15 +84,13 @@ impl AddressSpace {
             return Err(Errno::EINVAL);
         }
         let old_len = old.len();
+        let is_kept = matches!(target, RemapTarget::Keep(_));
         if region.flags.contains(RegionFlags::ACCOUNTED) {
-            let is_kept = matches!(target, RemapTarget::Keep(_));
             commit::promise(if is_kept { new_len } else { new_len.saturating_sub(old_len) })?;
         }
         if let RemapTarget::InPlace | RemapTarget::MayMove = target {
             let grow = new_len - old_len;
-            if inner.total.saturating_add(grow) > limit {
-                return Err(Errno::ENOMEM);
-            }
+            inner.check_limits(region.flags, grow, limit)?;
             let new_end = old.start.checked_add(new_len).ok_or(Errno::ENOMEM)?;
             if region.end == old.end && new_end <= USER_TOP && inner.regions.is_free(old.end..new_end) {
                 let more = Region { start: old.end, end: new_end, ..region };
@@ -93,17 +104,12 @@ impl AddressSpace {
             if target == RemapTarget::InPlace {
                 return Err(Errno::ENOMEM);
             }
-        } else if inner.total.saturating_add(new_len) > limit {
-            return Err(Errno::ENOMEM);
+        } else {
+            inner.check_limits(region.flags, if is_kept { new_len } else { new_len - old_len }, limit)?;
         }
-        // Only as much as fits moves along.
-        let kept = old_len.min(new_len);
-        let keep_old = matches!(target, RemapTarget::Keep(_));
+        inner.regions.reserve(MOST_NEW)?;
         let to = match target {
-            RemapTarget::Fixed(at) => {
-                self.remove_now(&mut inner, at..at + new_len)?;
-                at
-            }
+            RemapTarget::Fixed(at) => at,
             RemapTarget::Keep(at) if at != 0 => {
                 self.remove_now(&mut inner, at..at + new_len)?;
                 at
@@ -121,8 +127,13 @@ impl AddressSpace {
         }
         self.insert_noted(&mut inner, moved)?;
         inner.total += new_len;
-        self.move_pages(old.start..old.start + kept, to)?;
-        if !keep_old {
+        if self.move_pages(old.clone(), to).is_err() {
+            // The tables that they came from are there: this takes no memory.
+            let _ = self.move_pages(to..to + old_len, old.start);
+            self.remove_now(&mut inner, to..to + new_len)?;
+            return Err(Errno::ENOMEM);
+        }
+        if !is_kept {
             self.remove_now(&mut inner, old)?;
         }
         Ok(to)

@@ -32,6 +32,9 @@ impl AddressSpace {
                 return Err(Errno::EACCES);
             }
             let new = Self::with_access(flags, access, range.len())?;
+            if !super::is_data(flags) {
+                inner.check_data(new, range.len())?;
+            }
             inner.regions.set_flags(index, range.clone(), new)?;
             return Ok(self.apply_protection(range, access)?);
         }
