@@ -150,11 +150,21 @@ impl Host for Console {
     }
 }
 
+/// The signals that this process ignores: bit N - 1 for signal N (proc_pid_status(5), SigIgn).
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
 /// Passes our signals on: the first interrupt, termination or quit goes to the program, the second one ends the machine; a hang-up ends it
 /// at once.
 pub(crate) fn forward_signals(shared: &Shared, sender: Sender) -> Result<()> {
     shared.lock().sender = Some(sender.clone());
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGWINCH, SIGTSTP, SIGCONT])?;
+    let all = [SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGWINCH, SIGTSTP, SIGCONT];
+    // What whoever started us had us ignore (nohup) stays ignored.
+    let ignored = ignored_signals();
+    let mut signals = Signals::new(all.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0))?;
     let shared = shared.clone();
     thread::spawn(move || {
         let mut asked = false;

@@ -77,31 +77,42 @@ impl<K: Ord + Copy, V> Deadlines<K, V> {
     }
 }
 
-/// What is below a key, and what is above it.
-fn split<K: Ord + Copy, V>(link: Link<K, V>, key: K) -> (Link<K, V>, Link<K, V>) {
-    let Some(mut node) = link else { return (None, None) };
-    if node.key < key {
-        let (left, right) = split(node.right.take(), key);
-        node.right = left;
-        (Some(node), right)
-    } else {
-        let (left, right) = split(node.left.take(), key);
-        node.left = right;
-        (left, Some(node))
+/// What is below a key, and what is above it. Not by recursion, nor is `join`: whoever chooses the keys can make the tree as deep as it is large.
+fn split<K: Ord + Copy, V>(mut link: Link<K, V>, key: K) -> (Link<K, V>, Link<K, V>) {
+    let (mut below, mut above) = (None, None);
+    let (mut to_below, mut to_above) = (&mut below, &mut above);
+    while let Some(mut node) = link {
+        if node.key < key {
+            link = node.right.take();
+            to_below = &mut to_below.insert(node).right;
+        } else {
+            link = node.left.take();
+            to_above = &mut to_above.insert(node).left;
+        }
     }
+    (below, above)
 }
 
 /// One tree of two, of which the first has the lesser keys.
-fn join<K, V>(left: Link<K, V>, right: Link<K, V>) -> Link<K, V> {
-    match (left, right) {
-        (Some(mut left), Some(mut right)) => Some(if left.weight > right.weight {
-            left.right = join(left.right.take(), Some(right));
-            left
-        } else {
-            right.left = join(Some(left), right.left.take());
-            right
-        }),
-        (left, right) => left.or(right),
+fn join<K, V>(mut left: Link<K, V>, mut right: Link<K, V>) -> Link<K, V> {
+    let mut root = None;
+    let mut at = &mut root;
+    loop {
+        match (left, right) {
+            (Some(mut lesser), Some(mut greater)) => {
+                if lesser.weight > greater.weight {
+                    (left, right) = (lesser.right.take(), Some(greater));
+                    at = &mut at.insert(lesser).right;
+                } else {
+                    (left, right) = (Some(lesser), greater.left.take());
+                    at = &mut at.insert(greater).left;
+                }
+            }
+            (lesser, greater) => {
+                *at = lesser.or(greater);
+                return root;
+            }
+        }
     }
 }
 
@@ -148,6 +159,26 @@ mod tests {
             }
             prop_assert!(model.into_iter().eq(rest));
         }
+    }
+
+    /// Keys that rise as weights fall make one path of the tree.
+    #[test]
+    fn a_path_takes_no_stack() {
+        let weight_of = |count: u32| count.wrapping_mul(0x9e37_79b9).swap_bytes().wrapping_mul(0x85eb_ca6b);
+        let mut own = Deadlines::new();
+        for count in 1..=8_000u32 {
+            own.insert(u32::MAX - weight_of(count), ());
+        }
+        let run = move || {
+            own.insert(u32::MAX, ());
+            let mut last = 0;
+            while let Some(first) = own.first() {
+                assert!(first >= last);
+                last = first;
+                own.remove(first).unwrap();
+            }
+        };
+        std::thread::Builder::new().stack_size(64 << 10).spawn(run).unwrap().join().unwrap();
     }
 
     #[test]

@@ -121,6 +121,7 @@ impl<T> FdMap<T> {
     }
 
     /// Marks a number as taken.
+    #[inline(always)]
     fn mark_taken(&mut self, fd: usize, on_exec: OnExec) {
         if let Some(marks) = self.marks.get_mut(fd / 64) {
             marks.taken |= bit(fd);

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use anyhow::{Context, Result};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 
 /// The QEMU program.
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
@@ -34,6 +34,9 @@ impl Process {
         let inherited = inherited.to_vec();
         let prepare = move || {
             set_pdeathsig(Signal::SIGKILL)?;
+            // What the terminal, or whoever, sends to the group is the program's, by way of us: the machine would end itself.
+            SigSet::from_iter([Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP])
+                .thread_block()?;
             for &fd in &inherited {
                 #[expect(unsafe_code, reason = "numbers of descriptors, across fork")]
                 // SAFETY: the caller keeps them open until we are through here, in the copy of its process that we are.
@@ -43,7 +46,7 @@ impl Process {
             Ok(())
         };
         #[expect(unsafe_code, reason = "code between fork and exec")]
-        // SAFETY: two system calls and no allocation, so it does no harm that other threads may have held locks at the fork. Without
+        // SAFETY: a few system calls and no allocation, so it does no harm that other threads may have held locks at the fork. Without
         // it a descriptor would have to be inheritable for a moment in which another thread may start another program.
         unsafe {
             command.pre_exec(prepare);

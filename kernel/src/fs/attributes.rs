@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use abi::Errno;
 
 use crate::mm::frame;
+use crate::mm::heap::try_share;
 use crate::sync::SpinLock;
 
 /// An inode's attributes, in the order of their names from the last to the first.
@@ -30,7 +31,7 @@ impl Attributes {
         if frame::is_short() && frame::is_exhausted() {
             return Err(Errno::ENOSPC);
         }
-        let name: Arc<[u8]> = name.into();
+        let name = try_share(name)?;
         let mut all = self.0.lock();
         // The greatest comes first, as Linux lists them.
         let old = match all.binary_search_by(|other| name.cmp(&other.name)) {
@@ -38,6 +39,9 @@ impl Attributes {
             Err(_) if flags & flag::REPLACE != 0 => return Err(Errno::ENODATA),
             Ok(at) => all.get_mut(at).map(|entry| core::mem::replace(&mut entry.value, value)),
             Err(at) => {
+                if listed(&all) + name.len() + 1 > LIST_MAX {
+                    return Err(Errno::ENOSPC);
+                }
                 all.try_reserve(1).map_err(|_| Errno::ENOSPC)?;
                 all.insert(at, Attribute { name, value });
                 None
@@ -63,8 +67,23 @@ impl Attributes {
         Ok(())
     }
 
-    /// The names.
-    pub fn names(&self) -> Vec<Arc<[u8]>> {
-        self.0.lock().iter().map(|own| own.name.clone()).collect()
+    /// The names that `shows` lets through, each with a NUL behind it. ENOMEM.
+    pub fn list(&self, shows: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, Errno> {
+        let all = self.0.lock();
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(listed(&all)).map_err(|_| Errno::ENOMEM)?;
+        for own in all.iter().filter(|own| shows(&own.name)) {
+            bytes.extend_from_slice(&own.name);
+            bytes.push(0);
+        }
+        Ok(bytes)
     }
+}
+
+/// Most bytes of a list (XATTR_LIST_MAX).
+const LIST_MAX: usize = 65_536;
+
+/// Bytes that all names take in a list.
+fn listed(all: &[Attribute]) -> usize {
+    all.iter().map(|own| own.name.len() + 1).sum()
 }

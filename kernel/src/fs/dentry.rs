@@ -77,11 +77,9 @@ pub struct Dentry {
 
 /// An entry has left its place for another: paths to it, and through it, lead elsewhere.
 fn moved(entry: &Arc<Dentry>) {
-    if matches!(entry.kind, FileKind::Directory | FileKind::Symlink) {
-        path_cache::forget_all();
-    } else {
-        path_cache::forget(entry);
-    }
+    // All of them: a walk that found it under its old name may just be about to keep that.
+    path_cache::forget(entry);
+    path_cache::forget_all();
 }
 
 impl Drop for Dentry {
@@ -142,6 +140,12 @@ impl Dentry {
 
     pub fn name(&self) -> Name {
         self.link.lock().name.clone()
+    }
+
+    /// Its name, and the directory that it has this name in.
+    pub fn place(&self) -> (Name, Option<Arc<Self>>) {
+        let link = self.link.lock();
+        (link.name.clone(), link.parent.clone())
     }
 
     /// Whether the entry was unlinked.

@@ -12,6 +12,7 @@ use super::{pty, tty};
 use crate::entropy;
 use crate::mm::user::{MAX_IO, UserRange};
 use crate::mm::{MemoryObject, Sink, Source, UserPtr};
+use crate::syscall::random::MOST_RANDOM;
 use crate::syscall::{SysError, SysResult};
 
 pub const NULL: Device = Device::new(1, 3);
@@ -137,7 +138,7 @@ impl FileOps for Random {
     fn read(&self, _: &OpenFile, _: &mut u64, dst: &mut Sink<'_>) -> SysResult {
         let mut buffer = [0; 256];
         let mut done = 0;
-        while dst.remaining() > 0 {
+        while dst.remaining() > 0 && done < MOST_RANDOM {
             let len = dst.remaining().min(buffer.len());
             let piece = buffer.get_mut(..len).unwrap_or_default();
             entropy::fill(piece).map_err(|_| Errno::EIO)?;

@@ -237,10 +237,10 @@ pub fn set_root(mount: &Arc<Mount>) {
 
 /// Attaches a mount over a directory.
 pub fn attach(mount: &Arc<Mount>, at: Path) {
-    path_cache::forget_all();
     at.dentry.note_mount(1);
     *mount.at.lock() = Some(at);
     MOUNTS.lock().push(mount.clone());
+    path_cache::forget_all();
 }
 
 /// Detaches a mount. EINVAL if it isn't attached; EBUSY if something is mounted on it or, unless `lazily`, it is in use: `holders` is
@@ -260,6 +260,8 @@ pub fn detach(mount: &Arc<Mount>, lazily: bool, holders: usize) -> Result<(), Er
     drop(mounts);
     covered.dentry.note_mount(-1);
     *mount.at.lock() = None;
+    // Again: a walk may have kept what it found meanwhile.
+    path_cache::forget_all();
     drop(removed);
     Ok(())
 }

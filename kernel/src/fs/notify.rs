@@ -228,6 +228,7 @@ pub fn note_moved(dentry: &Dentry, result: &SysResult, what: u32) {
 }
 
 /// Something happened to a file that only itself hears of.
+#[inline]
 pub fn note_itself(inode: &Inode, what: u32) {
     if is_active() {
         // As on Linux, a directory isn't called one in what it hears of itself.
@@ -236,6 +237,7 @@ pub fn note_itself(inode: &Inode, what: u32) {
 }
 
 /// An entry of a directory came or went.
+#[inline]
 pub fn note_entry(directory: &Inode, name: &[u8], inode_is_dir: bool, what: u32) {
     if is_active() {
         let mask = what | if inode_is_dir { event::ISDIR } else { 0 };

@@ -70,14 +70,26 @@ impl Path {
     }
 
     /// The name of this place from `root`. What isn't below `root` begins with `(unreachable)` as in getcwd(2); what was removed ends
-    /// in ` (deleted)` as in /proc.
+    /// in ` (deleted)` as in /proc. Of what is longer than `PATH_MAX` that many bytes, the last ones.
     pub fn print(&self, root: &Self) -> Vec<u8> {
         if self.mount.is_internal {
             return self.dentry.name().bytes().to_vec();
         }
-        // Names from the last to the first.
-        let mut names = Vec::new();
+        let mut text = alloc::vec![0; PATH_MAX];
+        let mut start = PATH_MAX;
+        let mut put_before = |part: &[u8]| {
+            let (_, end) = part.split_at(part.len().saturating_sub(start));
+            start -= end.len();
+            if let Some(slot) = text.get_mut(start..start + end.len()) {
+                slot.copy_from_slice(end);
+            }
+            start > 0
+        };
+        if self.dentry.is_removed() {
+            put_before(b" (deleted)");
+        }
         let mut at = self.clone();
+        let mut is_root = true;
         let reached = loop {
             if at.is_same(root) {
                 break true;
@@ -89,26 +101,23 @@ impl Path {
                 }
                 continue;
             }
-            names.push(at.dentry.name());
-            match at.dentry.parent() {
+            let (name, parent) = at.dentry.place();
+            is_root = false;
+            if !put_before(name.bytes()) || !put_before(b"/") {
+                break true;
+            }
+            match parent {
                 Some(parent) => at.dentry = parent,
                 None => break false,
             }
         };
-        let mut text = Vec::new();
+        if is_root {
+            put_before(b"/");
+        }
         if !reached {
-            text.extend_from_slice(b"(unreachable)");
+            put_before(b"(unreachable)");
         }
-        for name in names.iter().rev() {
-            text.push(b'/');
-            text.extend_from_slice(name.bytes());
-        }
-        if names.is_empty() {
-            text.push(b'/');
-        }
-        if self.dentry.is_removed() {
-            text.extend_from_slice(b" (deleted)");
-        }
+        text.drain(..start);
         text
     }
 }
@@ -209,7 +218,8 @@ impl Tree for Names {
     }
 
     fn parent(&self, node: &Path) -> Path {
-        // How far up it goes depends on the root.
+        // How far up it goes depends on the root; and what it goes up from may be removed, which the cache wouldn't hear of.
+        self.is_special.set(true);
         node.parent_within(&self.root())
     }
 

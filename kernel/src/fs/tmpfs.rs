@@ -13,6 +13,7 @@ use super::page_cache::{PageCache, fault_error};
 use super::path::Path;
 use super::{device, pipe};
 use crate::mm::fault::{Access, FaultError};
+use crate::mm::heap::try_share;
 use crate::mm::{Frame, PAGE_SIZE, Sink, Source, frame};
 use crate::syscall::SysError;
 
@@ -56,7 +57,8 @@ pub fn make(fs: &Arc<FileSystem>, new: &NewFile<'_>) -> Result<Arc<Inode>, Errno
             Arc::new(inode)
         }
         FileKind::Symlink => {
-            let inode = Inode::new(fs, number, new, Contents::other(TmpLink(new.target.into())));
+            let target = try_share(new.target).inspect_err(|_| fs.space.give_inode())?;
+            let inode = Inode::new(fs, number, new, Contents::other(TmpLink(target)));
             inode.set_size(new.target.len() as u64);
             Arc::new(inode)
         }

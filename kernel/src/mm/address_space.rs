@@ -78,12 +78,17 @@ impl Inner {
     /// Whether so many more bytes with these flags are within RLIMIT_DATA. ENOMEM.
     #[inline(always)]
     fn check_data(&self, flags: RegionFlags, more: usize) -> Result<(), Errno> {
-        let limit = current().process.limit(rlimit::DATA);
-        if limit == u64::MAX || !is_data(flags) { Ok(()) } else { self.count_data(more, limit) }
+        if is_data(flags) && current().process.limit(rlimit::DATA) != u64::MAX {
+            self.count_data(more)
+        } else {
+            Ok(())
+        }
     }
 
     #[cold]
-    fn count_data(&self, more: usize, limit: u64) -> Result<(), Errno> {
+    #[inline(never)]
+    fn count_data(&self, more: usize) -> Result<(), Errno> {
+        let limit = current().process.limit(rlimit::DATA);
         let data = self.bytes(0..USER_TOP, |region| is_data(region.flags));
         if data.saturating_add(more) as u64 > limit { Err(Errno::ENOMEM) } else { Ok(()) }
     }
@@ -267,6 +272,7 @@ impl AddressSpace {
     }
 
     /// As `remove_locked`, and frees the frames at once.
+    #[inline]
     fn remove_now(&self, inner: &mut Inner, range: Range<usize>) -> Result<(), Errno> {
         self.remove_locked(inner, range, &mut Gather::new())
     }
@@ -512,6 +518,7 @@ impl AddressSpace {
 }
 
 /// Tells a region's object how many pages of shared writable mappings come or go. False if it is sealed against them.
+#[inline]
 fn note_writable(region: &Region, pages: i64) -> bool {
     region.writable_object().is_none_or(|object| object.note_writable_mapping(pages))
 }

@@ -4,9 +4,13 @@
 //! with the class until memory runs short (`trim`).
 #![expect(unsafe_code, reason = "implements GlobalAlloc")]
 
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
+
+use abi::Errno;
 
 use super::PAGE_SIZE;
 use super::frame;
@@ -217,4 +221,15 @@ unsafe impl GlobalAlloc for KernelHeap {
             hand_back(cache, class);
         }
     }
+}
+
+/// A shared copy. ENOMEM where there is no block of that size: the standard library knows no way to have one that may fail, so it is tried out
+/// first whether there is.
+pub fn try_share<T: Copy>(values: &[T]) -> Result<Arc<[T]>, Errno> {
+    /// Of the two counts.
+    const HEAD: usize = 2 * size_of::<usize>();
+    let mut probe: Vec<u8> = Vec::new();
+    probe.try_reserve_exact(size_of_val(values) + HEAD).map_err(|_| Errno::ENOMEM)?;
+    drop(probe);
+    Ok(values.into())
 }

@@ -320,7 +320,9 @@ pub fn release_robust_list() {
         return;
     }
     let word = |at: usize| UserPtr::<u64>::new(at).load().ok().map(|value| value as usize);
-    let (Some(mut entry), Some(offset), Some(pending)) = (word(head), word(head + 8), word(head + 16)) else {
+    let (Some(mut entry), Some(offset), Some(pending)) =
+        (word(head), word(head.wrapping_add(8)), word(head.wrapping_add(16)))
+    else {
         return;
     };
     let release = |entry: usize, is_pending: bool| {

@@ -7,6 +7,7 @@ use caps::{cap, secure};
 
 use super::SysResult;
 use crate::arch::x86_64::cpu;
+use crate::mm::heap::try_share;
 use crate::mm::user::{read_array, read_cstr_into};
 use crate::mm::{PAGE_SIZE, USER_TOP, UserPtr, frame};
 use crate::task::current;
@@ -236,6 +237,7 @@ pub fn setgroups(size: usize, list: UserPtr<u32>) -> SysResult {
     }
     let mut groups = read_array(list, size)?;
     crate::sort::sort(&mut groups);
+    let groups = try_share(&groups)?;
     cred(|c| c.groups = groups);
     Ok(0)
 }
@@ -520,7 +522,7 @@ pub fn capget(header: UserPtr<u32>, data: UserPtr<u32>) -> SysResult {
     let caps = match pid {
         _ if pid.cast_signed() < 0 => return Err(Errno::EINVAL.into()),
         0 => me.process.cred.lock().caps,
-        _ => process::find_thread(pid).ok_or(Errno::ESRCH)?.process.cred.lock().caps,
+        _ => process::of_number(pid)?.cred.lock().caps,
     };
     for word in 0..words {
         for (index, set) in [caps.effective, caps.permitted, caps.inheritable].into_iter().enumerate() {

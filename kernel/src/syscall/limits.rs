@@ -20,7 +20,7 @@ const NOFILE_MAX: u64 = 1 << 20;
 fn process_of(tid: i32) -> Result<Arc<Process>, Errno> {
     match u32::try_from(tid) {
         Ok(0) => Ok(current().process.clone()),
-        Ok(tid) => Ok(process::find_thread(tid).ok_or(Errno::ESRCH)?.process.clone()),
+        Ok(tid) => process::of_number(tid),
         Err(_) => Err(Errno::ESRCH),
     }
 }

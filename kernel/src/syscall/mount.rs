@@ -61,7 +61,7 @@ fn parse_size(text: &str) -> Option<u64> {
         "k" | "K" => number.checked_mul(1 << 10),
         "m" | "M" => number.checked_mul(1 << 20),
         "g" | "G" => number.checked_mul(1 << 30),
-        "%" => Some(total / 100 * number),
+        "%" => (total / 100).checked_mul(number),
         _ => None,
     }
 }

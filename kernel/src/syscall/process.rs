@@ -296,7 +296,7 @@ fn find(pid: i32) -> Result<alloc::sync::Arc<crate::task::Process>, Errno> {
         return Ok(current().process.clone());
     }
     let pid = u32::try_from(pid).map_err(|_| Errno::ESRCH)?;
-    crate::task::process::find(pid).ok_or(Errno::ESRCH)
+    crate::task::process::of_number(pid)
 }
 
 /// setpgid(2).
@@ -307,6 +307,10 @@ pub fn setpgid(pid: i32, group: i32) -> SysResult {
     };
     let me = &current().process;
     let target = find(pid)?;
+    // A thread that isn't its process's first.
+    if pid != 0 && target.pid.cast_signed() != pid {
+        return Err(Errno::EINVAL.into());
+    }
     if target.pid != me.pid {
         if target.parent.load(Relaxed) != me.pid {
             return Err(Errno::ESRCH.into());

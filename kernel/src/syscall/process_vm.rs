@@ -17,9 +17,7 @@ const PIECE: usize = 2048;
 
 /// The process of a process's or thread's number. ESRCH.
 fn find(pid: i32) -> Result<Arc<Process>, Errno> {
-    let pid = u32::try_from(pid).map_err(|_| Errno::ESRCH)?;
-    let thread = process::find_thread(pid).map(|thread| thread.process.clone());
-    thread.or_else(|| process::find(pid)).ok_or(Errno::ESRCH)
+    process::of_number(u32::try_from(pid).map_err(|_| Errno::ESRCH)?)
 }
 
 /// The other side of a transfer.

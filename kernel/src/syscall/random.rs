@@ -8,6 +8,8 @@ use crate::mm::{Sink, UserPtr};
 const GRND_NONBLOCK: u32 = 1;
 const GRND_RANDOM: u32 = 2;
 const GRND_INSECURE: u32 = 4;
+/// Bytes of one call, as Linux has them from /dev/urandom: no interrupt comes meanwhile.
+pub const MOST_RANDOM: usize = (32 << 20) - 1;
 /// Bytes made at a time.
 const PIECE: usize = 256;
 
@@ -16,7 +18,7 @@ pub fn getrandom(buffer: UserPtr<u8>, len: usize, flags: u32) -> SysResult {
     if flags & !(GRND_NONBLOCK | both) != 0 || flags & both == both {
         return Err(Errno::EINVAL.into());
     }
-    let mut sink = Sink::user(buffer, len);
+    let mut sink = Sink::user(buffer, len.min(MOST_RANDOM));
     let mut done = 0;
     let mut piece = [0u8; PIECE];
     while sink.remaining() > 0 {

@@ -265,7 +265,7 @@ fn kill_others(pid: i32, number: i32) -> SysResult {
     let in_group = |group: u32| move |target: &Process| target.group.load(Ordering::Relaxed) == group;
     match pid {
         1.. => {
-            send_to(&*process_of(pid.unsigned_abs())?, number)?;
+            send_to(&*process::of_number(pid.unsigned_abs())?, number)?;
             Ok(0)
         }
         0 => send_to_all(number, in_group(me.group.load(Ordering::Relaxed))),
@@ -273,13 +273,6 @@ fn kill_others(pid: i32, number: i32) -> SysResult {
         i32::MIN => Err(Errno::ESRCH.into()),
         _ => send_to_all(number, in_group(pid.unsigned_abs())),
     }
-}
-
-/// The process of a number, which may be that of any of its threads. ESRCH.
-fn process_of(pid: u32) -> Result<Arc<Process>, Errno> {
-    process::find(pid)
-        .or_else(|| process::find_thread(pid).map(|thread| thread.process.clone()))
-        .ok_or(Errno::ESRCH)
 }
 
 /// A thread, of a certain process if one is named. ESRCH.
@@ -340,9 +333,9 @@ fn check_forgery(code: i32, target: i32, me: u32) -> Result<(), Errno> {
 
 pub fn rt_sigqueueinfo(pid: i32, number: i32, info: UserPtr<SigInfo>) -> SysResult {
     let (info, code) = read_info(number, info)?;
-    check_forgery(code, pid, current().process.pid)?;
+    check_forgery(code, pid, current().tid)?;
     let pid = u32::try_from(pid).map_err(|_| Errno::ESRCH)?;
-    let target = process_of(pid)?;
+    let target = process::of_number(pid)?;
     let signal = signal_or_none(number)?;
     check_permission(&target, signal)?;
     if let (Some(_), Some(info)) = (signal, signal::compact(&info)) {

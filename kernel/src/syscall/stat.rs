@@ -8,7 +8,7 @@ use super::{Fd, SysResult};
 use crate::fs;
 use crate::fs::inode::{FileKind, Inode, LinkTarget, Timestamp};
 use crate::fs::mount::{self, FileSystem, Mount};
-use crate::fs::path::{Path, UserPath, resolve, resolve_or_empty, start_at};
+use crate::fs::path::{PATH_MAX, Path, UserPath, resolve, resolve_or_empty, start_at};
 use crate::fs::perm::{Identity, Want, check_as};
 use crate::mm::{PAGE_SIZE, UserPtr};
 use crate::task::current;
@@ -263,7 +263,11 @@ pub fn readlinkat(dirfd: Fd, path: PathArg, buf: UserPtr<u8>, size: i32) -> SysR
         LinkTarget::Path(text) => put(buf, size, &text),
         LinkTarget::Jump(target) => {
             let root = current().process.fs.lock().root.clone();
-            put(buf, size, &target.print(&root))
+            let text = target.print(&root);
+            if text.len() >= PATH_MAX {
+                return Err(Errno::ENAMETOOLONG.into());
+            }
+            put(buf, size, &text)
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Extended attributes (xattr(7)): files in memory have them, as on Linux's tmpfs.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use abi::Errno;
@@ -15,6 +14,7 @@ use crate::fs::inode::{FileKind, Inode};
 use crate::fs::notify::{self, event};
 use crate::fs::path::{Path, UserPath, resolve};
 use crate::fs::perm::{self, Want};
+use crate::mm::heap::try_share;
 use crate::mm::{UserPtr, read_cstr};
 use crate::task::process::has_capability;
 
@@ -91,7 +91,7 @@ fn set(place: &Path, name: UserPtr<u8>, value: UserPtr<u8>, size: usize, flags: 
     bytes.resize(size, 0);
     value.read_bytes(&mut bytes)?;
     check(place.inode(), &name, Want::WRITE)?;
-    place.inode().advisory_or_new().attributes.set(&name, bytes.into(), flags)?;
+    place.inode().advisory_or_new().attributes.set(&name, try_share(&bytes)?, flags)?;
     changed(place)
 }
 
@@ -115,14 +115,9 @@ fn get(place: &Path, name: UserPtr<u8>, value: UserPtr<u8>, size: usize) -> SysR
 }
 
 fn list(place: &Path, names: UserPtr<u8>, size: usize) -> SysResult {
-    let all: Vec<Arc<[u8]>> = place.inode().advisory().map(|own| own.attributes.names()).unwrap_or_default();
+    let Some(own) = place.inode().advisory() else { return Ok(0) };
     let sees_all = has_capability(cap::SYS_ADMIN);
-    let mut bytes = Vec::new();
-    for name in all.iter().filter(|name| sees_all || !name.starts_with(b"trusted.")) {
-        bytes.extend_from_slice(name);
-        bytes.push(0);
-    }
-    give(&bytes, names, size)
+    give(&own.attributes.list(|name| sees_all || !name.starts_with(b"trusted."))?, names, size)
 }
 
 fn remove(place: &Path, name: UserPtr<u8>) -> SysResult {

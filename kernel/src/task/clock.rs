@@ -121,7 +121,7 @@ impl Clock {
                     _ => 1,
                 };
                 let left = at.saturating_sub(self.now()).checked_div(cpus).unwrap_or(0);
-                time::monotonic_ns().saturating_add(left.max(MIN_CPU_CHECK_NS))
+                time::monotonic_ns().saturating_add(left.max(MIN_CPU_CHECK_NS * time::timer::crowd()))
             }
         }
     }
@@ -132,7 +132,7 @@ impl Clock {
     }
 }
 
-/// CPU time isn't looked at more often than this.
+/// CPU time isn't looked at more often than this, by one timer alone.
 const MIN_CPU_CHECK_NS: u64 = 100_000;
 
 /// CPU time of a process's threads, those that ended among them, ns. Timers ask under the lock of the process's signals.

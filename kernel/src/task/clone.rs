@@ -11,6 +11,7 @@ use super::thread::{Thread, work};
 use super::{children, sched, signal};
 use crate::arch::x86_64::cpu;
 use crate::fs::hooks;
+use crate::fs::lock::SleepLock;
 use crate::mm::user::UserPtr;
 use crate::mm::{USER_TOP, address_space::AddressSpace, frame};
 use crate::sync::SpinLock;
@@ -133,6 +134,9 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
     if flags.intersects(CloneFlags::THREAD | CloneFlags::FILES) {
         parent.process.was_threaded.store(true, Ordering::Release);
     }
+    // Who chooses a number has it for certain only when it is registered.
+    static CLAIM: SleepLock = SleepLock::new();
+    let claim = request.wanted_tid.map(|_| CLAIM.lock());
     let tid = match request.wanted_tid {
         None => process::allocate_pid().ok_or(Errno::EAGAIN)?,
         Some(tid) => process::claim_pid(tid)?,
@@ -143,11 +147,7 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
         parent.process.threads.lock().try_reserve(cpu::online_count()).map_err(|_| Errno::ENOMEM)?;
         parent.process.clone()
     } else {
-        let child = child_process(parent, tid, request)?;
-        if child.limit(process::rlimit::CPU) != process::UNLIMITED {
-            signal::timers::limit_cpu_time(&child);
-        }
-        child
+        child_process(parent, tid, request)?
     };
 
     let mut frame = *parent.frame();
@@ -178,12 +178,18 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
     }
     if flags.contains(CloneFlags::PIDFD) {
         let fd = crate::fs::pidfd(process.clone())?;
-        UserPtr::<i32>::new(request.pidfd).write(&fd)?;
+        if let Err(errno) = UserPtr::<i32>::new(request.pidfd).write(&fd) {
+            let _ = parent.process.files().close(crate::syscall::Fd(fd));
+            return Err(errno);
+        }
     }
 
     if !flags.contains(CloneFlags::THREAD) {
         children::adopt(&parent.process, &process, flags.contains(CloneFlags::PARENT))?;
         process::register(&process);
+        if process.limit(process::rlimit::CPU) != process::UNLIMITED {
+            signal::timers::limit_cpu_time(&process);
+        }
         if !flags.contains(CloneFlags::VM)
             && let Some(space) = process.space()
         {
@@ -191,15 +197,17 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
         }
     }
     process::register_thread(&child);
+    drop(claim);
     // Whoever ends or stops all threads of the process may have missed this one.
     if parent.has_work(work::SIGNAL) || process.ending.load(Ordering::SeqCst) {
         child.add_work(work::SIGNAL);
     }
-    if flags.contains(CloneFlags::VFORK) {
+    let waits = flags & (CloneFlags::VFORK | CloneFlags::THREAD) == CloneFlags::VFORK;
+    if waits {
         process.holds_parent.store(true, Ordering::Release);
     }
     sched::enqueue(child);
-    if flags.contains(CloneFlags::VFORK) {
+    if waits {
         super::wait::wait_killable(&process.parent_release, || {
             (!process.holds_parent.load(Ordering::Acquire)).then_some(())
         });
@@ -232,7 +240,9 @@ fn child_process(parent: &Thread, pid: u32, request: &Request) -> Result<Arc<Pro
     child.parent.store(old.pid, Ordering::Relaxed);
     child.group.store(old.group.load(Ordering::Relaxed), Ordering::Relaxed);
     child.session.store(old.session.load(Ordering::Relaxed), Ordering::Relaxed);
-    child.exit_signal.store(request.exit_signal, Ordering::Relaxed);
+    // A sibling ends as its maker does.
+    let of_maker = flags.contains(CloneFlags::PARENT).then(|| old.exit_signal.load(Ordering::Relaxed));
+    child.exit_signal.store(of_maker.unwrap_or(request.exit_signal), Ordering::Relaxed);
     child.umask.store(old.umask.load(Ordering::Relaxed), Ordering::Relaxed);
     child.dumpable.store(old.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
     child.no_new_privs.store(old.no_new_privs.load(Ordering::Relaxed), Ordering::Relaxed);

@@ -403,6 +403,9 @@ pub fn execute(dir: Fd, path: &[u8], at_flags: u32, arguments: Arguments) -> Sys
     leader.affinity.store(thread.affinity.load(Ordering::Relaxed), Ordering::Relaxed);
     signal::inherit(thread, &leader, false);
     process::register_thread(&leader);
+    signal::hand_private(&leader);
+    // The caller may have been told what it doesn't live to see.
+    leader.add_work(work::SIGNAL);
     exit::leave_early();
     process::unregister_thread(thread);
     sched::enqueue(leader);

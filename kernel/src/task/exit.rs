@@ -41,7 +41,8 @@ pub fn exit_thread(status: i32) -> ! {
     process.usage.lock().counts.add(&super::usage::counts_of(thread));
     leave_early();
     let left = super::process::unregister_thread(thread);
-    if thread.ending.load(Ordering::Acquire) {
+    // Whoever execs has said so before it looks which others there are.
+    if process.exec_thread.load(Ordering::Acquire) != 0 {
         process.thread_ended.wake_all();
     }
     if left == 0 {

@@ -30,7 +30,7 @@ pub struct Cred {
     pub egid: u32,
     pub sgid: u32,
     pub fsgid: u32,
-    pub groups: Vec<u32>,
+    pub groups: Arc<[u32]>,
     pub caps: Caps,
 }
 
@@ -279,11 +279,15 @@ impl Process {
         }
     }
 
-    /// Another descriptor table. The old ones stay, since other threads may be looking at them.
+    /// Another descriptor table. The old one stays if other threads may be looking at it.
     fn set_files(&self, files: Arc<fs::FileTable>) {
+        let is_alone = self.threads.lock().len() <= 1;
         let mut tables = self.tables.lock();
         self.files.store(Arc::as_ptr(&files).cast_mut(), Ordering::Release);
+        let old = if is_alone { tables.pop() } else { None };
         tables.push(files);
+        drop(tables);
+        drop(old);
     }
 
     /// Gives all descriptors up: the last thread is ending.
@@ -313,6 +317,7 @@ impl Process {
     }
 
     /// The address space as an owner.
+    #[inline]
     pub fn space(&self) -> Option<Arc<AddressSpace>> {
         self.space.lock().clone()
     }
@@ -463,6 +468,11 @@ pub fn unregister_thread(thread: &Thread) -> usize {
 /// The process with a number, zombies included.
 pub fn find(pid: u32) -> Option<Arc<Process>> {
     REGISTRY.lock().processes.get(&pid).cloned()
+}
+
+/// The process of a number, which may be that of any of its threads. ESRCH.
+pub fn of_number(pid: u32) -> Result<Arc<Process>, Errno> {
+    find(pid).or_else(|| find_thread(pid).map(|thread| thread.process.clone())).ok_or(Errno::ESRCH)
 }
 
 /// The thread with a number.

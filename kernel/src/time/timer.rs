@@ -31,11 +31,21 @@ pub struct Timers {
     serial: u64,
     /// When the next interrupt comes, 0 for never: a CPU's data is all zeros at first and takes no room in the kernel's file.
     armed: u64,
+    /// Functions among what is pending.
+    calls: u64,
 }
 
 impl Timers {
     pub const fn new() -> Self {
-        Self { pending: Deadlines::new(), serial: 0, armed: 0 }
+        Self { pending: Deadlines::new(), serial: 0, armed: 0, calls: 0 }
+    }
+
+    fn take(&mut self, id: TimerId) -> Option<Action> {
+        let action = self.pending.remove(id);
+        if let Some(Action::Call(_)) = action {
+            self.calls -= 1;
+        }
+        action
     }
 
     /// On the CPU that the timers are of.
@@ -51,6 +61,9 @@ fn insert(deadline: u64, action: Action) -> TimerId {
     let cpu = per_cpu();
     let mut timers = cpu.timers.lock();
     timers.serial += 1;
+    if let Action::Call(_) = action {
+        timers.calls += 1;
+    }
     let id = TimerId { deadline, serial: timers.serial, cpu: cpu.id.get() };
     timers.pending.insert(id, action);
     timers.arm(deadline);
@@ -69,8 +82,13 @@ pub fn call_at(deadline: u64, function: Box<dyn FnOnce() + Send>) -> TimerId {
 
 /// Takes a timer back. Whether it was still to come.
 pub fn cancel(id: TimerId) -> bool {
-    let action = cpu::by_index(id.cpu as usize).and_then(|cpu| cpu.timers.lock().pending.remove(id));
+    let action = cpu::by_index(id.cpu as usize).and_then(|cpu| cpu.timers.lock().take(id));
     action.is_some()
+}
+
+/// How many functions this CPU has to call, this one included: who calls itself again and again leaves time for the others, and the program.
+pub fn crowd() -> u64 {
+    per_cpu().timers.lock().calls + 1
 }
 
 /// Makes an interrupt come on this CPU at or before this time.
@@ -78,17 +96,17 @@ pub fn ensure_interrupt_by(deadline: u64) {
     per_cpu().timers.lock().arm(deadline);
 }
 
-/// The timer interrupt: everything that is due on this CPU happens, then the next deadline is armed.
+/// The timer interrupt: everything that is due on this CPU happens, then the next deadline is armed. What falls due meanwhile has to wait.
 pub fn interrupt() {
     super::refresh();
     let cpu = per_cpu();
     cpu.timers.lock().armed = 0;
+    let now = super::monotonic_ns();
     loop {
         let action = {
             let mut timers = cpu.timers.lock();
-            let now = super::monotonic_ns();
             match timers.pending.first() {
-                Some(id) if id.deadline <= now => timers.pending.remove(id),
+                Some(id) if id.deadline <= now => timers.take(id),
                 Some(id) => {
                     timers.arm(id.deadline);
                     None

@@ -14,6 +14,7 @@ mod text;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 
 use abi::{Errno, OpenFlags};
 
@@ -167,7 +168,9 @@ fn make(fs: &Arc<FileSystem>, node: Node) -> Arc<Inode> {
         }
         _ => None,
     };
-    let (uid, gid) = owner.map_or((0, 0), |process| {
+    // Of one that isn't dumpable, only its directories do.
+    let is_open = |process: &Arc<Process>| mode == 0o555 || process.dumpable.load(Ordering::Relaxed) == 1;
+    let (uid, gid) = owner.filter(is_open).map_or((0, 0), |process| {
         let cred = process.cred.lock();
         (cred.euid, cred.egid)
     });
@@ -245,7 +248,8 @@ impl ProcInode {
     }
 
     /// All names of a directory with what they stand for.
-    fn names(&self) -> Result<Vec<(Vec<u8>, Node)>, Errno> {
+    /// The entries; of descriptors some from a number on.
+    fn names(&self, from: usize) -> Result<Vec<(Vec<u8>, Node)>, Errno> {
         let of_static = |entries: &'static [Entry]| {
             entries.iter().enumerate().map(move |(index, entry)| {
                 (entry.name.as_bytes().to_vec(), Node::Static(entry, index_of(entries, index)))
@@ -270,7 +274,7 @@ impl ProcInode {
             }
             Node::File(pid, tid, index) => match process::ENTRIES.get(index).map(|entry| &entry.what) {
                 Some(process::What::Descriptors(view)) => {
-                    let fds = fd::all(pid)?;
+                    let fds = fd::some(pid, from)?;
                     fds.into_iter()
                         .map(|fd| (format!("{fd}").into_bytes(), Node::Descriptor(pid, tid, *view, fd)))
                         .collect()
@@ -304,7 +308,8 @@ impl InodeOps for ProcInode {
     fn list(&self, _: &Arc<Dentry>, from: u64, out: &mut Vec<Listed>) -> Result<(), Errno> {
         /// Positions of the entries begin behind `.` and `..`.
         const FIRST: u64 = 2;
-        for (index, (name, node)) in self.names()?.into_iter().enumerate() {
+        for (index, (name, node)) in self.names(from.saturating_sub(FIRST) as usize)?.into_iter().enumerate()
+        {
             // What comes and goes meanwhile doesn't move the others: programs close descriptors as they read of them.
             let place = match (&self.0, &node) {
                 (_, Node::Descriptor(.., fd)) => u64::from(*fd),
@@ -335,6 +340,7 @@ impl InodeOps for ProcInode {
                 _ => Err(Errno::EINVAL),
             },
             Node::Descriptor(pid, _, fd::View::Links, fd) => {
+                hooks::may_look_into(&*process_of(pid)?)?;
                 Ok(LinkTarget::Jump(fd::get(pid, fd)?.path.clone()))
             }
             _ => Err(Errno::EINVAL),

@@ -136,7 +136,7 @@ pub static ENTRIES: &[Entry] = &[
 impl Entry {
     /// Whether it tells what only those who may trace the process are to know, whatever its mode says.
     pub fn shows_memory(&self) -> bool {
-        matches!(self.name, "maps" | "smaps" | "smaps_rollup")
+        matches!(self.name, "maps" | "smaps" | "smaps_rollup" | "environ" | "auxv" | "personality")
     }
 
     pub fn kind_and_mode(&self) -> (FileKind, u32) {
@@ -450,7 +450,7 @@ fn write_status(process: &Process, tid: u32, text: &mut Text) -> Result<(), Errn
     put!(text, "Uid:\t{}\t{}\t{}\t{}\n", cred.uid, cred.euid, cred.suid, cred.fsuid);
     put!(text, "Gid:\t{}\t{}\t{}\t{}\n", cred.gid, cred.egid, cred.sgid, cred.fsgid);
     put!(text, "FDSize:\t{}\nGroups:\t", process.shared_files().capacity());
-    for group in &cred.groups {
+    for group in cred.groups.iter() {
         put!(text, "{group} ");
     }
     put!(text, "\nNStgid:\t{0}\nNSpid:\t{tid}\n", process.pid);

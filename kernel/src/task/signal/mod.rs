@@ -355,11 +355,23 @@ pub fn thread_exit() {
             queued
         });
         shared.queued = shared.queued.saturating_sub(lost);
-        shared.shared.set().difference(own.mask())
+        let open = shared.shared.set().difference(own.mask());
+        // From now on nothing is for this thread.
+        own.set_mask(SigSet::FULL);
+        open
     };
+    // What a call would go on with may hold other threads.
+    own.drop_restart();
     if !open.is_empty() {
         hand_over(&thread.process, open);
     }
+}
+
+/// Another thread takes the running one's place and number: what was sent to this one is for that one.
+pub fn hand_private(leader: &Thread) {
+    let thread = sched::current();
+    let _shared = thread.process.signals.lock();
+    thread.signals.with_private(|from| leader.signals.with_private(|to| core::mem::swap(from, to)));
 }
 
 /// The process is gone: no timer of its fires any more.

@@ -75,7 +75,7 @@ pub struct Timers {
 
 /// Most overruns that are counted (DELAYTIMER_MAX).
 const OVERRUN_MAX: u64 = i32::MAX as u64;
-/// A periodic timer whose signal nobody gets expires no more often than this.
+/// A periodic timer whose signal nobody gets expires no more often than this, if it is alone.
 const IGNORED_PERIOD_NS: u64 = 1_000_000;
 
 const REAL: Name = Name::Interval(0);
@@ -191,7 +191,7 @@ fn expire(name: Name, process: &Arc<Process>) {
         && timer.queued
         && !waits
     {
-        let not_before = crate::time::monotonic_ns() + IGNORED_PERIOD_NS;
+        let not_before = crate::time::monotonic_ns() + IGNORED_PERIOD_NS * timer::crowd();
         timer.go_on(name, process, not_before);
     }
 }
