@@ -232,6 +232,43 @@ fn a_termination_is_the_programs_too() {
 }
 
 #[test]
+fn what_the_group_is_sent_reaches_the_program_alone() {
+    use std::os::unix::process::CommandExt;
+    for (signal, line, status) in [(Signal::SIGTERM, "signal 15", 9), (Signal::SIGINT, "signal 2", 130)] {
+        let mut command = xtask(&[probe(), "--", "signals"]);
+        let mut child = command.process_group(0).stdout(Stdio::piped()).spawn().unwrap();
+        let group = Pid::from_raw(-child.id().cast_signed());
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert_eq!(lines.next().as_deref(), Some("ready"));
+        // As a terminal's ^C with the input from a file.
+        kill(group, signal).unwrap();
+        assert_eq!(lines.next().as_deref(), Some(line));
+        if signal == Signal::SIGINT {
+            kill(group, signal).unwrap();
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(status));
+    }
+}
+
+#[test]
+fn ignored_signals_stay_ignored() {
+    let command = xtask(&[probe(), "--", "signals"]);
+    let arguments =
+        command.get_args().map(|argument| argument.to_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let mut shell = std::process::Command::new("/bin/sh");
+    let script = ["trap '' HUP; exec \"$0\" \"$@\""];
+    shell.arg("-c").args(script).arg(command.get_program()).args(arguments).stdin(Stdio::null());
+    let mut child = shell.stdout(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().as_deref(), Some("ready"));
+    kill(pid, Signal::SIGHUP).unwrap();
+    kill(pid, Signal::SIGTERM).unwrap();
+    assert_eq!(lines.next().as_deref(), Some("signal 15"));
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+}
+
+#[test]
 fn qemu_goes_when_we_are_killed() {
     let mut child = xtask(&[probe(), "--", "signals"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
