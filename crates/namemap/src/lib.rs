@@ -142,6 +142,11 @@ impl<T> NameMap<T> {
         self.len == 0
     }
 
+    /// The number that the next entry gets.
+    pub fn next_cookie(&self) -> u64 {
+        self.next_cookie
+    }
+
     #[inline]
     fn mask(&self) -> usize {
         self.slots.len().wrapping_sub(1)

@@ -315,6 +315,11 @@ impl Dentry {
         self.children.lock().is_empty()
     }
 
+    /// The cookie that its next entry gets.
+    pub fn next_cookie(&self) -> u64 {
+        self.children.lock().next_cookie()
+    }
+
     /// Calls `visit` for the entries from a cookie on, in order, until it returns false. It is called under the directory's lock. ENOMEM.
     pub fn visit(&self, from: u64, mut visit: impl FnMut(u64, &[u8], &Self) -> bool) -> Result<(), Errno> {
         let children = self.children.lock();

@@ -250,7 +250,7 @@ fn open_place(place: Path, how: &How, origin: Origin) -> Result<Arc<OpenFile>, S
                 return Err(Errno::EINVAL.into());
             }
             let mode = Mode::READ | Mode::SEEK | Mode::OFFSET;
-            let file = Arc::new(OpenFile::new(place, how.flags, mode, DirectoryFile));
+            let file = Arc::new(OpenFile::new(place, how.flags, mode, DirectoryFile::new()));
             notify::note(&file.path.dentry, event::OPEN);
             file
         }
