@@ -535,6 +535,7 @@ fn writable_len(at: u64, len: usize) -> Result<usize, Errno> {
 /// Reads what the inode holds.
 #[inline(always)]
 fn read_inode(file: &OpenFile, at: &mut u64, dst: &mut Sink<'_>) -> SysResult {
+    check_span(*at, dst.remaining())?;
     let inode = file.inode();
     let done = match inode.file() {
         Some(contents) => contents.read_at(inode, *at, dst)?,
@@ -564,8 +565,9 @@ fn write_page(file: &OpenFile, at: u64, address: usize, len: usize) -> Option<us
     if end > inode.size() {
         return None;
     }
+    let done = contents.write_page(at, address, len)?;
     inode.touch_modified();
-    contents.write_page(at, address, len)
+    Some(done)
 }
 
 /// Writes what the inode holds: at the end with O_APPEND, within RLIMIT_FSIZE.
