@@ -142,6 +142,11 @@ impl<T> NameMap<T> {
         self.len == 0
     }
 
+    /// The number that the next entry gets.
+    pub fn next_cookie(&self) -> u64 {
+        self.next_cookie
+    }
+
     #[inline]
     fn mask(&self) -> usize {
         self.slots.len().wrapping_sub(1)
@@ -212,17 +217,30 @@ impl<T> NameMap<T> {
         Ok(())
     }
 
-    /// Takes a name out. `same` says which of the values with that key it is.
-    pub fn remove(&mut self, key: &Key, mut same: impl FnMut(&T) -> bool) -> Option<T> {
+    /// Where a name stands. `same` says which of the values with that key it is.
+    fn place_of(&self, key: &Key, mut same: impl FnMut(&T) -> bool) -> Option<usize> {
         let mask = self.mask();
-        let mut hole = key.hash as usize & mask;
+        let mut at = key.hash as usize & mask;
         loop {
-            let slot = self.slots.get(hole)?.as_ref()?;
+            let slot = self.slots.get(at)?.as_ref()?;
             if slot.key.matches(key) && same(&slot.value) {
-                break;
+                return Some(at);
             }
-            hole = (hole + 1) & mask;
+            at = (at + 1) & mask;
         }
+    }
+
+    /// Gives a name another value, with the number of the one that comes back. `same` is asked as by `remove`.
+    pub fn replace(&mut self, key: &Key, value: T, same: impl FnMut(&T) -> bool) -> Option<T> {
+        let at = self.place_of(key, same)?;
+        let slot = self.slots.get_mut(at)?.as_mut()?;
+        Some(core::mem::replace(&mut slot.value, value))
+    }
+
+    /// Takes a name out. `same` says which of the values with that key it is.
+    pub fn remove(&mut self, key: &Key, same: impl FnMut(&T) -> bool) -> Option<T> {
+        let mut hole = self.place_of(key, same)?;
+        let mask = self.mask();
         let removed = self.slots.get_mut(hole)?.take()?;
         self.len -= 1;
         // What was pushed behind the hole by it moves up.
@@ -315,7 +333,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn behaves_as_a_btree_map(ops in prop::collection::vec((name(), 0u8..3), 1..200)) {
+        fn behaves_as_a_btree_map(ops in prop::collection::vec((name(), 0u8..4), 1..200)) {
             let mut map = NameMap::new(3);
             let mut model = BTreeMap::new();
             let mut cookie = 3;
@@ -332,6 +350,10 @@ mod tests {
                     2 => {
                         let removed = map.remove(&key, |value| *value == name);
                         prop_assert_eq!(removed, model.remove(&name).map(|(_, value)| value));
+                    }
+                    3 => {
+                        let replaced = map.replace(&key, name.clone(), |value| *value == name);
+                        prop_assert_eq!(replaced.as_ref(), model.get(&name).map(|(_, value)| value));
                     }
                     _ => {}
                 }

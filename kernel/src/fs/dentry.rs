@@ -82,6 +82,16 @@ fn moved(entry: &Arc<Dentry>) {
     path_cache::forget_all();
 }
 
+/// An entry has left its place for good.
+fn gone(entry: &Arc<Dentry>) {
+    entry.link.lock().state = Attached::Removed;
+    if entry.kind == FileKind::Symlink {
+        path_cache::forget_all();
+    } else {
+        path_cache::forget(entry);
+    }
+}
+
 impl Drop for Dentry {
     /// Directories that only their last entry kept go one by one: the way up may be longer than the stack is.
     #[inline]
@@ -241,13 +251,30 @@ impl Dentry {
     /// Takes the entry of that name out of the tree. It keeps its name and parent for those who have it open. ENOENT if it is gone already.
     pub fn remove(&self, name: &[u8], entry: &Arc<Self>) -> Result<(), Errno> {
         let slot = self.detach(name, entry).ok_or(Errno::ENOENT)?;
-        entry.link.lock().state = Attached::Removed;
-        if entry.kind == FileKind::Symlink {
-            path_cache::forget_all();
-        } else {
-            path_cache::forget(entry);
-        }
+        gone(entry);
         drop(slot);
+        Ok(())
+    }
+
+    /// Makes a name lead to an entry, in place of what it leads to now: whoever looks meanwhile finds one of the two. ENOENT, ENOMEM.
+    fn put(
+        self: &Arc<Self>,
+        name: &[u8],
+        replaced: Option<&Arc<Self>>,
+        entry: &Arc<Self>,
+    ) -> Result<(), Errno> {
+        let (key, new) = (Key::new(name), entry.clone());
+        let mut children = self.children.lock();
+        match replaced {
+            Some(replaced) => {
+                children.replace(&key, new, |child| Arc::ptr_eq(child, replaced)).ok_or(Errno::ENOENT)?;
+            }
+            None => children.insert(key, new).map_err(|_| Errno::ENOMEM)?,
+        }
+        // Long names are compared with what stands here.
+        let mut link = entry.link.lock();
+        link.name = Name::new(name);
+        link.parent = Some(self.clone());
         Ok(())
     }
 
@@ -261,18 +288,15 @@ impl Dentry {
         replaced: Option<&Arc<Self>>,
     ) -> Result<(), Errno> {
         let old = entry.name();
-        let slot = self.detach(old.bytes(), entry).ok_or(Errno::ENOENT)?;
-        moved(entry);
+        // First the new place, for which there may be no memory.
+        to.put(name, replaced, entry)?;
         if let Some(replaced) = replaced {
-            to.remove(name, replaced)?;
+            gone(replaced);
         }
-        {
-            let mut link = entry.link.lock();
-            link.name = Name::new(name);
-            link.parent = Some(to.clone());
-        }
+        let slot = self.detach(old.bytes(), entry);
+        moved(entry);
         drop(slot);
-        to.attach(name, entry)
+        Ok(())
     }
 
     /// Makes two entries change places (RENAME_EXCHANGE). The caller holds both directories' locks.
@@ -283,24 +307,21 @@ impl Dentry {
         other: &Arc<Self>,
     ) -> Result<(), Errno> {
         let (name, other_name) = (entry.name(), other.name());
-        self.detach(name.bytes(), entry).ok_or(Errno::ENOENT)?;
-        other_dir.detach(other_name.bytes(), other).ok_or(Errno::ENOENT)?;
+        other_dir.put(other_name.bytes(), Some(other), entry)?;
+        self.put(name.bytes(), Some(entry), other)?;
         moved(entry);
         moved(other);
-        for (dentry, dir, name) in [(entry, other_dir, &other_name), (other, self, &name)] {
-            {
-                let mut link = dentry.link.lock();
-                link.name = name.clone();
-                link.parent = Some(dir.clone());
-            }
-            dir.attach(name.bytes(), dentry)?;
-        }
         Ok(())
     }
 
     /// Whether a directory has no entries.
     pub fn is_empty(&self) -> bool {
         self.children.lock().is_empty()
+    }
+
+    /// The cookie that its next entry gets.
+    pub fn next_cookie(&self) -> u64 {
+        self.children.lock().next_cookie()
     }
 
     /// Calls `visit` for the entries from a cookie on, in order, until it returns false. It is called under the directory's lock. ENOMEM.

@@ -8,6 +8,7 @@ use abi::Errno;
 use super::dentry::Dentry;
 use super::device;
 use super::inode::{Contents, Device, FileKind, Inode, InodeOps, NewFile};
+use super::lock::SleepLock;
 use super::mount::{self, DEVTMPFS, FileSystem, FileSystemType, Mount};
 use super::path::Path;
 use super::tmpfs::{self, ENTRY_SIZE};
@@ -43,12 +44,15 @@ static ENTRIES: [(&str, What); 16] = [
 struct DevRoot {
     /// A bit for each of `ENTRIES` that has been made; one that was removed since doesn't come back.
     made: AtomicU32,
+    /// They are made one at a time.
+    making: SleepLock,
 }
 
 impl DevRoot {
     fn make(&self, dir: &Arc<Dentry>, index: usize) -> Result<Option<Arc<Dentry>>, Errno> {
         let Some((name, what)) = ENTRIES.get(index) else { return Ok(None) };
-        if self.made.fetch_or(1 << index, Ordering::AcqRel) & 1 << index != 0 {
+        let _guard = self.making.lock();
+        if self.made.load(Ordering::Relaxed) & 1 << index != 0 {
             return Ok(None);
         }
         let mut new = NewFile {
@@ -71,11 +75,12 @@ impl DevRoot {
             What::Directory(mode) => {
                 new.kind = FileKind::Directory;
                 new.mode = *mode;
-                dir.inode.add_links(1);
             }
         }
-        dir.inode.set_size(dir.inode.size() + ENTRY_SIZE);
         let made = dir.insert(name.as_bytes(), tmpfs::make(&dir.inode.fs, &new)?)?;
+        self.made.fetch_or(1 << index, Ordering::Relaxed);
+        dir.inode.add_links(i32::from(made.is_directory()));
+        dir.inode.set_size(dir.inode.size() + ENTRY_SIZE);
         match *name {
             "shm" => mount_on(dir, &made, &mount::TMPFS, 0o1777)?,
             "pts" => mount_on(dir, &made, &mount::DEVPTS, 0o755)?,

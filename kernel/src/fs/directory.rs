@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::any::Any;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use abi::Errno;
 
@@ -12,7 +13,17 @@ use crate::mm::{Sink, Source};
 use crate::syscall::SysResult;
 
 /// An open directory. Position 0 is before `.`, 1 before `..`; from there on it is an entry's cookie.
-pub struct DirectoryFile;
+pub struct DirectoryFile {
+    /// Where the entries end that there were when it was read from the start: one that is renamed while it is read gets a cookie behind
+    /// all others, and reading would never end.
+    end: AtomicU64,
+}
+
+impl DirectoryFile {
+    pub const fn new() -> Self {
+        Self { end: AtomicU64::new(u64::MAX) }
+    }
+}
 
 impl FileOps for DirectoryFile {
     fn as_any(&self) -> &dyn Any {
@@ -74,8 +85,14 @@ impl FileOps for DirectoryFile {
         }
         inode.ops().populate(dentry)?;
         let mut next = *at;
-        dentry.visit((*at).max(FIRST_COOKIE), |cookie, name, entry| {
-            let has_room = out.entry(name, entry.inode.number, entry.kind, cookie + 1);
+        // A rename is seen as a whole.
+        let _guard = inode.lock.lock();
+        if next < FIRST_COOKIE {
+            self.end.store(dentry.next_cookie(), Ordering::Relaxed);
+        }
+        let end = self.end.load(Ordering::Relaxed);
+        dentry.visit(next.max(FIRST_COOKIE), |cookie, name, entry| {
+            let has_room = cookie < end && out.entry(name, entry.inode.number, entry.kind, cookie + 1);
             if has_room {
                 next = cookie + 1;
             }

@@ -27,6 +27,10 @@ use crate::task::process::rlimit;
 
 /// Largest size and offset of a file.
 pub const MAX_OFFSET: u64 = i64::MAX as u64;
+/// For `write_inode`: at the end, whatever O_APPEND says.
+const AT_END: u64 = u64::MAX;
+/// The same: at the place that is added to this.
+const RIGHT_THERE: u64 = MAX_OFFSET + 1;
 
 bitflags::bitflags! {
     /// What an open file can be used for.
@@ -404,7 +408,7 @@ impl OpenFile {
     #[inline(never)]
     fn read_at_slowly(&self, at: u64, dst: &mut Sink<'_>) -> SysResult {
         let mut at = at;
-        let result = self.read_inner(&mut at, dst);
+        let result = self.ops.read(self, &mut at, dst);
         notify::note_moved(&self.path.dentry, &result, event::ACCESS);
         result
     }
@@ -412,7 +416,7 @@ impl OpenFile {
     #[inline(never)]
     fn write_at_slowly(&self, at: u64, src: &mut Source<'_>) -> SysResult {
         let mut at = at;
-        let result = self.write_inner(&mut at, src);
+        let result = self.ops.write(self, &mut at, src);
         notify::note_moved(&self.path.dentry, &result, event::MODIFY);
         result
     }
@@ -447,13 +451,21 @@ impl OpenFile {
         if is_usual { write_page(self, at.cast_unsigned(), buf.address(), buf.len()) } else { None }
     }
 
-    /// Writes at the end (RWF_APPEND), wherever the offset is.
-    pub fn append(&self, src: &mut Source<'_>) -> SysResult {
-        if !self.mode.contains(Mode::WRITE) {
-            return Err(Errno::EBADF.into());
-        }
-        let mut at = self.inode().size();
-        let result = self.ops.write(self, &mut at, src);
+    /// Writes to a file in memory as if O_APPEND were set (RWF_APPEND) or weren't (RWF_NOAPPEND), at a place or at the offset.
+    pub fn write_as(&self, appends: bool, at: Option<u64>, src: &mut Source<'_>) -> SysResult {
+        let mut write = |at: &mut u64| {
+            check_span(*at, src.remaining())?;
+            let mut place = if appends { AT_END } else { *at | RIGHT_THERE };
+            let result = self.ops.write(self, &mut place, src);
+            if matches!(result, Ok(1..)) {
+                *at = place;
+            }
+            result
+        };
+        let result = match at {
+            Some(mut at) => write(&mut at),
+            None => self.with_position(write),
+        };
         notify::note_moved(&self.path.dentry, &result, event::MODIFY);
         result
     }
@@ -523,6 +535,7 @@ fn writable_len(at: u64, len: usize) -> Result<usize, Errno> {
 /// Reads what the inode holds.
 #[inline(always)]
 fn read_inode(file: &OpenFile, at: &mut u64, dst: &mut Sink<'_>) -> SysResult {
+    check_span(*at, dst.remaining())?;
     let inode = file.inode();
     let done = match inode.file() {
         Some(contents) => contents.read_at(inode, *at, dst)?,
@@ -552,8 +565,9 @@ fn write_page(file: &OpenFile, at: u64, address: usize, len: usize) -> Option<us
     if end > inode.size() {
         return None;
     }
+    let done = contents.write_page(at, address, len)?;
     inode.touch_modified();
-    contents.write_page(at, address, len)
+    Some(done)
 }
 
 /// Writes what the inode holds: at the end with O_APPEND, within RLIMIT_FSIZE.
@@ -563,22 +577,25 @@ fn write_inode(file: &OpenFile, at: &mut u64, src: &mut Source<'_>) -> SysResult
     if len == 0 {
         return Ok(0);
     }
+    let place = *at & MAX_OFFSET;
+    if *at != AT_END {
+        check_span(place, len)?;
+    }
     let inode = file.inode();
     let _guard = inode.lock.lock();
-    if file.flags().contains(OpenFlags::APPEND) {
-        *at = inode.size();
-    }
-    let len = writable_len(*at, len)?;
+    let appends = *at == AT_END || *at < RIGHT_THERE && file.flags().contains(OpenFlags::APPEND);
+    let start = if appends { inode.size() } else { place };
+    let len = writable_len(start, len)?;
     src.limit(len);
     if inode.mode() & 0o6000 != 0 && !has_capability(cap::FSETID) {
         perm::drop_set_id_bits(inode);
     }
     inode.touch_modified();
     let done = match inode.file() {
-        Some(contents) => contents.write_at(inode, *at, src)?,
-        None => inode.ops().write_at(inode, *at, src)?,
+        Some(contents) => contents.write_at(inode, start, src)?,
+        None => inode.ops().write_at(inode, start, src)?,
     };
-    *at += done as u64;
+    *at = start + done as u64;
     Ok(done)
 }
 

@@ -368,6 +368,11 @@ impl Inode {
         }
     }
 
+    /// Whether it is a directory whose entries are all in the dentry tree.
+    pub fn has_all_entries(&self) -> bool {
+        matches!(self.contents, Contents::Directory(_))
+    }
+
     #[inline]
     pub fn is_directory(&self) -> bool {
         self.kind == FileKind::Directory

@@ -296,9 +296,9 @@ pub fn rename(from: (Fd, &[u8]), to: (Fd, &[u8]), mode: RenameMode) -> Result<()
         _first_guard = old_dir.inode().lock.lock();
         _second_guard = None;
     } else {
-        // The order of the addresses; a directory above the other needs none of its own, since whoever takes two holds RENAME.
+        // From above, as rmdir does; where neither is above the other nobody else takes both, since who does holds RENAME.
         let (a, b) = (old_dir.inode(), new_dir.inode());
-        let (a, b) = if Arc::as_ptr(a).addr() < Arc::as_ptr(b).addr() { (a, b) } else { (b, a) };
+        let (a, b) = if new_dir.dentry.is_above(&old_dir.dentry) { (b, a) } else { (a, b) };
         _first_guard = a.lock.lock();
         _second_guard = Some(b.lock.lock());
     }
@@ -361,9 +361,10 @@ pub fn rename(from: (Fd, &[u8]), to: (Fd, &[u8]), mode: RenameMode) -> Result<()
             new.inode.touch_changed();
         }
         _ => {
-            if let Some(new) = new.as_ref().filter(|new| new.is_directory())
-                && !new.is_empty()
-            {
+            let replaced = new.as_ref().filter(|new| new.is_directory());
+            // Nothing is made in it from here on.
+            let _replaced_guard = replaced.map(|new| new.inode.lock.lock());
+            if replaced.is_some_and(|new| !new.is_empty()) {
                 return Err(Errno::ENOTEMPTY);
             }
             old_dir.dentry.rename(&old, &new_dir.dentry, new_parent.name, new.as_ref())?;

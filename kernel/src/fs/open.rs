@@ -110,7 +110,7 @@ fn find_or_create(dirfd: Fd, path: &[u8], follow: Follow, how: &How) -> Result<(
         let parent = found.as_ref().map_err(|error| *error)?;
         if parent.last == Last::Name && !parent.wants_directory {
             // What must not be there is looked for where it would be made.
-            let is_new = how.has(OpenFlags::EXCL) && parent.directory.inode().fs.is_kept_in_memory();
+            let is_new = how.has(OpenFlags::EXCL) && parent.directory.inode().has_all_entries();
             let found = if is_new && parent.name.len() <= namei::NAME_MAX {
                 None
             } else {
@@ -250,7 +250,7 @@ fn open_place(place: Path, how: &How, origin: Origin) -> Result<Arc<OpenFile>, S
                 return Err(Errno::EINVAL.into());
             }
             let mode = Mode::READ | Mode::SEEK | Mode::OFFSET;
-            let file = Arc::new(OpenFile::new(place, how.flags, mode, DirectoryFile));
+            let file = Arc::new(OpenFile::new(place, how.flags, mode, DirectoryFile::new()));
             notify::note(&file.path.dentry, event::OPEN);
             file
         }

@@ -147,7 +147,7 @@ impl PageCache {
     }
 
     /// The page, made (as zeros) if it is a hole. ENOSPC, ENOMEM.
-    pub fn get_or_make(&self, inode: &Inode, index: u64) -> Result<Frame, Errno> {
+    pub fn get_or_make(&self, inode: &Inode, index: u64, is_fault: bool) -> Result<Frame, Errno> {
         if let Some(frame) = self.get(index) {
             return Ok(frame);
         }
@@ -159,24 +159,27 @@ impl PageCache {
                 return Err(error.into());
             }
         };
-        self.add(inode, index, frame)
+        Ok(self.add(inode, index, &frame, is_fault)?.unwrap_or(frame))
     }
 
-    /// Adds a page that has been paid for. If another was faster, that one counts.
-    fn add(&self, inode: &Inode, index: u64, frame: Frame) -> Result<Frame, Errno> {
+    /// Adds a page that has been paid for. If another was faster, that one counts, and comes back.
+    fn add(&self, inode: &Inode, index: u64, frame: &Frame, is_fault: bool) -> Result<Option<Frame>, Errno> {
         let mut pages = self.pages.lock();
-        if let Some(there) = pages.get(index) {
-            drop(pages);
-            inode.fs.space.give_pages(1);
-            return Ok(there);
-        }
-        if pages.map.insert(index, frame.clone()).is_err() {
-            drop(pages);
-            inode.fs.space.give_pages(1);
-            return Err(Errno::ENOMEM);
-        }
-        inode.set_blocks(pages.count() * BLOCKS_PER_PAGE);
-        Ok(frame)
+        let there = pages.get(index);
+        let result = if there.is_some() {
+            Ok(there)
+        } else if is_fault && index >= inode.size().div_ceil(PAGE) {
+            // Cut off since the fault looked at the size: SIGBUS, as where there is no space.
+            Err(Errno::ENOSPC)
+        } else if pages.map.insert(index, frame.clone()).is_err() {
+            Err(Errno::ENOMEM)
+        } else {
+            inode.set_blocks(pages.count() * BLOCKS_PER_PAGE);
+            return Ok(None);
+        };
+        drop(pages);
+        inode.fs.space.give_pages(1);
+        result
     }
 
     /// Reads up to `len` bytes, holes as zeros. EFAULT only when nothing could be read.
@@ -318,7 +321,10 @@ impl PageCache {
         });
         match filled {
             Ok((frame, copied)) => {
-                self.add(inode, index, frame)?;
+                if let Some(there) = self.add(inode, index, &frame, false)? {
+                    // A fault made it meanwhile.
+                    there.copy_range(&frame, within..within + copied);
+                }
                 Ok(copied)
             }
             Err(error) => {

@@ -114,12 +114,15 @@ pub fn check_sticky(directory: &Inode, victim: &Inode) -> Result<(), Errno> {
 
 /// Takes set-user-ID and (for executables) set-group-ID away, after an unprivileged write or a change of owner.
 pub fn drop_set_id_bits(inode: &Inode) {
-    let mode = inode.mode();
-    let mut drop = mode & 0o4000;
-    if mode & 0o2010 == 0o2010 {
-        drop |= 0o2000;
-    }
+    let drop = set_id_bits(inode);
     if drop != 0 {
-        inode.set_mode(mode & !drop);
+        inode.set_mode(inode.mode() & !drop);
     }
+}
+
+/// Those bits, as far as they are set.
+pub fn set_id_bits(inode: &Inode) -> u32 {
+    let mode = inode.mode();
+    let group = if mode & 0o2010 == 0o2010 { 0o2000 } else { 0 };
+    mode & 0o4000 | group
 }

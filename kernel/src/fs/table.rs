@@ -85,6 +85,11 @@ impl FileTable {
         self.map.lock().get(index(fd)).cloned().ok_or(Errno::EBADF)
     }
 
+    /// Whether the descriptor is this open file.
+    pub fn holds(&self, fd: Fd, file: &OpenFile) -> bool {
+        self.map.lock().get(index(fd)).is_some_and(|now| core::ptr::eq(&raw const **now, file))
+    }
+
     /// The open file, for everything but naming a place. EBADF for O_PATH too.
     #[inline]
     pub fn get(&self, fd: Fd) -> Result<Arc<OpenFile>, Errno> {

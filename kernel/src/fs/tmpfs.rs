@@ -274,7 +274,7 @@ impl InodeOps for TmpFile {
             return Err(Errno::ENOSPC);
         }
         for index in pages {
-            self.cache.get_or_make(inode, index)?;
+            self.cache.get_or_make(inode, index, false)?;
         }
         self.reserved.fetch_max(end, Ordering::Relaxed);
         Ok(())
@@ -296,7 +296,7 @@ impl InodeOps for TmpFile {
         if access == Access::Write {
             inode.touch_modified();
         }
-        self.cache.get_or_make(inode, index).map_err(fault_error)
+        self.cache.get_or_make(inode, index, true).map_err(fault_error)
     }
 
     fn cached_page(&self, inode: &Inode, index: u64) -> Option<Frame> {

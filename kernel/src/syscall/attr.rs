@@ -81,6 +81,10 @@ fn change_owner(place: &Path, uid: u32, gid: u32) -> SysResult {
             return Err(Errno::EPERM.into());
         }
     }
+    // Taking bits away is a change of the mode.
+    if !inode.is_directory() && perm::set_id_bits(inode) != 0 && !perm::is_owner(inode) {
+        return Err(Errno::EPERM.into());
+    }
     inode.set_owner(if uid == KEEP { inode.uid() } else { uid }, if gid == KEEP { inode.gid() } else { gid });
     if !inode.is_directory() {
         perm::drop_set_id_bits(inode);
@@ -323,9 +327,7 @@ pub fn fallocate(fd: Fd, mode: u32, at: i64, len: i64) -> SysResult {
     };
     let _guard = inode.lock.lock();
     if how == Allocate::Reserve {
-        if mode & KEEP_SIZE == 0 {
-            check_size(inode, end)?;
-        }
+        check_size(inode, end)?;
         inode.ops().allocate(inode, how, start, len)?;
         if mode & KEEP_SIZE == 0 && end > inode.size() {
             inode.set_size(end);

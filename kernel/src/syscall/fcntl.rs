@@ -110,12 +110,25 @@ pub fn fcntl(fd: Fd, cmd: u32, argument: usize) -> SysResult {
         }
         GETFL => Ok(file.flags().bits() as usize),
         SETFL => set_flags(fd, &file, OpenFlags::from_bits_retain(argument as u32)),
-        GETLK => get_lock(&file, argument, Owner::Process(current().process.pid)),
-        OFD_GETLK => get_lock(&file, argument, Owner::File(file.identity())),
-        SETLK => set_lock(&file, argument, Owner::Process(current().process.pid), OnConflict::Fail),
-        SETLKW => set_lock(&file, argument, Owner::Process(current().process.pid), OnConflict::Wait),
-        OFD_SETLK => set_lock(&file, argument, Owner::File(file.identity()), OnConflict::Fail),
-        OFD_SETLKW => set_lock(&file, argument, Owner::File(file.identity()), OnConflict::Wait),
+        GETLK | SETLK | SETLKW | OFD_GETLK | OFD_SETLK | OFD_SETLKW => {
+            let of_process = cmd < OFD_GETLK;
+            let owner =
+                if of_process { Owner::Process(current().process.pid) } else { Owner::File(file.identity()) };
+            let on_conflict = match cmd {
+                GETLK | OFD_GETLK => return get_lock(&file, argument, owner),
+                SETLKW | OFD_SETLKW => OnConflict::Wait,
+                _ => OnConflict::Fail,
+            };
+            set_lock(&file, argument, owner, on_conflict)?;
+            if of_process && !files.holds(fd, &file) {
+                // Another thread closed the descriptor before there was a lock to release.
+                if let Some(advisory) = file.inode().advisory() {
+                    advisory.release_process(current().process.pid);
+                }
+                return Err(Errno::EBADF.into());
+            }
+            Ok(0)
+        }
         SETOWN => {
             let id = argument as i32;
             if id == i32::MIN {

@@ -348,6 +348,7 @@ pub fn pwritev(fd: Fd, vectors: UserPtr<IoVec>, count: usize, at: i64) -> SysRes
 /// `RWF_*` (preadv2(2)).
 mod rwf {
     pub(super) const APPEND: u32 = 0x10;
+    pub(super) const NOAPPEND: u32 = 0x20;
     /// HIPRI, DSYNC, SYNC, NOWAIT, APPEND, NOAPPEND.
     pub(super) const KNOWN: u32 = 0x3f;
 }
@@ -381,8 +382,12 @@ pub fn pwritev2(fd: Fd, vectors: UserPtr<IoVec>, count: usize, at: i64, _: usize
         return Err(Errno::EOPNOTSUPP.into());
     }
     let mut source = Source::iovecs(vectors.all());
-    if flags & rwf::APPEND != 0 {
-        return file.append(&mut source);
+    let appending = flags & (rwf::APPEND | rwf::NOAPPEND);
+    if appending == rwf::APPEND | rwf::NOAPPEND {
+        return Err(Errno::EINVAL.into());
+    }
+    if appending != 0 && file.mode.contains(Mode::MEMORY) {
+        return file.write_as(appending == rwf::APPEND, offset(at).ok(), &mut source);
     }
     if at == -1 { file.write(&mut source) } else { file.write_at(offset(at)?, &mut source) }
 }

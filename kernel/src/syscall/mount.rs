@@ -28,17 +28,24 @@ mod action {
 
 /// Options of tmpfs: `size=`, `mode=`, `nr_inodes=`.
 fn apply_options(fs: &FileSystem, root: &Dentry, options: &[u8]) -> Result<(), Errno> {
-    use core::sync::atomic::Ordering::Relaxed;
+    use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    // What is used can't be made too much.
+    let limit = |max: &AtomicU64, used: &AtomicU64, new: Option<u64>| {
+        let new = new.filter(|&new| new == 0 || new >= used.load(Relaxed)).ok_or(Errno::EINVAL)?;
+        max.store(new, Relaxed);
+        Ok::<(), Errno>(())
+    };
+    let space = &fs.space;
     for option in options.split(|&byte| byte == b',').filter(|option| !option.is_empty()) {
         let text = core::str::from_utf8(option).map_err(|_| Errno::EINVAL)?;
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
         match name {
             "size" => {
-                let bytes = parse_size(value).ok_or(Errno::EINVAL)?;
-                fs.space.max_pages.store(bytes.div_ceil(crate::mm::PAGE_SIZE as u64), Relaxed);
+                let pages = parse_size(value).map(|bytes| bytes.div_ceil(crate::mm::PAGE_SIZE as u64));
+                limit(&space.max_pages, &space.pages, pages)?;
             }
-            "nr_blocks" => fs.space.max_pages.store(parse_size(value).ok_or(Errno::EINVAL)?, Relaxed),
-            "nr_inodes" => fs.space.max_inodes.store(parse_size(value).ok_or(Errno::EINVAL)?, Relaxed),
+            "nr_blocks" => limit(&space.max_pages, &space.pages, parse_size(value))?,
+            "nr_inodes" => limit(&space.max_inodes, &space.inodes, parse_size(value))?,
             "mode" => {
                 let mode = u32::from_str_radix(value, 8).map_err(|_| Errno::EINVAL)?;
                 root.inode.set_mode(mode);

@@ -130,6 +130,14 @@ impl Frame {
         unsafe { core::ptr::copy_nonoverlapping(src.as_ptr(), self.pointer().add(offset), src.len()) };
     }
 
+    /// Copies a range of another frame to the same place in this one.
+    pub fn copy_range(&self, from: &Self, range: Range<usize>) {
+        Self::check(range.start, range.len());
+        let (from, to) = (from.pointer(), self.pointer());
+        // SAFETY: inside the frames.
+        unsafe { core::ptr::copy(from.add(range.start), to.add(range.start), range.len()) };
+    }
+
     /// Gives up a handle on a frame of the kernel's own that holds nothing but zeros now.
     pub fn release_blank(self) {
         let frame = self.0;
