@@ -412,6 +412,7 @@ pub fn read_input(dst: &mut Sink<'_>) -> Result<Option<usize>, Errno> {
 fn consume(count: usize) {
     let credit = {
         let mut input = INPUT.lock();
+        let count = count.min(input.bytes.len());
         input.bytes.drain(..count);
         input.owed += count;
         if input.owed >= CREDIT_STEP { core::mem::take(&mut input.owed) } else { 0 }

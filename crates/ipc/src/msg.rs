@@ -12,6 +12,19 @@ pub struct Message {
     pub data: Vec<u8>,
 }
 
+impl Message {
+    /// A copy.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn try_clone(&self) -> Result<Self, NoMemory> {
+        let mut data = Vec::new();
+        data.try_reserve_exact(self.data.len()).map_err(|_| NoMemory)?;
+        data.extend_from_slice(&self.data);
+        Ok(Self { data, ..*self })
+    }
+}
+
 /// What a receiver wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Select {

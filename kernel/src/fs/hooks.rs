@@ -54,6 +54,14 @@ pub fn signal_group(group: u32, reason: Reason) {
     }
 }
 
+/// The terminal of a session is gone: its leader hears of it, alone.
+pub fn hang_up(leader: u32) {
+    if let Some(leader) = process::find(leader) {
+        signal::send_kernel(&leader, SIGHUP);
+        signal::send_kernel(&leader, SIGCONT);
+    }
+}
+
 /// A background process touches its terminal: its group is stopped, and the call begins again when it goes on. A process that ignores or
 /// blocks the signal may go ahead and write, but not read; nothing would continue an orphaned group. EIO for those.
 pub fn stop_background(group: u32, reason: Reason) -> Result<(), SysError> {

@@ -5,6 +5,9 @@ use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use abi::Errno;
+
+use crate::syscall::SysError;
 use crate::task::WaitQueue;
 use crate::task::wait::wait_quietly;
 
@@ -42,11 +45,25 @@ impl SleepLock {
         QUEUES.get(hash % QUEUES.len()).unwrap_or(&QUEUES[0])
     }
 
+    /// Takes a lock whose holder may wait for long: signals interrupt. EAGAIN if this must not wait.
+    pub fn lock_interruptibly(&self, wait: bool) -> Result<SleepGuard<'_>, SysError> {
+        if self.state.fetch_or(HELD, Ordering::Acquire) & HELD != 0 {
+            if !wait {
+                return Err(Errno::EAGAIN.into());
+            }
+            self.queue().wait_until(None, &mut || self.take())?;
+        }
+        Ok(SleepGuard(self))
+    }
+
+    /// Whoever slept can't know whether others still do.
+    fn take(&self) -> bool {
+        self.state.fetch_or(HELD | WANTED, Ordering::Acquire) & HELD == 0
+    }
+
     #[cold]
     fn wait(&self) {
-        // Whoever slept can't know whether others still do.
-        let take = || (self.state.fetch_or(HELD | WANTED, Ordering::Acquire) & HELD == 0).then_some(());
-        wait_quietly(self.queue(), take);
+        wait_quietly(self.queue(), || self.take().then_some(()));
     }
 
     /// It was given back, and somebody may sleep for it: whoever wants it after this says so anew.

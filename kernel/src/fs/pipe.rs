@@ -467,7 +467,7 @@ impl Pipe {
             if !wait {
                 return Err(Errno::EAGAIN.into());
             }
-            self.readable.wait(None, || (!self.is_empty() || !self.has_writers()).then_some(()))?;
+            self.readable.wait_until(None, &mut || !self.is_empty() || !self.has_writers())?;
         }
     }
 
@@ -484,7 +484,7 @@ impl Pipe {
             if !wait {
                 return Err(Errno::EAGAIN.into());
             }
-            self.writable.wait(None, || (!self.is_full() || !self.has_readers()).then_some(()))?;
+            self.writable.wait_until(None, &mut || !self.is_full() || !self.has_readers())?;
         }
     }
 
@@ -514,7 +514,7 @@ impl Pipe {
     /// A reference to the bytes of slot `nth`, which stay (tee).
     pub fn look(&self, nth: usize, max: usize) -> Option<Slot> {
         let mut ring = self.ring.lock();
-        let slot = ring.iter_mut().nth(nth)?;
+        let slot = ring.get_mut(nth)?;
         Some(Slot { len: slot.len.min(max), ..slot.share() })
     }
 
@@ -545,5 +545,7 @@ impl Pipe {
         let mut ring = self.ring.lock();
         ring.push_front(slot);
         self.publish(&ring);
+        // A reader may have found the pipe empty meanwhile.
+        self.readable.notify_of(Events::READABLE);
     }
 }

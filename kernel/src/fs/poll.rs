@@ -166,6 +166,15 @@ impl PollHead {
         self.queue.sleep_unless(deadline, is_true)
     }
 
+    /// As `WaitQueue::wait_until`.
+    pub fn wait_until(
+        &self,
+        deadline: Option<u64>,
+        is_true: &mut dyn FnMut() -> bool,
+    ) -> Result<(), WaitError> {
+        self.queue.wait_until(deadline, is_true)
+    }
+
     /// Sleeps until `condition` gives a value.
     #[inline]
     pub fn wait<T>(

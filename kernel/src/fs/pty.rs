@@ -18,7 +18,7 @@ use super::hooks;
 use super::inode::{Device, FileKind, NewFile};
 use super::path::Path;
 use super::poll::{Events, PollHead, Poller};
-use super::tty::{Reason, Tty};
+use super::tty::Tty;
 use super::{mount, tmpfs};
 use crate::mm::{Sink, Source, UserPtr};
 use crate::sync::SpinLock;
@@ -229,7 +229,8 @@ pub fn by_number(number: u32) -> Result<&'static Tty, Errno> {
 
 /// The process gives up whatever terminal controls its session.
 pub fn release(process: &Process) {
-    if let Some(tty) = find(|tty| tty.is_controlling(process)) {
+    // Also one that has lost its master: its group in front is told at the end.
+    while let Some(tty) = find(|tty| tty.session() == process.pid) {
         tty.release(process.pid);
     }
 }
@@ -303,7 +304,7 @@ impl FileOps for MasterFile {
                 let can_go_on = || {
                     !pair.output.lock().is_empty() || pair.is_left.load(Ordering::Acquire) || pair.has_news()
                 };
-                pair.readable.wait(None, || can_go_on().then_some(()))?;
+                pair.readable.wait_until(None, &mut { can_go_on })?;
             }
         }
         Ok(done)
@@ -319,7 +320,7 @@ impl FileOps for MasterFile {
                 if file.is_nonblocking() {
                     return Err(Errno::EAGAIN.into());
                 }
-                self.pair().writable.wait(None, || self.0.has_room().then_some(()))?;
+                self.pair().writable.wait_until(None, &mut || self.0.has_room())?;
             }
             let mut byte = [0];
             match src.read(&mut byte) {
@@ -382,8 +383,6 @@ impl Tty {
     /// The master is gone: the session's leader is told, and nothing can be read or written any more.
     fn hang_up_session(&self) {
         self.note_hang_up();
-        let leader = self.session();
-        hooks::signal_group(leader, Reason::Hangup);
-        hooks::signal_group(leader, Reason::Continue);
+        hooks::hang_up(self.session());
     }
 }

@@ -14,6 +14,7 @@ use super::anon;
 use super::dentry::Dentry;
 use super::file::{FileOps, Mode, OpenFile};
 use super::inode::{Contents, FileKind, Inode, InodeOps};
+use super::lock::SleepLock;
 use super::mount::{Mount, PIPEFS};
 use super::path::Path;
 use super::poll::{Events, PollHead, Poller};
@@ -27,6 +28,8 @@ use crate::task::exec::FIRST_PID;
 
 /// Those who wait for input.
 static INPUT: PollHead = PollHead::new();
+/// Held by a reader while it copies, so that no bytes come twice.
+static READING: SleepLock = SleepLock::new();
 /// Whether the launcher's standard input is a terminal: then its bytes go through the line discipline as they come.
 static INPUT_IS_TERMINAL: AtomicBool = AtomicBool::new(false);
 
@@ -50,13 +53,21 @@ impl FileOps for HostReader {
         if dst.remaining() == 0 {
             return Ok(0);
         }
-        if let Some(done) = console::read_input(dst)? {
-            return Ok(done);
+        loop {
+            {
+                let _guard = READING.lock();
+                if let Some(done) = console::read_input(dst)? {
+                    return Ok(done);
+                }
+            }
+            if file.is_nonblocking() {
+                return Err(Errno::EAGAIN.into());
+            }
+            INPUT.wait_until(None, &mut || {
+                let (waiting, ended) = console::input_state();
+                waiting > 0 || ended
+            })?;
         }
-        if file.is_nonblocking() {
-            return Err(Errno::EAGAIN.into());
-        }
-        Ok(INPUT.wait(None, || console::read_input(dst).transpose())??)
     }
 
     fn poll(&self, _: &OpenFile, poller: Poller<'_>) -> Events {
@@ -116,6 +127,7 @@ impl FileOps for BytesReader {
     }
 
     fn read(&self, _: &OpenFile, _: &mut u64, dst: &mut Sink<'_>) -> SysResult {
+        let _guard = READING.lock();
         let rest = self.0.bytes.get(self.0.taken.load(Ordering::Relaxed)..).unwrap_or_default();
         let done = if rest.is_empty() { 0 } else { dst.write(rest)? };
         self.0.taken.fetch_add(done, Ordering::Relaxed);

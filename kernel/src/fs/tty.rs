@@ -66,6 +66,12 @@ pub struct Tty {
 
 static CONSOLE: Tty = Tty::new(None);
 
+/// Whether somebody moves the console's input, and whether there may be more since.
+static PUMP: AtomicU32 = AtomicU32::new(IDLE);
+const IDLE: u32 = 0;
+const BUSY: u32 = 1;
+const AGAIN: u32 = 2;
+
 impl Line {
     /// Of the console; a pseudoterminal isn't hung up by its last close.
     const fn new(is_console: bool) -> Self {
@@ -188,22 +194,29 @@ impl Tty {
         if let Some(pair) = &self.pair {
             return pair.input_taken();
         }
+        // One at a time, so that bytes come once and in order: who comes meanwhile, an interrupt perhaps, leaves it to the one that is at it.
+        if PUMP.swap(AGAIN, Ordering::AcqRel) != IDLE {
+            return;
+        }
         let mut echo = Vec::new();
         let mut events = Vec::new();
         loop {
-            let mut byte = [0];
-            if !self.line.lock().discipline.has_room() {
-                break;
-            }
-            match console::read_input(&mut Sink::kernel(&mut byte)) {
-                Ok(Some(0)) => {
-                    if !self.hung_up.swap(true, Ordering::AcqRel) {
-                        self.hang_up();
+            PUMP.store(BUSY, Ordering::Release);
+            while self.has_room() {
+                let mut byte = [0];
+                match console::read_input(&mut Sink::kernel(&mut byte)) {
+                    Ok(Some(0)) => {
+                        if !self.hung_up.swap(true, Ordering::AcqRel) {
+                            self.hang_up();
+                        }
+                        break;
                     }
-                    break;
+                    Ok(Some(_)) => events.extend(self.line.lock().discipline.receive(byte[0], &mut echo)),
+                    _ => break,
                 }
-                Ok(Some(_)) => events.extend(self.line.lock().discipline.receive(byte[0], &mut echo)),
-                _ => break,
+            }
+            if PUMP.compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                break;
             }
         }
         self.act(&echo, &events);
@@ -307,9 +320,9 @@ impl Tty {
         self.foreground.load(Ordering::Relaxed)
     }
 
-    /// Whether it controls the process's session.
+    /// Whether it controls the process's session: no more without its master.
     pub fn is_controlling(&self, process: &Process) -> bool {
-        self.session.load(Ordering::Relaxed) == process.session.load(Ordering::Relaxed)
+        self.session() == process.session.load(Ordering::Relaxed) && !self.has_lost_master()
     }
 
     /// Stops a background process that wants to read, or to write where that is not allowed. EIO if it can't be stopped.
@@ -341,7 +354,7 @@ impl Tty {
         if dst.remaining() == 0 || self.has_lost_master() {
             return Ok(0);
         }
-        let _guard = self.read_lock.lock();
+        let _guard = self.read_lock.lock_interruptibly(!file.is_nonblocking())?;
         let (is_canonical, min, time) = {
             let line = self.line.lock();
             let settings = line.discipline.settings();
@@ -390,7 +403,7 @@ impl Tty {
                 return Ok(done);
             }
             has_waited = true;
-            match self.readable.wait(deadline, || self.can_read().then_some(())) {
+            match self.readable.wait_until(deadline, &mut || self.can_read()) {
                 Ok(()) => {}
                 Err(WaitError::TimedOut) => return Ok(done),
                 Err(_) if done > 0 => return Ok(done),
@@ -412,7 +425,7 @@ impl Tty {
         if self.line.lock().discipline.settings().lflag & lflag::TOSTOP != 0 {
             self.check_foreground(Reason::BackgroundWrite)?;
         }
-        let _guard = self.write_lock.lock();
+        let _guard = self.write_lock.lock_interruptibly(!file.is_nonblocking())?;
         let mut buffer = [0; 512];
         let mut out = Vec::new();
         let mut done = 0;
@@ -425,7 +438,7 @@ impl Tty {
                     return if done > 0 { Ok(done) } else { Err(Errno::EAGAIN.into()) };
                 }
                 let goes_on = || !self.is_blocked() || self.hung_up.load(Ordering::Acquire);
-                match self.writable.wait(None, || goes_on().then_some(())) {
+                match self.writable.wait_until(None, &mut { goes_on }) {
                     Ok(()) => continue,
                     Err(_) if done > 0 => return Ok(done),
                     Err(error) => return Err(error.into()),
@@ -511,6 +524,10 @@ impl Tty {
                 }
             }
             Ioctl::TIOCSTI => {
+                // Whoever may type for others can run their commands.
+                if !self.is_controlling(process) && !has_capability(cap::SYS_ADMIN) {
+                    return Err(Errno::EPERM.into());
+                }
                 let byte = UserPtr::<u8>::new(argument).read()?;
                 self.insert(byte);
             }

@@ -48,23 +48,17 @@ static QUEUES: Registry = Registry::new();
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
 
-fn account(len: usize, is_new: bool) {
-    let (count, bytes) = (1u64, len as u64);
-    if is_new {
-        COUNT.fetch_add(count, Ordering::Relaxed);
-        BYTES.fetch_add(bytes, Ordering::Relaxed);
-    } else {
-        COUNT.fetch_sub(count, Ordering::Relaxed);
-        BYTES.fetch_sub(bytes, Ordering::Relaxed);
-    }
+/// So many messages, with so many bytes, more or less.
+fn account(count: isize, bytes: isize) {
+    // The sums wrap, as two's complement does.
+    COUNT.fetch_add(count as u64, Ordering::Relaxed);
+    BYTES.fetch_add(bytes as u64, Ordering::Relaxed);
 }
 
 impl Drop for Messages {
     fn drop(&mut self) {
-        let queue = &mut self.state.get_mut().queue;
-        while let Some(message) = queue.remove(0) {
-            account(message.data.len(), false);
-        }
+        let queue = &self.state.get_mut().queue;
+        account(-(queue.len() as isize), -(queue.bytes() as isize));
     }
 }
 
@@ -124,7 +118,7 @@ pub fn send(id: i32, message: Message, flags: u32) -> Result<(), SysError> {
         if state.queue.push(message.take()?).is_err() {
             return Some(Err(Errno::ENOMEM));
         }
-        account(len, true);
+        account(1, len as isize);
         state.last_sender = current().process.pid;
         state.sent = now();
         Some(Ok(()))
@@ -173,7 +167,8 @@ pub fn receive(id: i32, room: usize, kind: i64, flags: u32) -> Result<Message, S
             if len > room {
                 return Some(Err(Errno::EINVAL));
             }
-            return state.queue.get(at).cloned().map(Ok);
+            let copy = state.queue.get(at)?.try_clone();
+            return Some(copy.map_err(|_| Errno::ENOMEM));
         }
         state.last_receiver = current().process.pid;
         state.received = now();
@@ -184,7 +179,7 @@ pub fn receive(id: i32, room: usize, kind: i64, flags: u32) -> Result<Message, S
         None => messages.receivers.wait(None, attempt).map_err(interrupted)?,
     }?;
     if !is_copy {
-        account(message.data.len(), false);
+        account(-1, -(message.data.len() as isize));
         messages.senders.wake_all();
     }
     Ok(message)

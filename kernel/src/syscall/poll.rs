@@ -6,12 +6,13 @@ use alloc::vec::Vec;
 use abi::{Errno, PollFd, SigSet, Timespec, Timeval};
 use zerocopy::IntoBytes;
 
-use super::{Fd, SysError, SysResult};
+use super::{Failure, Fd, Restart, SysError, SysResult};
 use crate::fs::poll::{Events, Poller};
 use crate::fs::{self, FileTable, OpenFile};
 use crate::mm::UserPtr;
 use crate::mm::user::{Few, read_array};
 use crate::task::process::rlimit;
+use crate::task::signal::restart_with;
 use crate::task::{PollWaiter, WaitError, current};
 use crate::time;
 
@@ -39,13 +40,9 @@ fn glance(files: &FileTable, entries: &mut [PollFd]) -> usize {
     })
 }
 
-/// Looks, and sleeps until something is there. EINTR.
+/// Sleeps until something is there. Interrupted: begins again unless a handler runs, the rest of the time being known then.
 fn wait(entries: &mut [PollFd], deadline: Option<u64>) -> Result<usize, SysError> {
     let files = fs::files();
-    let ready = glance(files, entries);
-    if ready > 0 || deadline == Some(0) {
-        return Ok(ready);
-    }
     // Open files are held while their queues know this thread.
     let mut held: Vec<Option<Arc<OpenFile>>> = Vec::new();
     held.try_reserve_exact(entries.len()).map_err(|_| Errno::ENOMEM)?;
@@ -69,7 +66,7 @@ fn wait(entries: &mut [PollFd], deadline: Option<u64>) -> Result<usize, SysError
         match waiter.sleep(deadline) {
             Ok(()) => {}
             Err(WaitError::TimedOut) => return Ok(0),
-            Err(WaitError::Interrupted) => return Err(SysError::errno(Errno::EINTR)),
+            Err(WaitError::Interrupted) => return Err(SysError::restart(Restart::NoHandler)),
         }
     }
 }
@@ -152,9 +149,22 @@ fn poll_many(fds: UserPtr<PollFd>, count: usize, deadline: Option<u64>) -> SysRe
 /// Polls and writes what came of it.
 #[inline(never)]
 fn poll_entries(entries: &mut [PollFd], fds: UserPtr<PollFd>, deadline: Option<u64>) -> SysResult {
-    let ready = wait(entries, deadline)?;
-    fds.field::<u8>(0).write_bytes(entries.as_bytes())?;
-    Ok(ready)
+    let ready = glance(fs::files(), entries);
+    if ready > 0 || deadline == Some(0) {
+        fds.field::<u8>(0).write_bytes(entries.as_bytes())?;
+        return Ok(ready);
+    }
+    let result = wait(entries, deadline);
+    // Also if interrupted. The rest is the program's, which may have changed it while this slept.
+    for (index, entry) in entries.iter().enumerate() {
+        fds.add(index).field::<u16>(6).store(entry.revents)?;
+    }
+    let count = entries.len() as u32;
+    result.map_err(|error| match error.failure() {
+        // After a stop it goes on with what is left of the time.
+        Failure::Restart(_) => restart_with(move || do_poll(fds, count, deadline)),
+        Failure::Errno(_) => error,
+    })
 }
 
 /// poll(2).
@@ -215,7 +225,11 @@ pub fn ppoll(
     use_mask(mask, mask_size)?;
     let result = do_poll(fds, count, deadline);
     write_rest(timeout, deadline);
-    result
+    result.map_err(|error| match error.failure() {
+        // All of it again, with the mask.
+        Failure::Restart(_) => SysError::restart(Restart::NoHandler),
+        Failure::Errno(_) => error,
+    })
 }
 
 /// Bits of a descriptor set, in words.
@@ -337,7 +351,9 @@ fn select_waiting(count: usize, sets: [UserPtr<u64>; 3], deadline: Option<u64>) 
     if entries.iter().any(|entry| files.get(Fd(entry.fd)).is_err()) {
         return Err(Errno::EBADF.into());
     }
-    wait(&mut entries, deadline)?;
+    if glance(files, &mut entries) == 0 && deadline != Some(0) {
+        wait(&mut entries, deadline)?;
+    }
     let mut total = 0;
     for ((set, out), meaning) in wanted.iter().zip(sets).zip(SELECT_SETS) {
         if out.is_null() {

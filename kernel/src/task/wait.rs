@@ -138,6 +138,16 @@ impl WaitQueue {
             slept?;
         }
     }
+
+    /// As `wait`, made once for all whose waits aren't counted in nanoseconds.
+    #[inline(never)]
+    pub fn wait_until(
+        &self,
+        deadline: Option<u64>,
+        is_true: &mut dyn FnMut() -> bool,
+    ) -> Result<(), WaitError> {
+        self.wait(deadline, || is_true().then_some(()))
+    }
 }
 
 /// Sleeps once, the state being `Sleeping` already.

@@ -171,14 +171,14 @@ impl Fifo {
             }
         };
         let wait = !flags.contains(OpenFlags::NONBLOCK);
-        if mode == Mode::WRITE && !wait && !pipe.has_readers() && !self.has_no_name {
-            return Err(Errno::ENXIO.into());
-        }
         // Both are looked at before this end is there, the counts first. A partner that waits for this end is still there then, and one that
         // opens, and even closes again, after that has come.
         let writers_before = pipe.writer_opens.load(Ordering::Acquire);
         let readers_before = pipe.reader_opens.load(Ordering::Acquire);
         let (had_readers, had_writers) = (pipe.has_readers(), pipe.has_writers());
+        if mode == Mode::WRITE && !wait && !had_readers && !self.has_no_name {
+            return Err(Errno::ENXIO.into());
+        }
         pipe.add_end(mode);
         let mut end = PipeEnd { pipe, mode, quiet_until: None };
         end.pipe.readable.notify();
@@ -189,13 +189,13 @@ impl Fifo {
         } else if mode == Mode::READ && !had_writers {
             if wait {
                 let came = || pipe.writer_opens.load(Ordering::Acquire) != writers_before;
-                pipe.readable.wait(None, || came().then_some(()))?;
+                pipe.readable.wait_until(None, &mut { came })?;
             } else {
                 end.quiet_until = Some(writers_before);
             }
         } else if mode == Mode::WRITE && !had_readers {
             let came = || pipe.reader_opens.load(Ordering::Acquire) != readers_before;
-            pipe.writable.wait(None, || came().then_some(()))?;
+            pipe.writable.wait_until(None, &mut { came })?;
         }
         Ok(Arc::new(OpenFile::new(path.clone(), flags, mode, end)))
     }

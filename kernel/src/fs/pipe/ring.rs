@@ -87,9 +87,11 @@ impl Ring {
         self.rest.get(self.head..).unwrap_or_default()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
-        let rest = self.rest.get_mut(self.head..).unwrap_or_default();
-        self.first.iter_mut().chain(rest.iter_mut().flatten()).take(self.len)
+    pub(super) fn get_mut(&mut self, nth: usize) -> Option<&mut Slot> {
+        match nth.checked_sub(1) {
+            None => self.front_mut(),
+            Some(behind) => self.rest.get_mut(self.head.checked_add(behind)?)?.as_mut(),
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Slot> {

@@ -202,7 +202,11 @@ impl Endpoint {
 
     /// What the old peer sent is lost; it hears of it.
     pub fn disconnected(self: &Arc<Self>, old: &Arc<Self>) {
-        let lost = core::mem::take(&mut self.inner.lock().messages);
+        let lost = {
+            // Who looks at a message has its bytes out, and puts them back by its place.
+            let _guard = self.reading.lock();
+            core::mem::take(&mut self.inner.lock().messages)
+        };
         if lost.is_empty() {
             return;
         }

@@ -1,7 +1,8 @@
 //! Sockets that hold each other in their queues, and whom nobody else can reach (`sockmsg::cycles`): they are closed.
 //!
 //! Looked for whenever a socket is closed while one is on its way in a message. Holders are counted before queues are looked at: what another CPU
-//! takes out of a queue meanwhile, or puts into one, then counts as held from outside.
+//! takes out of a queue meanwhile then counts as held from outside. What it puts into one would not: whoever departs after the count is noted,
+//! and counts as held as well.
 
 use alloc::collections::TryReserveError;
 use alloc::sync::{Arc, Weak};
@@ -25,6 +26,9 @@ const IDLE: u32 = 0;
 const BUSY: u32 = 1;
 const AGAIN: u32 = 2;
 
+/// Counts the looks, so that an endpoint can tell when it last departed.
+static ROUND: AtomicU32 = AtomicU32::new(0);
+
 fn endpoint(file: &OpenFile) -> Option<&Arc<Endpoint>> {
     let socket = crate::net::of(file).ok()?;
     socket.ops.as_any().downcast_ref::<UnixSocket>().map(|socket| &socket.0)
@@ -32,12 +36,16 @@ fn endpoint(file: &OpenFile) -> Option<&Arc<Endpoint>> {
 
 /// Files go on their way. ENOMEM.
 pub(super) fn departed(files: &[Arc<OpenFile>]) -> Result<(), Errno> {
-    let sockets = || files.iter().filter(|file| endpoint(file).is_some());
+    let sockets = || files.iter().filter_map(|file| Some((file, endpoint(file)?)));
     let count = sockets().count();
     if count > 0 {
         let mut list = ON_THEIR_WAY.lock();
         list.try_reserve(count).map_err(|_| Errno::ENOMEM)?;
-        list.extend(sockets().map(Arc::downgrade));
+        let round = ROUND.load(Ordering::Relaxed);
+        for (file, endpoint) in sockets() {
+            endpoint.departed_in.store(round, Ordering::Relaxed);
+            list.push(Arc::downgrade(file));
+        }
         COUNT.store(list.len(), Ordering::Release);
     }
     Ok(())
@@ -80,8 +88,10 @@ pub(super) fn collect() {
 fn collect_once() -> Result<(), TryReserveError> {
     let address = |file: &Arc<OpenFile>| Arc::as_ptr(file).addr();
     let mut on_their_way: Vec<Arc<OpenFile>> = Vec::new();
+    let round;
     {
         let list = ON_THEIR_WAY.lock();
+        round = ROUND.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         on_their_way.try_reserve_exact(list.len())?;
         on_their_way.extend(list.iter().filter_map(Weak::upgrade));
     }
@@ -113,6 +123,11 @@ fn collect_once() -> Result<(), TryReserveError> {
         }
     }
     result?;
+    for (file, holders) in files.iter().zip(&mut holders) {
+        if endpoint(file).is_some_and(|endpoint| endpoint.departed_in.load(Ordering::Relaxed) == round) {
+            *holders = usize::MAX;
+        }
+    }
     leave_reachable(&mut holders, &messages)?;
     for (file, _) in files.iter().zip(&holders).filter(|(_, holders)| **holders == 0) {
         if let Some(endpoint) = endpoint(file) {

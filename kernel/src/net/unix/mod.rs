@@ -87,6 +87,8 @@ pub struct Endpoint {
     shutdown: AtomicU32,
     /// What messages on their way from here cost, bytes.
     charged: AtomicUsize,
+    /// When it was last sent in a message, as `cycles` counts.
+    departed_in: AtomicU32,
     /// In sockfs; 0 until accepted.
     inode: AtomicU64,
     /// Where it stands in the list of all, changed under the list's lock.
@@ -126,6 +128,7 @@ impl Endpoint {
             state: AtomicU32::new(State::Closed as u32),
             shutdown: AtomicU32::new(0),
             charged: AtomicUsize::new(0),
+            departed_in: AtomicU32::new(0),
             inode: AtomicU64::new(0),
             listed_at: AtomicUsize::new(0),
             inner: SpinLock::new(Inner {
@@ -467,8 +470,14 @@ impl Endpoint {
 impl Inner {
     /// Notes who waits for room.
     fn await_room(&mut self, endpoint: &Arc<Endpoint>) {
-        let is_there = |weak: &Weak<Endpoint>| core::ptr::eq(weak.as_ptr(), Arc::as_ptr(endpoint));
-        if !self.waiting.iter().any(is_there) {
+        // The place of one that was closed meanwhile is as good as its own.
+        let may_stand_at = |weak: &&mut Weak<Endpoint>| {
+            core::ptr::eq(weak.as_ptr(), Arc::as_ptr(endpoint)) || weak.strong_count() == 0
+        };
+        if let Some(place) = self.waiting.iter_mut().find(may_stand_at) {
+            *place = Arc::downgrade(endpoint);
+        } else if self.waiting.try_reserve(1).is_ok() {
+            // Without memory nobody wakes the sender but time or a signal.
             self.waiting.push(Arc::downgrade(endpoint));
         }
     }

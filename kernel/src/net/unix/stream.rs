@@ -20,8 +20,8 @@ pub const NOBODY: Credentials = Credentials { pid: 0, uid: 65534, gid: 65534 };
 
 /// Why a reader stops.
 enum Stop {
-    /// There is nothing more for now.
-    Empty,
+    /// There is nothing more for now than so many messages, which were looked at.
+    Empty(usize),
     /// It has what it wanted, or must not take more at once.
     Done,
     Failed(Errno),
@@ -165,12 +165,12 @@ impl Endpoint {
                     self.peek_some(dst, &mut reading)
                 }
             };
-            match stop {
+            let seen = match stop {
                 Stop::Done => break None,
                 Stop::Failed(error) => break Some(error.into()),
-                Stop::Empty if reading.copied >= target => break None,
-                Stop::Empty => {}
-            }
+                Stop::Empty(_) if reading.copied >= target => break None,
+                Stop::Empty(seen) => seen,
+            };
             if let Err(error) = self.options.check_error() {
                 break Some(error.into());
             }
@@ -182,7 +182,6 @@ impl Endpoint {
             }
             let until = *deadline.get_or_insert_with(|| self.options.receive_deadline());
             // A peek that looks beyond what is there waits for more than that.
-            let seen = if flags & msg::PEEK == 0 { 0 } else { self.inner.lock().messages.len() };
             let has_come = || {
                 self.inner.lock().messages.len() > seen
                     || self.is_shut(shut::READ)
@@ -214,7 +213,7 @@ impl Endpoint {
         loop {
             let wanted = dst.remaining();
             let mut inner = self.inner.lock();
-            let Some(first) = inner.messages.all().front_mut() else { return Stop::Empty };
+            let Some(first) = inner.messages.all().front_mut() else { return Stop::Empty(0) };
             if !self.goes_with(first, reading) {
                 return Stop::Done;
             }
@@ -261,7 +260,7 @@ impl Endpoint {
             }
             let message = inner.messages.all().pop_front();
             drop(inner);
-            let Some(message) = message else { return Stop::Empty };
+            let Some(message) = message else { return Stop::Empty(0) };
             if let Err(error) = message.payload.give(start, len, dst) {
                 self.inner.lock().messages.all().push_front(message);
                 return if reading.copied > 0 { Stop::Done } else { Stop::Failed(error) };
@@ -309,7 +308,7 @@ impl Endpoint {
                 return if reading.copied > 0 || (index > 0 && dst.remaining() == 0) {
                     Stop::Done
                 } else {
-                    Stop::Empty
+                    Stop::Empty(index)
                 };
             };
             let remaining = message.remaining();
