@@ -80,7 +80,7 @@ fn moved(entry: &Arc<Dentry>) {
     if matches!(entry.kind, FileKind::Directory | FileKind::Symlink) {
         path_cache::forget_all();
     } else {
-        path_cache::forget(entry);
+        path_cache::moved(entry);
     }
 }
 
