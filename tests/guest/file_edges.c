@@ -229,6 +229,13 @@ static void look(int round)
 			missed++;
 }
 
+static void look_at_old(int round)
+{
+	struct stat s;
+	for (int i = 0; i < 3; i++)
+		stat("old", &s);
+}
+
 static void remove_kept(int round)
 {
 	char name[32];
@@ -261,6 +268,21 @@ static void renames(void)
 	}
 	end(t);
 	printf("replaced names missed: %d\n", missed);
+
+	int stale = 0;
+	struct stat s;
+	t = beside(look_at_old);
+	for (int i = 1; i <= 1000; i++) {
+		close(new_file("old", 0));
+		go = i;
+		delay(i % 64 * 8);
+		rename("old", "gone");
+		finish();
+		stale += stat("old", &s) == 0;
+		unlink("gone");
+	}
+	end(t);
+	printf("old names found: %d\n", stale);
 
 	for (int i = 0; i < 4; i++) {
 		sprintf(name, "v%d", i);

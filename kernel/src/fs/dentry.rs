@@ -77,9 +77,11 @@ pub struct Dentry {
 
 /// An entry has left its place for another: paths to it, and through it, lead elsewhere.
 fn moved(entry: &Arc<Dentry>) {
-    // All of them: a walk that found it under its old name may just be about to keep that.
-    path_cache::forget(entry);
-    path_cache::forget_all();
+    if matches!(entry.kind, FileKind::Directory | FileKind::Symlink) {
+        path_cache::forget_all();
+    } else {
+        path_cache::moved(entry);
+    }
 }
 
 /// An entry has left its place for good.

@@ -290,9 +290,10 @@ pub fn resolve(dirfd: Fd, path: &[u8], follow: Follow) -> Result<Path, Errno> {
 fn resolve_and_keep(key: &Key<'_>, path: &[u8], follow: Follow) -> Result<Path, Errno> {
     let names = Names::new(path);
     let start = if names.is_absolute { process_root() } else { start_at(Fd::CWD)? };
+    let moves = path_cache::moves();
     let place = namei::resolve(&names, path, start, follow)?;
     if !names.is_special.get() && place.dentry.kind != FileKind::Symlink {
-        key.keep(&place, names.over_links.get());
+        key.keep(&place, names.over_links.get(), moves);
     }
     Ok(place)
 }

@@ -53,6 +53,13 @@ struct Slot {
 static TABLE: [SpinLock<Option<Box<Slot>>>; SLOTS] = [const { SpinLock::new(None) }; SLOTS];
 /// Keys of another generation are stale.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
+/// How often a file went elsewhere: what a walk found that one of these overtook isn't kept.
+static MOVES: AtomicU32 = AtomicU32::new(0);
+
+/// To be asked before a walk, for `keep`.
+pub fn moves() -> u32 {
+    MOVES.load(Ordering::Acquire)
+}
 
 impl<'p> Key<'p> {
     /// The key of a path of up to `LONGEST` bytes. Made before the walk, so that a change during it makes it stale.
@@ -102,7 +109,7 @@ impl<'p> Key<'p> {
 
     /// Keeps where the path led, unless the place has another spelling that was in use lately.
     #[inline(never)]
-    pub fn keep(&self, place: &Path, over_links: bool) {
+    pub fn keep(&self, place: &Path, over_links: bool, moves_before: u32) {
         /// One in so many other spellings takes over.
         const PATIENCE: u32 = 4;
         static OTHERS: AtomicU32 = AtomicU32::new(0);
@@ -131,8 +138,8 @@ impl<'p> Key<'p> {
         let old = {
             let mut slot = slot.lock();
             dentry.set_path_slot(index as u32 + 1);
-            // Who removes the entry looks into the slot after having marked it.
-            if dentry.is_removed() { Some(new) } else { slot.replace(new) }
+            // Who removes or moves the entry looks into the slot after having said so.
+            if dentry.is_removed() || moves() != moves_before { Some(new) } else { slot.replace(new) }
         };
         drop(old);
     }
@@ -143,6 +150,12 @@ fn holds(slot: usize, dentry: &Arc<Dentry>) -> bool {
     TABLE
         .get(slot)
         .is_some_and(|slot| slot.lock().as_ref().is_some_and(|slot| Arc::ptr_eq(&slot.place.dentry, dentry)))
+}
+
+/// A file has gone elsewhere.
+pub fn moved(dentry: &Arc<Dentry>) {
+    MOVES.fetch_add(1, Ordering::AcqRel);
+    forget(dentry);
 }
 
 /// An entry goes, or goes elsewhere: its path leads there no longer.
