@@ -16,7 +16,7 @@ use crate::terminal::say;
 const MAX_SIZE: u64 = 700_000;
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Only for the kernel: no vector registers (they are the program's), code at -2 GiB, no frame pointers (decision 0005), and as much inlining as the file's size leaves room for: what is the same in dozens of places is called instead.
-const FLAGS: &str = "-Ctarget-feature=-sse,-sse2 -Crelocation-model=static -Ccode-model=kernel -Cllvm-args=--inline-threshold=30 -Cllvm-args=--inlinehint-threshold=150 -Cllvm-args=--enable-machine-outliner=always -Cllvm-args=--outliner-benefit-threshold=60";
+const FLAGS: &str = "-Ctarget-feature=-sse,-sse2 -Crelocation-model=static -Ccode-model=kernel -Cllvm-args=--inline-threshold=36 -Cllvm-args=--inlinehint-threshold=150 -Cllvm-args=--enable-machine-outliner=always -Cllvm-args=--outliner-benefit-threshold=60";
 
 #[derive(clap::Args)]
 pub(crate) struct BuildArgs {

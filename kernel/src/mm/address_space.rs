@@ -85,6 +85,12 @@ impl Inner {
         }
     }
 
+    /// As `check_data`, for bytes that are there with other flags. ENOMEM.
+    #[cold]
+    fn check_new_data(&self, old: RegionFlags, new: RegionFlags, bytes: usize) -> Result<(), Errno> {
+        if is_data(old) { Ok(()) } else { self.check_data(new, bytes) }
+    }
+
     #[cold]
     #[inline(never)]
     fn count_data(&self, more: usize) -> Result<(), Errno> {

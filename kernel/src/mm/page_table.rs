@@ -162,7 +162,10 @@ impl PageTable {
         flags: Entry,
     ) -> Result<(), OutOfMemory> {
         let mut inventory = self.inventory.lock();
-        inventory.spans.try_reserve(1).map_err(|_| OutOfMemory)?;
+        // A fork has made room for all.
+        if inventory.spans.len() == inventory.spans.capacity() {
+            inventory.spans.try_reserve(1).map_err(|_| OutOfMemory)?;
+        }
         inventory.spans.push(span);
         directory.set(index(span, 1), Entry::new(table.into_raw(), flags));
         Ok(())

@@ -343,7 +343,9 @@ fn select_waiting(count: usize, sets: [UserPtr<u64>; 3], deadline: Option<u64>) 
             }
         }
         if !events.is_empty() {
-            entries.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+            if entries.len() == entries.capacity() {
+                entries.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+            }
             entries.push(PollFd { fd: fd as i32, events: events.bits() as u16, revents: 0 });
         }
     }

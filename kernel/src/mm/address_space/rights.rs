@@ -10,6 +10,8 @@ use crate::arch::x86_64::paging::{self, Entry};
 use crate::mm::frame::{Frame, OutOfMemory};
 use crate::mm::regions::RegionFlags;
 use crate::mm::{PAGE_SIZE, commit, shootdown};
+use crate::task::current;
+use crate::task::process::rlimit;
 
 /// Whether a counted entry's frame has no other owner.
 #[inline(always)]
@@ -32,8 +34,8 @@ impl AddressSpace {
                 return Err(Errno::EACCES);
             }
             let new = Self::with_access(flags, access, range.len())?;
-            if !super::is_data(flags) {
-                inner.check_data(new, range.len())?;
+            if access.contains(RegionFlags::WRITE) && current().process.limit(rlimit::DATA) != u64::MAX {
+                inner.check_new_data(flags, new, range.len())?;
             }
             inner.regions.set_flags(index, range.clone(), new)?;
             return Ok(self.apply_protection(range, access)?);
