@@ -182,7 +182,8 @@ static void floods(void)
 	memset(block, 'x', sizeof block);
 	while ((len = write(slave, block, sizeof block)) > 0)
 		moved += len;
-	printf("full: error %d, some %d, events %x\n", errno, moved >= 4000, events(slave));
+	/* A Linux moves some of it on in its own time, so that there may be room again. */
+	printf("full: error %d, some %d\n", errno, moved >= 4000);
 	int got = 0;
 	while ((len = read(master, block, sizeof block)) > 0)
 		got += len;

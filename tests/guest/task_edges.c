@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+static volatile int *shared;
+
 static int wait_for(pid_t pid) {
 	int status = -1;
 	fflush(stdout);
@@ -136,6 +138,31 @@ static void descriptors(void) {
 		printf("%s: %s\n", #call, result < 0 ? strerror(errno) : "done"); \
 	} while (0)
 
+static int quiet(void *unused) {
+	(void)unused;
+	usleep(20000);
+	shared[0]++;
+	syscall(SYS_exit, 0);
+	return 0;
+}
+
+/* vfork of a thread: its maker goes on when it has ended. */
+static void vfork_of_threads(void) {
+	enum { THREAD = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_VFORK };
+	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid = child();
+	if (pid == 0) {
+		alarm(20);
+		for (int i = 1; i < 4; i++) {
+			clone(quiet, malloc(65536) + 65536, THREAD, NULL);
+			printf("ended before its maker goes on: %s\n", shared[0] == i ? "yes" : "no");
+		}
+		fflush(stdout);
+		_exit(5);
+	}
+	printf("its end: %#x\n", wait_for(pid));
+}
+
 static void *numbers(void *unused) {
 	(void)unused;
 	int tid = syscall(SYS_gettid);
@@ -149,8 +176,6 @@ static void *numbers(void *unused) {
 	SAY(syscall(SYS_rt_sigqueueinfo, tid, 0, &info));
 	return NULL;
 }
-
-static volatile int *shared;
 
 static void seen(int sig) {
 	(void)sig;
@@ -259,6 +284,7 @@ int main(int argc, char **argv) {
 	exec_by_another();
 	siblings();
 	descriptors();
+	vfork_of_threads();
 	pthread_t other;
 	pthread_create(&other, NULL, numbers, NULL);
 	pthread_join(other, NULL);

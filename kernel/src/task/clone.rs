@@ -202,15 +202,22 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
     if parent.has_work(work::SIGNAL) || process.ending.load(Ordering::SeqCst) {
         child.add_work(work::SIGNAL);
     }
-    let waits = flags & (CloneFlags::VFORK | CloneFlags::THREAD) == CloneFlags::VFORK;
-    if waits {
+    let is_vfork = flags.contains(CloneFlags::VFORK);
+    if is_vfork {
         process.holds_parent.store(true, Ordering::Release);
     }
     sched::enqueue(child);
-    if waits {
+    if is_vfork {
+        // For a process's exec or end, or for a thread's.
+        let is_thread = flags.contains(CloneFlags::THREAD);
         super::wait::wait_killable(&process.parent_release, || {
-            (!process.holds_parent.load(Ordering::Acquire)).then_some(())
+            let is_over = !process.holds_parent.load(Ordering::Acquire)
+                || is_thread && process::find_thread(tid).is_none();
+            is_over.then_some(())
         });
+        if is_thread {
+            process.holds_parent.store(false, Ordering::Relaxed);
+        }
     }
     Ok(tid)
 }

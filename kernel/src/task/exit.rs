@@ -41,6 +41,9 @@ pub fn exit_thread(status: i32) -> ! {
     process.usage.lock().counts.add(&super::usage::counts_of(thread));
     leave_early();
     let left = super::process::unregister_thread(thread);
+    if process.holds_parent.load(Ordering::Acquire) {
+        process.parent_release.wake_all();
+    }
     // Whoever execs has said so before it looks which others there are.
     if process.exec_thread.load(Ordering::Acquire) != 0 {
         process.thread_ended.wake_all();
