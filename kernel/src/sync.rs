@@ -114,3 +114,29 @@ impl<T: ?Sized> fmt::Debug for SpinLock<T> {
         f.write_str("SpinLock")
     }
 }
+
+/// Work that is done by one at a time: who comes meanwhile leaves it to the one that is at it, which then does it once more.
+pub struct OneAtATime(AtomicU32);
+
+impl OneAtATime {
+    const IDLE: u32 = 0;
+    const BUSY: u32 = 1;
+    const AGAIN: u32 = 2;
+
+    pub const fn new() -> Self {
+        Self(AtomicU32::new(Self::IDLE))
+    }
+
+    pub fn run(&self, mut work: impl FnMut()) {
+        if self.0.swap(Self::AGAIN, Ordering::AcqRel) != Self::IDLE {
+            return;
+        }
+        loop {
+            self.0.store(Self::BUSY, Ordering::Release);
+            work();
+            if self.0.compare_exchange(Self::BUSY, Self::IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                return;
+            }
+        }
+    }
+}

@@ -22,7 +22,7 @@ use super::poll::{Events, PollHead, Poller};
 use super::pty::{self, Pair, packet};
 use crate::console;
 use crate::mm::{Sink, Source, UserPtr};
-use crate::sync::SpinLock;
+use crate::sync::{OneAtATime, SpinLock};
 use crate::syscall::{SysError, SysResult};
 use crate::task::process::has_capability;
 use crate::task::{Process, WaitError, current};
@@ -66,11 +66,8 @@ pub struct Tty {
 
 static CONSOLE: Tty = Tty::new(None);
 
-/// Whether somebody moves the console's input, and whether there may be more since.
-static PUMP: AtomicU32 = AtomicU32::new(IDLE);
-const IDLE: u32 = 0;
-const BUSY: u32 = 1;
-const AGAIN: u32 = 2;
+/// Who moves the console's input.
+static PUMP: OneAtATime = OneAtATime::new();
 
 impl Line {
     /// Of the console; a pseudoterminal isn't hung up by its last close.
@@ -194,14 +191,10 @@ impl Tty {
         if let Some(pair) = &self.pair {
             return pair.input_taken();
         }
-        // One at a time, so that bytes come once and in order: who comes meanwhile, an interrupt perhaps, leaves it to the one that is at it.
-        if PUMP.swap(AGAIN, Ordering::AcqRel) != IDLE {
-            return;
-        }
         let mut echo = Vec::new();
         let mut events = Vec::new();
-        loop {
-            PUMP.store(BUSY, Ordering::Release);
+        // So that bytes come once and in order, whoever else comes meanwhile, an interrupt perhaps.
+        PUMP.run(|| {
             while self.has_room() {
                 let mut byte = [0];
                 match console::read_input(&mut Sink::kernel(&mut byte)) {
@@ -215,10 +208,7 @@ impl Tty {
                     _ => break,
                 }
             }
-            if PUMP.compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-                break;
-            }
-        }
+        });
         self.act(&echo, &events);
     }
 

@@ -15,6 +15,7 @@ use crate::fs::lock::SleepLock;
 use crate::mm::user::UserPtr;
 use crate::mm::{USER_TOP, address_space::AddressSpace, frame};
 use crate::sync::SpinLock;
+use crate::syscall::Fd;
 
 bitflags::bitflags! {
     /// linux/sched.h
@@ -176,16 +177,21 @@ pub fn clone(request: &Request) -> Result<u32, Errno> {
     if flags.contains(CloneFlags::CHILD_SETTID) {
         write_child_tid(&child, request.child_tid, tid);
     }
-    if flags.contains(CloneFlags::PIDFD) {
-        let fd = crate::fs::pidfd(process.clone())?;
-        if let Err(errno) = UserPtr::<i32>::new(request.pidfd).write(&fd) {
-            let _ = parent.process.files().close(crate::syscall::Fd(fd));
-            return Err(errno);
+    let pidfd =
+        if flags.contains(CloneFlags::PIDFD) { Some(crate::fs::pidfd(process.clone())?) } else { None };
+    let give_up = |errno: Errno| {
+        if let Some(fd) = pidfd {
+            let _ = parent.process.files().close(Fd(fd));
         }
+        errno
+    };
+    if let Some(fd) = pidfd {
+        UserPtr::<i32>::new(request.pidfd).write(&fd).map_err(give_up)?;
     }
 
     if !flags.contains(CloneFlags::THREAD) {
-        children::adopt(&parent.process, &process, flags.contains(CloneFlags::PARENT))?;
+        let is_sibling = flags.contains(CloneFlags::PARENT);
+        children::adopt(&parent.process, &process, is_sibling).map_err(give_up)?;
         process::register(&process);
         if process.limit(process::rlimit::CPU) != process::UNLIMITED {
             signal::timers::limit_cpu_time(&process);

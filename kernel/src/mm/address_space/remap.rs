@@ -47,14 +47,13 @@ impl AddressSpace {
     /// mremap(2) after its argument checks: `old` lies in one region, unless it only shrinks. Returns the new address.
     pub fn remap(
         &self,
-        old: Range<usize>,
+        mut old: Range<usize>,
         new_len: usize,
         target: RemapTarget,
         limit: usize,
     ) -> Result<usize, Errno> {
         let mut inner = self.inner.write();
         let region = inner.regions.find(old.start).ok_or(Errno::EFAULT)?.clone();
-        let mut old = old;
         // What is too much is unmapped, and munmap doesn't take what isn't the program's.
         if new_len < old.len() && old.end > USER_TOP {
             return Err(Errno::EINVAL);

@@ -14,17 +14,13 @@ use sockmsg::cycles::leave_reachable;
 
 use super::{Endpoint, UnixSocket};
 use crate::fs::OpenFile;
-use crate::sync::SpinLock;
+use crate::sync::{OneAtATime, SpinLock};
 
 /// Sockets on their way, once for each message; and how many that is.
 static ON_THEIR_WAY: SpinLock<Vec<Weak<OpenFile>>> = SpinLock::new(Vec::new());
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether somebody is at it, and whether it has to be done once more.
-static STATE: AtomicU32 = AtomicU32::new(IDLE);
-const IDLE: u32 = 0;
-const BUSY: u32 = 1;
-const AGAIN: u32 = 2;
+static COLLECTION: OneAtATime = OneAtATime::new();
 
 /// Counts the looks, so that an endpoint can tell when it last departed.
 static ROUND: AtomicU32 = AtomicU32::new(0);
@@ -67,21 +63,13 @@ pub(super) fn arrived(files: &[Arc<OpenFile>]) {
 
 /// A socket was closed, perhaps the last of many that are let go of together: whoever can't be reached any more is closed as well.
 pub(super) fn collect() {
-    if COUNT.load(Ordering::Acquire) == 0
-        || super::rights::is_burying()
-        || STATE.swap(AGAIN, Ordering::AcqRel) != IDLE
-    {
+    if COUNT.load(Ordering::Acquire) == 0 || super::rights::is_burying() {
         return;
     }
-    loop {
-        STATE.store(BUSY, Ordering::Release);
-        // Without memory for it the garbage stays until the next time.
+    // Letting go may close further sockets, which come here again; without memory for it the garbage stays until the next time.
+    COLLECTION.run(|| {
         let _ = collect_once();
-        // Letting go may have closed further sockets.
-        if STATE.compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            return;
-        }
-    }
+    });
 }
 
 #[inline(never)]
